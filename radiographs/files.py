@@ -1,0 +1,28 @@
+"""Files that are either whole or absent."""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+PART = ".part-"
+
+
+@contextmanager
+def atomic_path(path: str | Path) -> Iterator[Path]:
+    """Yield a temporary path beside `path` (same suffix) to write to; it becomes `path` in one step at the block's end.
+
+    When the block raises, the temporary file is removed and `path` stays as it was. A process killed inside the block
+    leaves a hidden file whose name begins with `PART`. Missing parent folders are made.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f"{PART}{uuid.uuid4().hex[:12]}-{path.name}")
+    try:
+        yield part
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)

@@ -1,0 +1,127 @@
+"""Where a batch's items are worked on: in this process, in a pool of processes, or on a Ray cluster.
+
+An executor is a generator function (work, items, workers) -> (key, record, reason) in the order of finishing; `record`
+is None for a bad item and `reason` says why.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from typing import Any
+
+Item = tuple[str, Any]
+Work = Callable[[Any], dict[str, Any]]
+Result = tuple[str, "dict[str, Any] | None", str]
+
+ATTEMPTS = 2  # times an item may lose its worker when it runs alone
+
+
+def attempt(work: Work, payload: Any) -> tuple[dict[str, Any] | None, str]:
+    """Run one item: (record, "") or (None, the reason in one line)."""
+    try:
+        return work(payload), ""
+    except (ValueError, OSError) as error:
+        reason = str(error)
+    except Exception as error:  # an overnight batch must not end at its first bad item
+        reason = f"{type(error).__name__}: {error}"
+    return None, " ".join(reason.split())
+
+
+def _end_with_parent() -> None:
+    """In a worker: a parent that is killed leaves no worker behind to write into a folder that a second run has taken."""
+    parent = multiprocessing.parent_process()
+
+    def watch() -> None:
+        if parent is not None:
+            parent.join()
+            os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def _pool(workers: int) -> ProcessPoolExecutor:
+    """Spawned, not forked: torch and numba hold threads, which a fork would lose."""
+    return ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _end_with_parent)
+
+
+def run_local(work: Work, items: Sequence[Item], workers: int) -> Iterator[Result]:
+    """In this process (workers = 0) or in `workers` spawned processes. Items of a lost worker are done again."""
+    if workers == 0:
+        for key, payload in items:
+            yield (key, *attempt(work, payload))
+        return
+    threads = str(max(1, (os.cpu_count() or 1) // workers))
+    for name in ("OMP_NUM_THREADS", "NUMBA_NUM_THREADS"):  # spawned processes inherit it
+        os.environ.setdefault(name, threads)
+    waiting = list(reversed(items))
+    while waiting:
+        lost: list[Item] = []
+        yield from _run_pool(work, waiting, workers, lost)
+        for item in lost:  # one at a time, so that only the item that kills its worker is blamed
+            yield _run_alone(work, item)
+
+
+def _run_pool(work: Work, waiting: list[Item], workers: int, lost: list[Item]) -> Iterator[Result]:
+    """Take from the end of `waiting` until it is empty or a worker dies; then `lost` holds what was in flight."""
+    with _pool(workers) as pool:
+        flying: dict[Future, Item] = {}
+        while waiting or flying:
+            try:
+                while waiting and len(flying) < 2 * workers and not lost:
+                    flying[pool.submit(attempt, work, waiting[-1][1])] = waiting[-1]
+                    waiting.pop()
+            except BrokenProcessPool:
+                lost.append(waiting.pop())
+            if not flying:
+                return
+            for future in wait(flying, return_when=FIRST_COMPLETED).done:
+                item = flying.pop(future)
+                try:
+                    yield (item[0], *future.result())
+                except BrokenProcessPool:
+                    lost.append(item)
+
+
+def _run_alone(work: Work, item: Item) -> Result:
+    for _ in range(ATTEMPTS):
+        with _pool(1) as pool:
+            try:
+                return (item[0], *pool.submit(attempt, work, item[1]).result())
+            except BrokenProcessPool:
+                continue
+    return item[0], None, f"its worker process died {ATTEMPTS + 1} times (out of memory?)"
+
+
+def run_ray(work: Work, items: Sequence[Item], workers: int) -> Iterator[Result]:
+    """On a Ray cluster (RAY_ADDRESS) or a local one. Ray does the items of a lost worker again.
+
+    workers: items in flight at a time; 0 takes as many as the cluster has CPUs. The folders must be seen by every node.
+    """
+    try:
+        import ray
+    except ImportError:
+        raise ValueError("--executor ray needs Ray: pip install 'radiolucent[ray]', or use --executor local") from None
+    ray.init(ignore_reinit_error=True, log_to_driver=False)
+    remote = ray.remote(max_retries=ATTEMPTS)(attempt)
+    workers = workers or int(ray.cluster_resources().get("CPU", 1))
+    waiting = list(reversed(items))
+    flying: dict[Any, str] = {}
+    while waiting or flying:
+        while waiting and len(flying) < 2 * workers:
+            key, payload = waiting.pop()
+            flying[remote.remote(work, payload)] = key
+        done, _ = ray.wait(list(flying), num_returns=1)
+        key = flying.pop(done[0])
+        try:
+            record, reason = ray.get(done[0])
+        except ray.exceptions.RayError as error:
+            record, reason = None, f"its Ray worker was lost: {str(error).splitlines()[0]}"
+        yield key, record, reason
+
+
+EXECUTORS: dict[str, Callable[[Work, Sequence[Item], int], Iterator[Result]]] = {"local": run_local, "ray": run_ray}
