@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import importlib
+import json
 import os
 import sys
+import typing
 
 COMMANDS = {
     "demo": ("demo", "sample CT -> paired radiographs -> VQ-GAN -> latent diffusion -> bones suppressed"),
@@ -33,6 +35,30 @@ def usage() -> str:
     )
 
 
+def list_options(parser: typing.Any) -> set[str]:
+    """The option names of `parser` whose type is a list."""
+    lists = (action for action in parser._actions if typing.get_origin(getattr(action, "_typehint", None)) is list)
+    return {name for action in lists for name in action.option_strings}
+
+
+def gather_lists(argv: list[str], list_options: set[str]) -> list[str]:
+    """`--view PA --view LL` as jsonargparse reads a list: `--view=["PA", "LL"]`, for the options of list type."""
+    lists: dict[str, list[str]] = {}
+    rest: list[str] = []
+    words = iter(argv)
+    for word in words:
+        name, equals, value = word.partition("=")
+        if name not in list_options:
+            rest.append(word)
+            continue
+        value = value if equals else next(words, "")
+        if value.startswith("["):  # already a list
+            rest.append(f"{name}={value}")
+        else:
+            lists.setdefault(name, []).append(value)
+    return rest + [f"{name}={json.dumps(values)}" for name, values in lists.items()]
+
+
 def dispatch(argv: list[str]) -> int:
     """Run one command; bad input surfaces as ValueError or OSError."""
     if not argv or argv[0] in ("-h", "--help"):
@@ -48,12 +74,16 @@ def dispatch(argv: list[str]) -> int:
     module = importlib.import_module(f"radiolucent.{COMMANDS[argv[0]][0]}")
     if COMMANDS[argv[0]][0] == "train":  # LightningCLI parses its own subcommands
         return module.main(argv)
-    from jsonargparse import ArgumentParser
+    from jsonargparse import ArgumentError, ArgumentParser
 
-    parser = ArgumentParser(prog=f"radiolucent {argv[0]}", description=module.__doc__)
+    parser = ArgumentParser(prog=f"radiolucent {argv[0]}", description=module.__doc__, exit_on_error=False, allow_abbrev=False)
     parser.add_argument("--config", action="config", help="a YAML file with these options")
     module.add_arguments(parser)
-    return module.run(parser.parse_args(argv[1:]))
+    try:
+        arguments = parser.parse_args(gather_lists(argv[1:], list_options(parser)))
+    except ArgumentError as error:
+        raise ValueError(f"{error}; see `radiolucent {argv[0]} --help`") from None
+    return module.run(arguments)
 
 
 def main(argv: list[str] | None = None) -> None:

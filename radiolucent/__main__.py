@@ -1,0 +1,5 @@
+"""`python -m radiolucent`."""
+
+from radiolucent.cli import main
+
+main()

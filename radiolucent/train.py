@@ -1,0 +1,34 @@
+"""`radiolucent fit | validate | test | predict --config configs/...`: a LightningCLI over this project's modules.
+
+`--model` and `--data` take class paths, so any LightningModule and DataModule can be named in the YAML. TensorBoard logs
+and checkpoints lie under `trainer.default_root_dir`; `--ckpt_path last` goes on from the last checkpoint.
+"""
+
+from __future__ import annotations
+
+import warnings
+
+
+def main(argv: list[str]) -> int:
+    """Run the LightningCLI on `argv` (subcommand first). A wrong option or YAML key raises ValueError in one sentence."""
+    from jsonargparse import ArgumentError
+    from lightning.pytorch import LightningDataModule, LightningModule
+    from lightning.pytorch.cli import LightningCLI
+
+    warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+    warnings.filterwarnings("ignore", message=".*args parameter is intended to run from within Python.*")
+    warnings.filterwarnings("ignore", message=".*isinstance.treespec, LeafSpec.*")
+    try:
+        LightningCLI(
+            model_class=LightningModule,
+            datamodule_class=LightningDataModule,
+            subclass_mode_model=True,
+            subclass_mode_data=True,
+            save_config_kwargs={"overwrite": True},
+            parser_kwargs={"prog": "radiolucent", "exit_on_error": False},
+            auto_configure_optimizers=False,
+            args=argv,
+        )
+    except ArgumentError as error:
+        raise ValueError(f"{error}; see `radiolucent {argv[0]} --help` and configs/ for complete examples") from None
+    return 0

@@ -1,0 +1,88 @@
+"""The command line: light help, one-line errors, lists on the command line and in YAML."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+from jsonargparse import ArgumentParser
+
+from radiolucent.cli import COMMANDS, dispatch, gather_lists, list_options, main
+
+
+def run(*words: str) -> subprocess.CompletedProcess:
+    return subprocess.run([sys.executable, "-m", "radiolucent", *words], capture_output=True, text=True, timeout=120)
+
+
+def test_help_names_every_command_and_imports_nothing_heavy():
+    script = "import sys; from radiolucent.cli import dispatch; dispatch(['--help']); print('torch' in sys.modules)"
+    result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60)
+    assert all(command in result.stdout for command in COMMANDS)
+    assert result.stdout.strip().endswith("False")
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["reconstruct"], "unknown command 'reconstruct': choose one of demo, drr"),
+        (["fit", "--config", "missing.yaml"], "File does not exist"),
+        (["suppress", "missing.png", "--out", "x", "--checkpont", "y"], "checkpont"),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_status_2(words, says, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    result = run(*words)
+    assert result.returncode == 2
+    assert says in result.stderr
+    assert "Traceback" not in result.stderr
+    assert result.stderr.strip().count("\n") == 0
+
+
+def test_misspelt_yaml_key_is_named(tmp_path):
+    config = tmp_path / "wrong.yaml"
+    config.write_text(
+        "trainer: {max_stepz: 1}\n"
+        "model: {class_path: lightning.pytorch.demos.boring_classes.BoringModel}\n"
+        "data: {class_path: lightning.pytorch.demos.boring_classes.BoringDataModule}\n"
+    )
+    with pytest.raises(ValueError, match="max_stepz"):
+        dispatch(["fit", "--config", str(config)])
+
+
+def test_a_bug_keeps_its_traceback(monkeypatch):
+    monkeypatch.setattr("radiolucent.cli.dispatch", lambda argv: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        main([])
+
+
+def parser_with_list() -> ArgumentParser:
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_argument("--config", action="config")
+    parser.add_argument("inputs", nargs="+")
+    parser.add_argument("--view", type=list[str], default=["PA"])
+    parser.add_argument("--size", type=int, default=512)
+    return parser
+
+
+@pytest.mark.parametrize(
+    ("words", "views"),
+    [
+        (["a"], ["PA"]),
+        (["a", "--view", "AP"], ["AP"]),
+        (["--view", "PA", "a", "--view=LL"], ["PA", "LL"]),
+        (["a", "--view", "[PA, LL]"], ["PA", "LL"]),
+    ],
+)
+def test_repeated_options_make_a_list(words, views):
+    parser = parser_with_list()
+    arguments = parser.parse_args(gather_lists(words, list_options(parser)))
+    assert arguments.view == views
+    assert arguments.inputs == ["a"]
+
+
+def test_one_config_file_reproduces_a_run(tmp_path):
+    config = tmp_path / "run.yaml"
+    config.write_text("inputs: [a, b]\nview: [PA, LL]\nsize: 64\n")
+    arguments = parser_with_list().parse_args(["--config", str(config)])
+    assert (arguments.inputs, arguments.view, arguments.size) == (["a", "b"], ["PA", "LL"], 64)
