@@ -1,0 +1,46 @@
+"""Labelled pictures: rows of radiographs under column titles, as one 8-bit PNG."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+TITLE_HEIGHT = 26
+GAP = 4
+
+
+def to_grey(image: np.ndarray, low: float = -1.0, high: float = 1.0) -> np.ndarray:
+    """(H, W) float to uint8, `low` black and `high` white."""
+    scaled = (np.asarray(image, dtype=np.float32) - low) / (high - low)
+    return (scaled.clip(0, 1) * 255).round().astype(np.uint8)
+
+
+def montage(
+    rows: Sequence[Sequence[np.ndarray]], titles: Sequence[str], path: str | Path, row_labels: Sequence[str] = ()
+) -> Path:
+    """Write `rows` of equally sized uint8 images (H, W) below their column titles, and return the path.
+
+    row_labels: drawn in the corner of each row's first image, or none.
+    """
+    from PIL import Image, ImageDraw, ImageFont
+
+    height, width = rows[0][0].shape
+    if any(image.shape != (height, width) for row in rows for image in row):
+        raise ValueError(f"a montage takes images of one size; the first is {height}x{width}, others differ")
+    canvas = Image.new(
+        "L", (len(titles) * (width + GAP) - GAP, TITLE_HEIGHT + len(rows) * (height + GAP) - GAP), color=0
+    )
+    draw = ImageDraw.Draw(canvas)
+    font = ImageFont.load_default(size=15)
+    for column, title in enumerate(titles):
+        draw.text((column * (width + GAP) + 4, 4), title, fill=255, font=font)
+    for r, row in enumerate(rows):
+        top = TITLE_HEIGHT + r * (height + GAP)
+        for column, image in enumerate(row):
+            canvas.paste(Image.fromarray(image), (column * (width + GAP), top))
+        if row_labels:
+            draw.text((4, top + 2), row_labels[r], fill=255, font=ImageFont.load_default(size=12))
+    canvas.save(path)
+    return Path(path)
