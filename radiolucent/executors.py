@@ -33,7 +33,7 @@ def attempt(work: Work, payload: Any) -> tuple[dict[str, Any] | None, str]:
 
 
 def _end_with_parent() -> None:
-    """In a worker: a parent that is killed leaves no worker behind to write into a folder that a second run has taken."""
+    """In a worker: end when the parent is killed, rather than write into a folder that a second run has taken."""
     parent = multiprocessing.parent_process()
 
     def watch() -> None:
