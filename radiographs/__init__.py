@@ -1,8 +1,30 @@
-"""Radiographs in and out, pairs, splits and transforms, in one convention: float32 in [-1, 1], bones bright."""
+"""Radiographs in and out, pairs, splits and transforms, in one convention: float32 in [-1, 1], bones bright.
+
+`radiographs.transforms` is imported by its own name, since albumentations takes seconds to load.
+"""
 
 from __future__ import annotations
 
 from radiographs.files import atomic_path
-from radiographs.io import Radiograph, read_radiograph, to_levels, to_unit, write_radiograph
+from radiographs.fit import Fit, fit, resize, unfit
+from radiographs.io import FORMATS, Radiograph, read_radiograph, to_levels, to_unit, write_radiograph
+from radiographs.pairs import Pair, find_pairs
+from radiographs.splits import refuse_overlap, split_by_patient
 
-__all__ = ["Radiograph", "atomic_path", "read_radiograph", "to_levels", "to_unit", "write_radiograph"]
+__all__ = [
+    "FORMATS",
+    "Fit",
+    "Pair",
+    "Radiograph",
+    "atomic_path",
+    "find_pairs",
+    "fit",
+    "read_radiograph",
+    "refuse_overlap",
+    "resize",
+    "split_by_patient",
+    "to_levels",
+    "to_unit",
+    "unfit",
+    "write_radiograph",
+]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -76,6 +77,16 @@ def decode_dicom(data: bytes, name: str) -> tuple[np.ndarray, int, Any]:
     if dataset.PhotometricInterpretation == "MONOCHROME1":
         unit = -unit
     return unit.clip(-1, 1).astype(np.float32), bits, _header(dataset)
+
+
+def dicom_size(path: Path) -> tuple[int, int]:
+    """(H, W) from the header."""
+    from pydicom import dcmread
+
+    dataset = dcmread(path, stop_before_pixels=True, specific_tags=["Rows", "Columns"])
+    if "Rows" not in dataset or "Columns" not in dataset:
+        raise ValueError(f"{path}: a DICOM file without an image")
+    return int(dataset.Rows), int(dataset.Columns)
 
 
 def _stored_levels(dataset: Any, name: str) -> np.ndarray:

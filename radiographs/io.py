@@ -12,9 +12,10 @@ from typing import Any
 
 import numpy as np
 
-from radiographs.dicom import SIGNATURE, decode_dicom, encode_dicom
+from radiographs.dicom import SIGNATURE, decode_dicom, dicom_size, encode_dicom
 from radiographs.files import atomic_path
 
+PICTURES = ("PNG", "TIFF", "JPEG")
 DISCLAIMER = "Research use only"
 FORMATS = {
     ".png": "png",
@@ -75,12 +76,29 @@ def read_radiograph(path: str | Path) -> Radiograph:
     return Radiograph(to_unit(levels, bits), bits, kind)
 
 
+def radiograph_size(path: str | Path) -> tuple[int, int]:
+    """(H, W) from the file's header alone. Errors as in `read_radiograph`, as far as the header shows them."""
+    from PIL import Image, UnidentifiedImageError
+
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: there is no such file")
+    with open(path, "rb") as file:
+        if file.read(132)[128:] == SIGNATURE:
+            return dicom_size(path)
+    try:
+        with Image.open(path, formats=PICTURES) as picture:
+            return picture.height, picture.width
+    except (UnidentifiedImageError, OSError, SyntaxError, Image.DecompressionBombError):
+        raise ValueError(f"{path}: neither PNG, TIFF, JPEG nor DICOM, or damaged") from None
+
+
 def _decode_picture(data: bytes, path: Path) -> tuple[np.ndarray, int, str]:
     """The levels (H, W) uint8 or uint16, the bits and the format of a PNG, TIFF or JPEG."""
     from PIL import Image, UnidentifiedImageError
 
     try:
-        picture = Image.open(io.BytesIO(data), formats=("PNG", "TIFF", "JPEG"))
+        picture = Image.open(io.BytesIO(data), formats=PICTURES)
         pages = getattr(picture, "n_frames", 1)
         if pages != 1:
             raise ValueError(f"{path}: {pages} pages where one image was expected: save the page alone")

@@ -1,0 +1,79 @@
+"""Splits by patient, so that no patient is trained on and tested on."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+
+def patients_from_names(names: Sequence[str], pattern: str | None = None) -> dict[str, str]:
+    """{name: patient}, the patient being the first group of the regular expression `pattern` (or the whole match).
+
+    Without a pattern every image is its own patient. ValueError lists names in which the pattern is not found.
+    """
+    if pattern is None:
+        return {name: Path(name).stem for name in names}
+    try:
+        expression = re.compile(pattern)
+    except re.error as error:
+        raise ValueError(f"'{pattern}' is not a regular expression: {error}") from None
+    found = {name: expression.search(name) for name in names}
+    missing = [name for name, match in found.items() if match is None]
+    if missing:
+        raise ValueError(f"no patient in {len(missing)} names by '{pattern}': {_some(missing)}")
+    return {name: match.group(1 if expression.groups else 0) for name, match in found.items() if match}
+
+
+def patients_from_csv(names: Sequence[str], path: str | Path, name_column: str, patient_column: str) -> dict[str, str]:
+    """{name: patient} from two columns of a CSV file; ValueError lists names that have no row."""
+    with open(path, newline="", encoding="utf-8-sig") as file:
+        reader = csv.DictReader(file)
+        columns = reader.fieldnames or []
+        absent = [column for column in (name_column, patient_column) if column not in columns]
+        if absent:
+            raise ValueError(f"{path}: no column '{absent[0]}'; its columns are {', '.join(columns)}")
+        rows = {row[name_column]: row[patient_column] for row in reader}
+    missing = [name for name in names if not rows.get(name)]
+    if missing:
+        raise ValueError(f"{path}: no patient for {len(missing)} images: {_some(missing)}")
+    return {name: rows[name] for name in names}
+
+
+def split_by_patient(
+    names: Sequence[str], patients: Mapping[str, str], fractions: Mapping[str, float], seed: int = 0
+) -> dict[str, list[str]]:
+    """Deal whole patients to the splits, in about the given fractions (they sum to 1).
+
+    A patient's split depends on the seed and the patient alone (a hash), so adding images moves nobody.
+    """
+    if abs(sum(fractions.values()) - 1) > 1e-6 or min(fractions.values()) < 0:
+        raise ValueError(f"fractions {dict(fractions)}: they must not be negative and must sum to 1")
+    splits: dict[str, list[str]] = {split: [] for split in fractions}
+    last = [split for split, fraction in fractions.items() if fraction > 0][-1]
+    for name in names:
+        digest = hashlib.sha256(f"{seed}:{patients[name]}".encode()).digest()
+        position = int.from_bytes(digest[:7], "big") / 2**56
+        for split, fraction in fractions.items():
+            if position < fraction or split == last:
+                splits[split].append(name)
+                break
+            position -= fraction
+    return splits
+
+
+def refuse_overlap(splits: Mapping[str, Sequence[str]], patients: Mapping[str, str]) -> None:
+    """ValueError with the list of patients if any is in two splits."""
+    homes: dict[str, set[str]] = {}
+    for split, names in splits.items():
+        for name in names:
+            homes.setdefault(patients[name], set()).add(split)
+    shared = [f"{patient} ({', '.join(sorted(home))})" for patient, home in sorted(homes.items()) if len(home) > 1]
+    if shared:
+        raise ValueError(f"{len(shared)} patients are in more than one split: {_some(shared)}")
+
+
+def _some(items: Sequence[str]) -> str:
+    return ", ".join(items[:20]) + (f" and {len(items) - 20} more" if len(items) > 20 else "")

@@ -1,0 +1,60 @@
+"""Augmentation of pairs with albumentations: the same for both images, and then noise on the radiograph alone."""
+
+from __future__ import annotations
+
+import os
+import random
+from collections.abc import Sequence
+
+import numpy as np
+
+os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # it would look for updates over the network when imported
+import albumentations as A
+
+
+def default_paired() -> list[A.BasicTransform]:
+    """Small poses and exposures, which radiograph and soft tissue share."""
+    return [
+        A.HorizontalFlip(p=0.5),
+        A.Affine(scale=(0.9, 1.1), rotate=(-7, 7), translate_percent=(-0.05, 0.05), keep_ratio=True, fill=0, p=0.8),
+        A.RandomBrightnessContrast(brightness_limit=0.1, contrast_limit=0.15, p=0.5),
+        A.RandomGamma(gamma_limit=(80, 125), p=0.5),
+    ]
+
+
+def default_noise() -> list[A.BasicTransform]:
+    """Quantum noise as the detector adds it: in the radiograph, not in what is to be predicted."""
+    return [A.GaussNoise(std_range=(0.0, 0.02), p=0.5)]
+
+
+class PairTransform:
+    """Augment (radiograph, soft), both float32 (H, W) in [-1, 1].
+
+    paired: albumentations transforms that act on both images alike (default `default_paired`).
+    noise: transforms that act on the radiograph alone, afterwards (default `default_noise`).
+    albumentations sees float32 images in [0, 1].
+    """
+
+    def __init__(
+        self, paired: Sequence[A.BasicTransform] | None = None, noise: Sequence[A.BasicTransform] | None = None
+    ) -> None:
+        # A second pipeline, because additional_targets would give the same noise to both images.
+        self.paired = A.Compose(default_paired() if paired is None else paired, additional_targets={"soft": "image"})
+        self.noise = A.Compose(default_noise() if noise is None else noise)
+
+    def __call__(self, radiograph: np.ndarray, soft: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
+        """The augmented pair; the same for the same seed, whatever was drawn before."""
+        # Shared generators: set_random_seed would give every transform of a pipeline the same draws.
+        for pipeline in (self.paired, self.noise):
+            pipeline.set_random_state(np.random.default_rng(seed), random.Random(seed))
+        both = self.paired(image=_to_zero_one(radiograph), soft=_to_zero_one(soft))
+        noisy = self.noise(image=both["image"])["image"]
+        return _from_zero_one(noisy), _from_zero_one(both["soft"])
+
+
+def _to_zero_one(pixels: np.ndarray) -> np.ndarray:
+    return ((pixels + 1) / 2).astype(np.float32)
+
+
+def _from_zero_one(pixels: np.ndarray) -> np.ndarray:
+    return (pixels * 2 - 1).astype(np.float32).clip(-1, 1)
