@@ -19,6 +19,8 @@ class Volume:
     bone: uint8 (D, H, W), or None: 0 not bone, 1 rim (only what is denser than soft tissue is taken away),
         2 bone (replaced by soft tissue).
     source: where the volume came from, for messages and manifests; never a patient identifier.
+
+    ValueError: shapes that disagree, or an affine that is not a finite, invertible (4, 4) matrix.
     """
 
     hu: Any
@@ -27,6 +29,44 @@ class Volume:
     structures: dict[int, str] | None = None
     bone: np.ndarray | None = None
     source: str = ""
+
+    def __post_init__(self) -> None:
+        what = self.source or "volume"
+        shape = tuple(self.hu.shape)
+        if len(shape) != 3 or 0 in shape:
+            raise ValueError(f"{what}: the CT has shape {shape}; a volume (D, H, W) is needed")
+        affine = np.asarray(self.affine, dtype=np.float64)
+        object.__setattr__(self, "affine", affine)
+        if affine.shape != (4, 4) or not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-9:
+            raise ValueError(
+                f"{what}: the affine is not a finite, invertible (4, 4) matrix; give the voxel spacing in mm"
+            )
+        for name in ("labels", "bone"):
+            other = getattr(self, name)
+            if other is not None and tuple(other.shape) != shape:
+                raise ValueError(f"{what}: {name} has shape {tuple(other.shape)}, the CT {shape}; they must be equal")
+
+    @property
+    def spacing(self) -> np.ndarray:
+        """Voxel size (x, y, z) in mm."""
+        return np.linalg.norm(self.affine[:3, :3], axis=0)
+
+    def names_where(self, test: Any) -> dict[int, str]:
+        """{label id: name} of the structures whose name passes `test`; empty without a label map."""
+        return {i: name for i, name in (self.structures or {}).items() if test(name)}
+
+    def mask(self, *names: str) -> np.ndarray:
+        """bool (D, H, W): the voxels of the named structures.
+
+        ValueError: no label map, or a name that its table lacks.
+        """
+        if self.labels is None or self.structures is None:
+            raise ValueError(f"{self.source or 'volume'}: no label map; give one with read_ct(path, labels=...)")
+        ids = {name: i for i, name in self.structures.items()}
+        missing = [name for name in names if name not in ids]
+        if missing:
+            raise ValueError(f"the label table has no structure {', '.join(missing)}; it has {', '.join(ids)}")
+        return np.isin(self.labels, [ids[name] for name in names])
 
     def replace(self, **changes: Any) -> Volume:
         """A copy with some fields replaced."""
