@@ -1,0 +1,115 @@
+"""Encoder and decoder of VQ-GAN (Esser et al. 2021, arXiv:2012.09841): taming-transformers' networks behind our names.
+
+The parameters carry the same names and shapes as there, so that its checkpoints load.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from taming.modules.diffusionmodules import model as taming
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+class Attention(taming.AttnBlock):
+    """Self-attention over all positions, as in taming but through SDPA: memory linear in the positions."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, h, w) -> (B, C, h, w)."""
+        normed = self.norm(x)
+        # (B, C, h, w) -> (B, 1 head, h*w, C)
+        q, k, v = (layer(normed).flatten(2).transpose(1, 2)[:, None] for layer in (self.q, self.k, self.v))
+        attended = F.scaled_dot_product_attention(q, k, v)[:, 0].transpose(1, 2).reshape(x.shape)
+        return x + self.proj_out(attended)
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """Sizes that encoder and decoder share.
+
+    image_channels: channels of the image. patch: pixels per side folded into channels before the first convolution.
+    channels, channel_multipliers, residual_blocks: taming's ch, ch_mult and num_res_blocks; channels is a multiple of
+        32 and of norm_groups.
+    latent_channels: channels of the encoder's output.
+    attention: self-attention in the middle block, as taming has it; its time grows as the square of the positions.
+    attention_resolutions: feature sizes with attention besides, for an image of `resolution` pixels after folding.
+    norm_groups: groups of each GroupNorm. taming's 32 are instance normalisation at 32 channels, which loses the
+        image's mean brightness.
+    """
+
+    image_channels: int
+    channels: int
+    channel_multipliers: Sequence[int]
+    residual_blocks: int
+    latent_channels: int
+    patch: int
+    attention: bool
+    attention_resolutions: Sequence[int]
+    resolution: int
+    norm_groups: int
+
+    def __post_init__(self) -> None:
+        if self.channels % 32 or self.channels % self.norm_groups:
+            raise ValueError(
+                f"VQGAN got channels={self.channels} and norm_groups={self.norm_groups}: channels must be a multiple "
+                "of 32 and of norm_groups."
+            )
+
+    def taming(self) -> dict[str, Any]:
+        """The arguments under taming's names."""
+        return {
+            "ch": self.channels,
+            "ch_mult": tuple(self.channel_multipliers),
+            "num_res_blocks": self.residual_blocks,
+            "attn_resolutions": tuple(self.attention_resolutions),
+            "in_channels": self.image_channels * self.patch**2,
+            "out_ch": self.image_channels * self.patch**2,
+            "resolution": self.resolution,
+            "z_channels": self.latent_channels,
+            "double_z": False,
+        }
+
+    def adapt(self, network: nn.Module) -> None:
+        """Put our attention (or none in the middle block) and norm_groups into a network that taming has built."""
+        for name, module in list(network.named_modules()):
+            if isinstance(module, taming.AttnBlock):
+                skip = name == "mid.attn_1" and not self.attention
+                network.set_submodule(name, nn.Identity() if skip else Attention(module.in_channels))
+            elif isinstance(module, nn.GroupNorm):
+                module.num_groups = self.norm_groups
+
+
+class Encoder(taming.Encoder):
+    """Image (B, image_channels, H, W) -> (B, latent_channels, H/f, W/f); f = patch * 2**(len(channel_multipliers)-1)."""
+
+    def __init__(self, architecture: Architecture) -> None:
+        with contextlib.redirect_stdout(io.StringIO()):
+            super().__init__(**architecture.taming())
+        architecture.adapt(self)
+        self.patch = architecture.patch
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(F.pixel_unshuffle(x, self.patch))
+
+
+class Decoder(taming.Decoder):
+    """(B, latent_channels, h, w) -> image (B, image_channels, f*h, f*w)."""
+
+    def __init__(self, architecture: Architecture) -> None:
+        with contextlib.redirect_stdout(io.StringIO()):
+            super().__init__(**architecture.taming())
+        architecture.adapt(self)
+        self.patch = architecture.patch
+
+    @property
+    def last_layer(self) -> Tensor:
+        """Weight of the last convolution, where the adaptive adversarial weight compares gradients."""
+        return self.conv_out.weight
+
+    def forward(self, z: Tensor) -> Tensor:
+        return F.pixel_shuffle(super().forward(z), self.patch)
