@@ -67,12 +67,12 @@ def decode_dicom(data: bytes, name: str) -> tuple[np.ndarray, int, Any]:
 
     try:
         dataset = dcmread(io.BytesIO(data))
-        levels = _stored_levels(dataset, name)
+        levels = _stored_levels(dataset)
         values, low, high, bits = _grey_pipeline(dataset, levels)
-    except InvalidDicomError as error:
-        raise ValueError(f"{name}: damaged DICOM file ({error})") from None
-    except (AttributeError, KeyError, NotImplementedError, EOFError) as error:
-        raise ValueError(f"{name}: incomplete or unsupported DICOM file ({error})") from None
+    except ValueError as error:
+        raise ValueError(f"{name}: {error}") from None
+    except (InvalidDicomError, AttributeError, KeyError, IndexError, NotImplementedError, EOFError) as error:
+        raise ValueError(f"{name}: a damaged, incomplete or unsupported DICOM file ({error})") from None
     unit = (values.astype(np.float64) - low) / (high - low) * 2 - 1
     if dataset.PhotometricInterpretation == "MONOCHROME1":
         unit = -unit
@@ -89,20 +89,20 @@ def dicom_size(path: Path) -> tuple[int, int]:
     return int(dataset.Rows), int(dataset.Columns)
 
 
-def _stored_levels(dataset: Any, name: str) -> np.ndarray:
+def _stored_levels(dataset: Any) -> np.ndarray:
     """The stored values (H, W), decompressed."""
     from pydicom.pixels import get_decoder
 
     if "PixelData" not in dataset:
-        raise ValueError(f"{name}: a DICOM file without an image (no Pixel Data)")
+        raise ValueError("a DICOM file without an image (no Pixel Data)")
     frames, samples = int(dataset.get("NumberOfFrames") or 1), int(dataset.SamplesPerPixel)
     if frames != 1:
-        raise ValueError(f"{name}: {frames} frames where one radiograph was expected")
+        raise ValueError(f"{frames} frames where one radiograph was expected")
     photometric = dataset.PhotometricInterpretation
     if samples != 1 or photometric not in ("MONOCHROME1", "MONOCHROME2"):
-        raise ValueError(f"{name}: {samples} channels ({photometric}) where a grey radiograph (1 channel) was expected")
+        raise ValueError(f"{samples} channels ({photometric}) where a grey radiograph (1 channel) was expected")
     syntax = dataset.file_meta.TransferSyntaxUID
-    hint = f"{name}: cannot decode '{syntax.name}': pip install 'radiolucent[dicom]'"
+    hint = f"cannot decode '{syntax.name}': pip install 'radiolucent[dicom]'"
     if syntax.is_compressed and syntax.is_encapsulated and not get_decoder(syntax).is_available:
         raise ValueError(hint)
     try:
