@@ -1,0 +1,45 @@
+"""Whether a CT shows enough of a chest to make a chest radiograph of it."""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy import ndimage
+
+from .volume import Volume
+
+GRID_MM = 4.0
+LUNG_HU = (-960, -500)
+LUNG_LITRES = 0.6  # both lungs of a small adult, breathed out, hold about 1.5
+HEIGHT_MM = 100.0  # of the slices that show lung; the bases in an abdomen's CT span less
+LUNG_CM2 = 10.0  # in one slice
+
+
+def require_chest(volume: Volume) -> None:
+    """ValueError, with what was found, unless the volume shows 0.6 litres of lung over 100 mm of height.
+
+    volume: axes as `read_ct` turns them (z to the head).
+    """
+    litres, height = lung_size(volume)
+    if litres < LUNG_LITRES or height < HEIGHT_MM:
+        tall = volume.hu.shape[0] * volume.spacing[2]
+        raise ValueError(
+            f"{volume.source or 'volume'}: not enough chest: {litres:.2f} litres of lung over {height:.0f} mm in a volume "
+            f"{tall:.0f} mm high; {LUNG_LITRES} litres over {HEIGHT_MM:.0f} mm are needed"
+        )
+
+
+def lung_size(volume: Volume) -> tuple[float, float]:
+    """(litres, mm of height) of lung: air of -960 to -500 HU that tissue encloses in its axial section."""
+    step = [max(1, round(GRID_MM / mm)) for mm in volume.spacing[::-1]]
+    hu = volume.hu[:: step[0], :: step[1], :: step[2]]
+    z, y, x = (n * mm for n, mm in zip(step, volume.spacing[::-1]))
+    in_plane = np.zeros((3, 3, 3), bool)
+    in_plane[1] = ndimage.generate_binary_structure(2, 1)
+    sections, count = ndimage.label(hu < LUNG_HU[1], in_plane)
+    enclosed = np.ones(count + 1, bool)
+    enclosed[0] = False
+    for side in (sections[:, 0], sections[:, -1], sections[:, :, 0], sections[:, :, -1]):
+        enclosed[side] = False
+    lung = enclosed[sections] & (hu > LUNG_HU[0])
+    area = lung.sum(axis=(1, 2)) * (x * y / 100)
+    return float(area.sum() * z / 1e4), float((area > LUNG_CM2).sum() * z)
