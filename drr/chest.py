@@ -23,8 +23,8 @@ def require_chest(volume: Volume) -> None:
     if litres < LUNG_LITRES or height < HEIGHT_MM:
         tall = volume.hu.shape[0] * volume.spacing[2]
         raise ValueError(
-            f"{volume.source or 'volume'}: not enough chest: {litres:.2f} litres of lung over {height:.0f} mm in a volume "
-            f"{tall:.0f} mm high; {LUNG_LITRES} litres over {HEIGHT_MM:.0f} mm are needed"
+            f"{volume.source or 'volume'}: not enough chest: {litres:.2f} litres of lung over {height:.0f} mm in a "
+            f"volume {tall:.0f} mm high; {LUNG_LITRES} litres over {HEIGHT_MM:.0f} mm are needed"
         )
 
 

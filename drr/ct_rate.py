@@ -1,8 +1,8 @@
 """CT-RATE: its file names, its tables, and which of its two releases a file belongs to.
 
 First release: the NIfTI header holds no geometry and the voxels are the scanner's stored values; spacing, position,
-orientation and rescale stand in the metadata CSV. Second release (`*_fixed`): the header is right and the voxels already
-are Hounsfield units, so that the CSV's slope and intercept must not be applied again. Hamamci et al., CT-RATE, 2024.
+orientation and rescale stand in the metadata CSV. Second release (`*_fixed`): the header is right and the voxels are
+Hounsfield units already, so that the CSV's slope and intercept must not be applied again. Hamamci et al., 2024.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ Row = dict[str, str]
 
 @dataclass(frozen=True)
 class Name:
-    """`train_10010_a_1.nii.gz`: split "train", patient "train_10010", scan "train_10010_a", volume "train_10010_a_1"."""
+    """Of `train_10010_a_1.nii.gz`: the split train, patient train_10010, scan train_10010_a, volume train_10010_a_1."""
 
     split: str
     patient: str
@@ -74,10 +74,9 @@ class Decision:
 
 @dataclass(frozen=True, eq=False)
 class Header:
-    """affine: (4, 4) index (x, y, z) -> LPS mm as stored; shape: (x, y, z); has_geometry: whether it says where it is."""
+    """affine: (4, 4) index (x, y, z) -> LPS mm, as stored; has_geometry: whether the file says where it lies."""
 
     affine: np.ndarray
-    shape: tuple[int, ...]
     has_geometry: bool
 
 
@@ -170,7 +169,7 @@ def read_header(path: str | Path) -> Header:
     affine = header.get_best_affine()
     coded = int(header["sform_code"]) > 0 or int(header["qform_code"]) > 0
     identity = np.allclose(np.linalg.norm(affine[:3, :3], axis=0), 1) and np.allclose(affine[:3, 3], 0)
-    return Header(LPS_FROM_RAS @ affine, tuple(header.get_data_shape()), coded and not identity)
+    return Header(LPS_FROM_RAS @ affine, coded and not identity)
 
 
 def csv_affine(row: Row) -> np.ndarray:

@@ -42,7 +42,7 @@ def write_manifest(
     """Write the Parquet table of all images, in the order of `records`; returns the number of rows.
 
     records: one a volume: key, images (`image_row`s), decision, notes, version.
-    labels, reports: {key: its abnormalities}, {key: its report's parts}, as `drr.ct_rate` reads them; null where absent.
+    labels, reports: {key: its abnormalities}, {key: its report's parts}, as `drr.ct_rate` reads them; else null.
 
     Columns: ImageName, view, material, file, sha256, source, origin, du, dv (mm, LPS), shape (H, W), volume, labels,
     report, decision, notes, version.

@@ -1,0 +1,201 @@
+"""Render radiographs from CT: `radiolucent drr INPUT... --view PA --view LL --size 512 --out DIR`.
+
+INPUT: NIfTI, MHA or NRRD files, DICOM folders, folders of such files, a CT-RATE tree, or `sample` for the packaged CT.
+CT-RATE volumes become SPLIT/VIEW/PATIENT/SCAN/VOLUME.png as in DRR-RATE, bone and soft tissue in SPLIT/VIEW_bone and
+SPLIT/VIEW_soft beside it; others VIEW/NAME_MATERIAL.png. manifest.parquet describes every image. Research use only.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from radiolucent.batch import Manifest, add_batch_arguments, atomic_path, run_batch
+
+if TYPE_CHECKING:
+    import numpy as np
+    from jsonargparse import ArgumentParser, Namespace
+
+    from drr import ConeBeam, Volume
+    from drr.ct_rate import Name
+
+SAMPLE = "sample"
+MATERIALS = ["total", "bone", "soft"]
+FILES = (".nii", ".nii.gz", ".mha", ".mhd", ".nrrd", ".nhdr")
+
+
+@dataclass(frozen=True)
+class Job:
+    """One volume. name: for CT-RATE; row: its metadata, if any; no_chest: whether CT-RATE lists it as such."""
+
+    path: str
+    key: str
+    name: Name | None = None
+    row: dict[str, str] | None = None
+    no_chest: bool = False
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """Options of `radiolucent drr`."""
+    parser.add_argument("inputs", type=str, nargs="+", help="CT files, folders, a CT-RATE tree, or 'sample'")
+    parser.add_argument("--view", type=list[str], default=["PA"], help="PA, AP, LL or LATERAL; may be repeated")
+    parser.add_argument("--size", type=int, default=512, help="height and width of the images in pixels")
+    parser.add_argument("--materials", nargs="+", choices=MATERIALS, default=["total"], help="what to draw")
+    parser.add_argument(
+        "--preset", choices=["standard", "drr-rate"], default="standard", help="geometry: ours, or as DRR-RATE was made"
+    )
+    parser.add_argument(
+        "--values",
+        choices=["display", "lines"],
+        default="display",
+        help="16-bit levels: a film's response, or line integrals in steps of 1/4096; one law for every patient",
+    )
+    parser.add_argument("--metadata", type=list[str], default=[], help="CT-RATE's metadata CSV; may be repeated")
+    parser.add_argument("--labels", type=list[str], default=[], help="CSV of abnormality labels; may be repeated")
+    parser.add_argument("--reports", type=list[str], default=[], help="CSV of reports; may be repeated")
+    parser.add_argument("--no-chest", type=list[str], default=[], help="CT-RATE's list of volumes without a chest")
+    parser.add_argument("--backend", choices=["auto", "cpu", "cuda", "torch"], default="auto", help="what projects")
+    add_batch_arguments(parser)
+    parser.add_argument("--ray-address", type=str, help="address of a Ray cluster, for --executor ray")
+
+
+def run(args: Namespace) -> int:
+    """Render every volume; 0, or 1 if any was set aside in errors.csv."""
+    from drr.ct_rate import read_labels, read_reports
+
+    if args.size < 2:
+        raise ValueError(f"--size {args.size}: give at least 2 pixels")
+    if args.ray_address:
+        os.environ["RAY_ADDRESS"] = args.ray_address
+    options = {"views": args.view, "size": args.size, "materials": args.materials, "preset": args.preset}
+    options["values"] = args.values
+    settings = {"command": "drr", **options}
+    labels, reports = _merge(args.labels, read_labels), _merge(args.reports, read_reports)
+    items = [(job.key, job) for job in find_jobs(args.inputs, args.metadata, args.no_chest)]
+    work = functools.partial(render_volume, out=args.out, backend=args.backend, **options)
+    status = run_batch(
+        work, items, args.out, settings=settings, workers=args.workers, executor=args.executor, title="volumes"
+    )
+    write_table(Path(args.out), settings, labels, reports)
+    return status
+
+
+def find_jobs(inputs: list[str], metadata: list[str], no_chest: list[str]) -> list[Job]:
+    """One job for each volume that the inputs name.
+
+    FileNotFoundError: an input that does not exist. ValueError: two volumes whose images would have one name.
+    """
+    from drr.ct_rate import parse_name, read_metadata, read_no_chest, volume_key
+
+    rows = _merge(metadata, read_metadata)
+    without = set().union(*map(read_no_chest, no_chest))
+    jobs: dict[str, Job] = {}
+    for path in (path for given in inputs for path in _volumes(given)):
+        name = parse_name(path)
+        key = volume_key(path)
+        if not path.endswith((".nii", ".nii.gz")):
+            key = Path(path).stem if Path(path).is_file() else Path(path).resolve().name
+        job = Job(path, key, name, rows.get(key), key in without)
+        if jobs.setdefault(key, job) is not job:
+            raise ValueError(f"{jobs[key].path} and {path} would both be written as {key}: give them in two runs")
+    return list(jobs.values())
+
+
+def _volumes(given: str) -> list[str]:
+    """The volumes of one input: itself, or what a folder holds."""
+    from drr.ct_rate import parse_name
+
+    path = Path(given)
+    if given == SAMPLE or path.is_file():
+        return [given]
+    if not path.is_dir():
+        raise FileNotFoundError(f"{given}: there is no such file or folder; give CT volumes, or '{SAMPLE}'")
+    found = sorted(str(file) for file in path.rglob("*.nii*") if parse_name(file))
+    return found or sorted(str(file) for file in path.iterdir() if file.name.endswith(FILES)) or [given]
+
+
+def _merge(paths: list[str], read: Any) -> dict[str, Any]:
+    merged: dict[str, Any] = {}
+    for path in paths:
+        merged |= read(path)
+    return merged
+
+
+def render_volume(
+    job: Job, *, out: str, views: list[str], size: int, materials: list[str], preset: str, values: str, backend: str
+) -> dict[str, Any]:
+    """Read one volume, project all views and materials at once, write the images; its record for the manifest."""
+    from drr import isolate_body, project, separate_bone
+    from drr.manifest import image_row
+    from radiolucent import __version__
+
+    volume, decision, notes = read_job(job)
+    volume = isolate_body(volume)
+    if materials != ["total"]:
+        volume = separate_bone(volume)
+    beams = [view_beam(view, volume, size, preset) for view in views]
+    lines = project(volume, beams, materials=tuple(materials), backend=backend).cpu().numpy()
+    images = []
+    for view, beam, layers in zip(views, beams, lines):
+        for material, layer in zip(materials, layers):
+            file = job.name.image_path(view, material) if job.name else f"{view}/{job.key}_{material}.png"
+            digest = write_image(
+                Path(out) / file, layer, values, f"Rendered from a CT by Radiolucent: {view}, {material}"
+            )
+            name = job.name.image_name if job.name else Path(file).name
+            images.append(image_row(name, view, material, file, digest, beam))
+    files = [image["file"] for image in images]
+    return {"outputs": files, "images": images, "decision": decision, "notes": notes, "version": __version__}
+
+
+def read_job(job: Job) -> tuple[Volume, str, list[str]]:
+    """The volume, how its file was understood, and what else is to be known of it."""
+    from drr import read_ct, sample_ct
+    from drr.chest import require_chest
+    from drr.ct_rate import read_volume
+
+    if job.no_chest:
+        raise ValueError(f"{job.path}: CT-RATE lists this volume as one without a chest")
+    if job.path == SAMPLE:
+        return sample_ct(), "the packaged CT", []
+    if job.name is None:
+        return read_ct(job.path), "geometry and rescale as the file says", []
+    volume, decision = read_volume(job.path, job.row)
+    require_chest(volume)
+    return volume, f"CT-RATE release {decision.release}: {decision.reason}", list(decision.notes)
+
+
+def view_beam(view: str, volume: Volume, size: int, preset: str) -> ConeBeam:
+    """The beam of a view; `drr-rate` takes DRR-RATE's geometry in place of a radiographic room's."""
+    from drr import ConeBeam
+
+    return ConeBeam.preset(view, volume, shape=(size, size))
+
+
+def write_image(path: Path, lines: np.ndarray, values: str, description: str) -> str:
+    """Write line integrals (H, W) as a 16-bit PNG, whole or not at all; the file's sha256."""
+    import numpy as np
+
+    from drr.detector import detector_response, encode_lines
+    from radiographs import to_unit, write_radiograph
+
+    pixels = detector_response(lines) if values == "display" else to_unit(encode_lines(lines), 16)
+    write_radiograph(path, np.asarray(pixels), bits=16, description=description)
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def write_table(out: Path, settings: dict[str, Any], labels: dict[str, Any], reports: dict[str, Any]) -> None:
+    """manifest.parquet from the finished volumes, sorted by key, so that an interrupted run gives the same bytes."""
+    from drr.manifest import write_manifest
+
+    manifest = Manifest(out, settings)
+    try:
+        records = [manifest.finished[key] for key in sorted(manifest.finished)]
+        with atomic_path(out / "manifest.parquet") as part:
+            write_manifest(part, records, labels, reports)
+    finally:
+        manifest.close()
