@@ -30,7 +30,7 @@ class Attention(taming.AttnBlock):
 
 @dataclass(frozen=True)
 class Architecture:
-    """Sizes that encoder and decoder share.
+    """Sizes that encoder and decoder share. A latent pixel covers f = patch * 2**(len(channel_multipliers) - 1) pixels.
 
     image_channels: channels of the image. patch: pixels per side folded into channels before the first convolution.
     channels, channel_multipliers, residual_blocks: taming's ch, ch_mult and num_res_blocks; channels is a multiple of
@@ -85,7 +85,7 @@ class Architecture:
 
 
 class Encoder(taming.Encoder):
-    """Image (B, image_channels, H, W) -> (B, latent_channels, H/f, W/f); f = patch * 2**(len(channel_multipliers)-1)."""
+    """Image (B, image_channels, H, W) -> latents (B, latent_channels, H/f, W/f)."""
 
     def __init__(self, architecture: Architecture) -> None:
         with contextlib.redirect_stdout(io.StringIO()):

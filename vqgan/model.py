@@ -104,7 +104,7 @@ class VQGAN(ModelMixin, ConfigMixin):  # type: ignore[misc]
         source = os.fspath(pretrained_model_name_or_path or "")
         kwargs.setdefault("low_cpu_mem_usage", False)
         try:
-            config = dict(cls.load_config(source, subfolder=kwargs.get("subfolder")))
+            config: Any = cls.load_config(source, subfolder=kwargs.get("subfolder"))
         except OSError as error:
             raise FileNotFoundError(
                 f"{source} is neither a folder with a {cls.config_name} nor a model on the hub that can be reached: "

@@ -1,0 +1,126 @@
+"""VQGANModule: training of a VQ-GAN and its discriminator on radiographs and soft-tissue images together."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from lightning.pytorch import LightningModule
+from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
+from torch import Tensor
+from torchmetrics.functional.image import peak_signal_noise_ratio
+
+from vqgan.discriminator import PatchDiscriminator
+from vqgan.losses import HybridLoss
+from vqgan.model import VQGAN
+from vqgan.perceptual import load_perceptual
+from vqgan.quantizer import codebook_statistics
+
+
+class VQGANModule(LightningModule):
+    """Batches are dicts with "radiograph" and "soft", each (B, 1, H, W) in [-1, 1]; one update takes all 2B images.
+
+    loss: its parts and weights. discriminator: needed where its adversarial weight is not 0.
+    perceptual_weights: file (or hf://owner/name/file) of VGG-16's weights, read when a run starts and only where the
+        perceptual weight is not 0.
+    optimizer, discriminator_optimizer: Adam at 1e-4 and 5e-4 by default.
+    scheduler: of the VQ-GAN's learning rate, stepped each update.
+    gradient_clip: largest norm of each network's gradient; null for none (Trainer's own is for automatic optimisation).
+
+    Logs every loss part, the codebook's perplexity and used fraction, and on validation the PSNR in dB. Validation sets
+    vqgan.config.scaling_factor to 1 / the latents' standard deviation. Trainer's max_steps counts the discriminator's
+    steps too: give max_epochs.
+    """
+
+    updates: Tensor
+
+    def __init__(
+        self,
+        vqgan: VQGAN,
+        loss: HybridLoss,
+        discriminator: PatchDiscriminator | None = None,
+        perceptual_weights: str | None = None,
+        optimizer: OptimizerCallable = lambda parameters: torch.optim.Adam(parameters, lr=1e-4),
+        discriminator_optimizer: OptimizerCallable = lambda parameters: torch.optim.Adam(parameters, lr=5e-4),
+        scheduler: LRSchedulerCallable | None = None,
+        gradient_clip: float | None = 1.0,
+    ) -> None:
+        super().__init__()
+        if loss.adversarial_weight and discriminator is None:
+            raise ValueError(
+                "adversarial_weight is not 0 but there is no discriminator: give one or set the weight to 0."
+            )
+        if loss.perceptual_weight and loss.perceptual is None and perceptual_weights is None:
+            raise ValueError("perceptual_weight is not 0: give perceptual_weights or set the weight to 0.")
+        self.automatic_optimization = False
+        self.vqgan, self.loss = vqgan, loss
+        self.discriminator = discriminator if loss.adversarial_weight else None
+        self.perceptual_weights = perceptual_weights
+        self.optimizer, self.discriminator_optimizer, self.scheduler = optimizer, discriminator_optimizer, scheduler
+        self.gradient_clip = gradient_clip
+        self.register_buffer("updates", torch.zeros((), dtype=torch.long))  # decides the end of the warm-up
+
+    def setup(self, stage: str) -> None:
+        if self.loss.perceptual_weight and self.loss.perceptual is None:
+            self.loss.perceptual = load_perceptual(str(self.perceptual_weights))
+
+    def configure_optimizers(self) -> Any:
+        optimizers = [self.optimizer(self.vqgan.parameters())]
+        if self.discriminator is not None:
+            optimizers.append(self.discriminator_optimizer(self.discriminator.parameters()))
+        return optimizers, [self.scheduler(optimizers[0])] if self.scheduler else []
+
+    def training_step(self, batch: dict[str, Any], batch_idx: int) -> None:
+        images = torch.cat([batch["radiograph"], batch["soft"]])
+        critic = self.discriminator if self.loss.is_adversarial(int(self.updates)) else None
+        optimizers = self.optimizers()
+        generator, *others = optimizers if isinstance(optimizers, list) else [optimizers]
+
+        self.toggle_optimizer(generator)
+        reconstruction, codebook_loss, indices = self.vqgan(images)
+        fake = critic(reconstruction) if critic else None
+        loss, parts = self.loss(reconstruction, images, codebook_loss, fake, self.vqgan.decoder.last_layer)
+        self._step(generator, loss)
+        self.untoggle_optimizer(generator)
+        if self.scheduler:
+            self.lr_schedulers().step()  # type: ignore[union-attr, call-arg]
+
+        if critic:
+            real, fake = critic(images), critic(reconstruction.detach())
+            parts["discriminator"] = self.loss.adversarial.discriminator(real.float(), fake.float())
+            self._step(others[0], parts["discriminator"])
+        self.updates.add_(1)
+        parts["perplexity"], parts["codebook_usage"] = codebook_statistics(indices, self.vqgan.quantizer.n_e)
+        self.log("train/loss", loss, prog_bar=True)
+        self.log_dict({f"train/{name}": value.detach() for name, value in parts.items()})
+
+    def _step(self, optimizer: Any, loss: Tensor) -> None:
+        optimizer.zero_grad()
+        self.manual_backward(loss)
+        self.clip_gradients(optimizer, gradient_clip_val=self.gradient_clip, gradient_clip_algorithm="norm")
+        optimizer.step()
+
+    def validation_step(self, batch: dict[str, Any], batch_idx: int) -> None:
+        self._measure(batch, "val")
+
+    def test_step(self, batch: dict[str, Any], batch_idx: int) -> None:
+        self._measure(batch, "test")
+
+    def _measure(self, batch: dict[str, Any], stage: str) -> None:
+        images = torch.cat([batch["radiograph"], batch["soft"]])
+        z = self.vqgan.encode(images)
+        z_q, codebook_loss, indices = self.vqgan.quantize(z)
+        reconstruction = self.vqgan.decode(z_q).float()
+        _, parts = self.loss(reconstruction, images, codebook_loss)
+        parts["psnr"] = peak_signal_noise_ratio(reconstruction, images, data_range=2.0, dim=(1, 2, 3))
+        parts["perplexity"], parts["codebook_usage"] = codebook_statistics(indices, self.vqgan.quantizer.n_e)
+        parts["latent_deviation"] = z.float().std()
+        self.log_dict({f"{stage}/{name}": value for name, value in parts.items()}, batch_size=len(images))
+
+    def on_validation_epoch_end(self) -> None:
+        deviation = float(self.trainer.callback_metrics["val/latent_deviation"])
+        self.vqgan.register_to_config(scaling_factor=1 / deviation)
+
+    def predict_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
+        """Reconstructions (B, 1, H, W) of the radiographs."""
+        return self.vqgan(batch["radiograph"])[0]
