@@ -38,7 +38,9 @@ def deform(
         np.ascontiguousarray(volume.hu),
         none if volume.labels is None else volume.labels,
         none if volume.bone is None else volume.bone,
-        *bases,
+        bases[0],
+        bases[1],
+        bases[2],
         lattice,
     )
     return volume.replace(

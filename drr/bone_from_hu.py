@@ -1,0 +1,132 @@
+"""Bone without a label map: hysteresis on Hounsfield units, contrast medium left out, marrow filled."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import cv2
+import numpy as np
+from scipy import ndimage
+
+LOW_HU, HIGH_HU = 150, 280  # hysteresis, for means over about 2.5 mm
+DENSE_HU = 1800  # above it: undiluted contrast medium or metal, no bone of the chest
+AIR_HU = -400
+REACH_MM = 10.0  # bone lies no farther than this from a voxel above HIGH_HU
+SPINE_HALF_WIDTH_MM, SPINE_DEPTH_MM = 28.0, 45.0
+
+
+def bone_from_hu(hu: np.ndarray, spacing_mm: float = 2.5) -> np.ndarray:
+    """uint8 (D, H, W): 2 bone with its marrow, 1 the rim of one voxel around it, 0 the rest.
+
+    hu: int16 (D, H, W), axes along the patient's (z, y, x), x left and y back; isotropic to within a factor of two.
+    Contrast-filled heart and vessels have bone's HU. They are told from it by place (between the lungs only the
+    spine is bone) and by texture (a thick part without any is blood).
+    """
+    chest = _between_lungs(hu)
+    spine = _spine_zone(hu, chest, spacing_mm)
+    not_bone = _contrast(hu, spine) | ((chest > 0) & ~spine)
+    candidates = (hu > LOW_HU) & ~not_bone
+    seeds = (hu > HIGH_HU) & candidates
+    near = _sections(cv2.dilate, seeds, disc(REACH_MM / spacing_mm)) > 0
+    parts, count = ndimage.label(candidates & near, np.ones((3, 3, 3)))
+    size, seeded = np.bincount(parts.ravel()), np.bincount(parts[seeds], minlength=count + 1)
+    keep = np.asarray((size * spacing_mm**3 > 500) & (seeded > 0.03 * size))
+    keep[0] = False
+    shell = keep[parts].view(np.uint8)
+    column = shell & spine.view(np.uint8)
+    filled = np.empty_like(shell)
+    for out, section, part in zip(filled, shell, column):
+        out[:] = fill(_close(section, 7 / spacing_mm)) | fill(_close(part, 12 / spacing_mm))
+    filled &= ((hu > -100) & ~not_bone).view(np.uint8)
+    return filled + (dilate(filled) & ~not_bone)
+
+
+def _between_lungs(hu: np.ndarray) -> np.ndarray:
+    """uint8: every axial section's convex hull of the lungs; zero where no air is enclosed by the body."""
+    parts, _ = ndimage.label(hu < AIR_HU)
+    size = np.bincount(parts.ravel())
+    size[0] = 0
+    for border in (parts[:, 0], parts[:, -1], parts[:, :, 0], parts[:, :, -1]):
+        size[np.unique(border)] = 0
+    large = np.asarray((size > 0) & (size > 0.1 * size.max()))
+    lungs = large[parts].view(np.uint8)
+    hull = np.zeros_like(lungs)
+    for section, out in zip(lungs, hull):
+        points = cv2.findNonZero(section)
+        if points is not None:
+            cv2.fillConvexPoly(out, cv2.convexHull(points), 1)
+    return hull
+
+
+def _spine_zone(hu: np.ndarray, chest: np.ndarray, spacing_mm: float) -> np.ndarray:
+    """bool: a band around the spine, from its front to the skin of the back.
+
+    Its middle follows the dense voxels of the back; its front lies a vertebra's depth before the line that joins
+    the backs of the lungs, and as deep under the skin above and below them.
+    """
+    depth, height, width = hu.shape
+    y, x = np.arange(height)[:, None], np.arange(width)[None]
+    body = np.greater(hu, -300)
+    back = np.where(body.any(axis=(1, 2)), height - 1 - body.any(axis=2)[:, ::-1].argmax(axis=1), height - 1)
+    columns = body.sum(axis=1)
+    middle = (columns * np.arange(width)).sum(axis=1) / np.maximum(columns.sum(axis=1), 1)
+    for k in range(depth):
+        place = (hu[k] > HIGH_HU) & (y > back[k] - 90 / spacing_mm) & (np.abs(x - middle[k]) < 45 / spacing_mm)
+        found = place.nonzero()[1]
+        if len(found):
+            middle[k] = np.median(found)
+    middle = ndimage.median_filter(middle, max(3, int(75 / spacing_mm)) | 1, mode="nearest")
+    lungs = np.greater(chest.sum(axis=(1, 2)) * spacing_mm**2, 2000)
+    lung_back = height - 1 - chest.astype(bool).any(axis=2)[:, ::-1].argmax(axis=1)
+    cover = np.median((back - lung_back)[lungs]) if lungs.any() else 45 / spacing_mm
+    front = back - cover - SPINE_DEPTH_MM / spacing_mm
+    return (np.abs(x[None] - middle[:, None, None]) < SPINE_HALF_WIDTH_MM / spacing_mm) & (
+        y[None] > front[:, None, None]
+    )
+
+
+def _contrast(hu: np.ndarray, spine: np.ndarray) -> np.ndarray:
+    """bool: thick homogeneous parts (contrast-filled heart, aorta, kidneys), undiluted contrast medium and metal.
+
+    A young vertebra is homogeneous too, so within the spine's band it takes an artery's HU.
+    """
+    smooth = np.empty(hu.shape, bool)
+    for out, section, band in zip(smooth, hu.astype(np.float32), spine):
+        mean = cv2.blur(section, (5, 5))
+        variance = cv2.blur(section * section, (5, 5)) - mean * mean
+        out[:] = (variance < 60**2) & (~band | (mean > HIGH_HU))
+    thick = _sections(cv2.erode, hu > LOW_HU, disc(2)) > 0
+    blood = _sections(cv2.dilate, thick & smooth, disc(3)) > 0
+    return blood | (_sections(cv2.dilate, hu > DENSE_HU, np.ones((3, 3), np.uint8)) > 0)
+
+
+def dilate(mask: np.ndarray) -> np.ndarray:
+    """uint8 (D, H, W): `mask` grown by one voxel in every direction, diagonals included."""
+    flat = _sections(cv2.dilate, mask, np.ones((3, 3), np.uint8))
+    grown = flat.copy()
+    np.maximum(grown[1:], flat[:-1], out=grown[1:])
+    np.maximum(grown[:-1], flat[1:], out=grown[:-1])
+    return grown
+
+
+def fill(section: np.ndarray) -> np.ndarray:
+    """uint8 (H, W): a section with its holes filled."""
+    contours, _ = cv2.findContours(section, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+    return cv2.drawContours(np.zeros_like(section), contours, -1, 1, cv2.FILLED)
+
+
+def disc(radius: float) -> np.ndarray:
+    """uint8 structuring element of a radius in pixels."""
+    r = int(radius)
+    y, x = np.mgrid[-r : r + 1, -r : r + 1]
+    return (x * x + y * y <= radius * radius).astype(np.uint8)
+
+
+def _sections(operation: Callable[..., np.ndarray], mask: Any, element: np.ndarray) -> np.ndarray:
+    """uint8: a 2-D morphological operation in every axial section."""
+    return np.stack([operation(section, element) for section in mask.view(np.uint8)])
+
+
+def _close(section: np.ndarray, radius: float) -> np.ndarray:
+    return cv2.morphologyEx(section, cv2.MORPH_CLOSE, disc(radius))

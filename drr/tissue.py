@@ -1,0 +1,117 @@
+"""What is body and what is bone: everything else to air, and a bone map for the projector."""
+
+from __future__ import annotations
+
+import cv2
+import numba
+import numpy as np
+from scipy import ndimage
+
+from .bone_from_hu import DENSE_HU, bone_from_hu, dilate, disc, fill
+from .volume import Volume
+
+AIR = -1024
+COARSE_MM = 2.5  # masks are found on a grid of about this spacing
+BODY_HU = -300
+OPENING_MM = 6.0  # half the thickness of what is torn off the body: tables, sheets, tubes
+BONES = ("vertebra", "sacrum", "humerus", "scapula", "clavic", "femur", "hip_", "skull", "rib_", "sternum")
+
+
+def is_bone(structure: str) -> bool:
+    """Whether a structure's name is that of a bone; costal cartilage is not."""
+    return structure.startswith(BONES)
+
+
+def isolate_body(volume: Volume) -> Volume:
+    """Everything outside the body becomes air: table, cushions, cables, the padding around the field of view.
+
+    The body is the largest connected thing denser than -300 HU once thin things are opened away, with every hole
+    of its axial sections (lungs, bowel) filled.
+
+    ValueError: no body in the volume.
+    """
+    coarse, steps = _coarsen(volume)
+    dense = (coarse > BODY_HU).view(np.uint8)
+    element = disc(OPENING_MM / COARSE_MM)
+    thick = [cv2.morphologyEx(s, cv2.MORPH_OPEN, element, borderType=cv2.BORDER_REPLICATE) for s in dense]
+    parts, count = ndimage.label(np.stack(thick))
+    if count == 0:
+        raise ValueError(f"{volume.source or 'volume'}: no body in this CT, all of it is air; give a chest CT in HU")
+    body = (parts == np.bincount(parts.ravel())[1:].argmax() + 1).view(np.uint8)
+    for section, everything in zip(body, dense):
+        # The skin that the opening rounded off comes back, and one voxel of partial volume with it.
+        skin = cv2.dilate(section, disc(1.5)) & everything
+        section[:] = cv2.dilate(fill(skin), disc(1.5))
+    return volume.replace(hu=_keep(volume.hu, body, *steps))
+
+
+def separate_bone(volume: Volume) -> Volume:
+    """Fill `bone`: 2 in bone, marrow included, 1 in the rim around it, where bone is only part of a voxel.
+
+    From the label map, by its structures' names, where there is one (rim: one voxel); else from HU (see
+    bone_from_hu; rim: about 2.5 mm). Contrast medium and metal above 1800 HU are not bone.
+    """
+    if volume.labels is None or volume.structures is None:
+        coarse, steps = _coarsen(volume)
+        return volume.replace(bone=_code(volume.hu, bone_from_hu(coarse, COARSE_MM), *steps))
+    table = np.zeros(max(256, int(volume.labels.max()) + 1), np.uint8)
+    table[list(volume.names_where(is_bone))] = 1
+    core = table[volume.labels]
+    bone = core + dilate(core)
+    dense = volume.hu > DENSE_HU
+    if dense.any():
+        bone[dilate(dense) > 0] = 0
+    return volume.replace(bone=_code(volume.hu, bone, 1, 1, 1))
+
+
+def _coarsen(volume: Volume) -> tuple[np.ndarray, tuple[int, int, int]]:
+    """int16 block means on a grid of about 2.5 mm, and the block's size (z, y, x) in voxels."""
+    steps = np.clip(np.rint(COARSE_MM / volume.spacing[::-1]), 1, volume.hu.shape).astype(int)
+    sz, sy, sx = (int(step) for step in steps)
+    return (volume.hu if sz * sy * sx == 1 else _block_mean(volume.hu, sz, sy, sx)), (sz, sy, sx)
+
+
+@numba.njit(cache=True, nogil=True)
+def _block_mean(hu, sz, sy, sx):  # type: ignore[no-untyped-def]
+    depth, height, width = hu.shape
+    out = np.empty(((depth + sz - 1) // sz, (height + sy - 1) // sy, (width + sx - 1) // sx), np.int16)
+    total = np.empty(out.shape[2], np.int32)
+    for k in range(out.shape[0]):
+        z1 = min((k + 1) * sz, depth)
+        for j in range(out.shape[1]):
+            y1 = min((j + 1) * sy, height)
+            total[:] = 0
+            for z in range(k * sz, z1):
+                for y in range(j * sy, y1):
+                    row = hu[z, y]
+                    for i in range(out.shape[2]):
+                        for x in range(i * sx, min((i + 1) * sx, width)):
+                            total[i] += row[x]
+            rows = (z1 - k * sz) * (y1 - j * sy)
+            for i in range(out.shape[2]):
+                out[k, j, i] = total[i] // (rows * (min((i + 1) * sx, width) - i * sx))
+    return out
+
+
+@numba.njit(cache=True, nogil=True)
+def _keep(hu, mask, sz, sy, sx):  # type: ignore[no-untyped-def]
+    """`hu` where the coarse mask is 1, air elsewhere."""
+    out = np.empty_like(hu)
+    for z in range(hu.shape[0]):
+        for y in range(hu.shape[1]):
+            row, inside, to = hu[z, y], mask[z // sz, y // sy], out[z, y]
+            for x in range(hu.shape[2]):
+                to[x] = row[x] if inside[x // sx] else AIR
+    return out
+
+
+@numba.njit(cache=True, nogil=True)
+def _code(hu, coarse, sz, sy, sx):  # type: ignore[no-untyped-def]
+    """The bone map on the full grid; bone that is partly lung or air is rim, so that it is not made denser."""
+    out = np.empty(hu.shape, np.uint8)
+    for z in range(hu.shape[0]):
+        for y in range(hu.shape[1]):
+            row, code, to = hu[z, y], coarse[z // sz, y // sy], out[z, y]
+            for x in range(hu.shape[2]):
+                to[x] = min(code[x // sx], 1) if row[x] < -100 else code[x // sx]
+    return out
