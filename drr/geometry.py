@@ -1,0 +1,146 @@
+"""The X-ray beam: a point source and a flat detector, in patient space (LPS, mm)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import torch
+
+from .volume import Volume
+
+BODY_HU = -500  # denser than this is body, table or clothes: what the field of view must cover
+BEHIND_BODY_MM = 40.0  # from the body to the detector
+
+
+@dataclass(frozen=True)
+class View:
+    """Where the source stands and how the picture lies: unit vectors in LPS, distances in mm."""
+
+    to_source: tuple[float, float, float]
+    right: tuple[float, float, float]  # the direction of a row of pixels on the viewer's screen
+    source_to_detector_mm: float = 1800.0
+    source_to_centre_mm: float | None = None  # overrides source_to_detector_mm
+    field_mm: float | None = None  # width of the picture at the body's centre; None covers the body
+
+
+LEFT, RIGHT, BACK, FRONT = (1.0, 0.0, 0.0), (-1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, -1.0, 0.0)
+# A picture is hung as a radiologist reads it: head up; PA and AP as if the viewer faced the patient, so that the
+# patient's left (and heart) is on the viewer's right; a lateral as seen from the detector's side.
+VIEWS = {
+    "PA": View(BACK, LEFT),
+    "AP": View(FRONT, LEFT, source_to_detector_mm=1200.0),
+    "LATERAL": View(RIGHT, BACK),
+    "LL": View(RIGHT, BACK),
+    "RL": View(LEFT, FRONT),
+    "drr-rate": View(FRONT, LEFT, source_to_centre_mm=1000.0, field_mm=339.0),
+    "drr-rate-lateral": View(RIGHT, BACK, source_to_centre_mm=1000.0, field_mm=339.0),
+}
+
+
+@dataclass(frozen=True, eq=False)
+class ConeBeam:
+    """A point source and a detector of H x W pixels; pixel (r, c) has its centre at origin + c * du + r * dv.
+
+    source, origin, du, dv: (3,) in mm, LPS; numpy arrays, or torch tensors to differentiate by pose (torch backend).
+    shape: (H, W). centre: (3,) the point in mm that `orbit` turns about.
+
+    ValueError: vectors that are not three finite numbers, an empty or degenerate detector, a source in its plane.
+    """
+
+    source: Any
+    origin: Any
+    du: Any
+    dv: Any
+    shape: tuple[int, int]
+    centre: Any = field(default_factory=lambda: np.zeros(3))
+
+    def __post_init__(self) -> None:
+        for name in ("source", "origin", "du", "dv", "centre"):
+            value = getattr(self, name)
+            if not isinstance(value, torch.Tensor):
+                object.__setattr__(self, name, np.asarray(value, dtype=np.float64))
+            if tuple(getattr(self, name).shape) != (3,) or not np.isfinite(self.numpy(name)).all():
+                raise ValueError(f"ConeBeam: {name} is {value}; three finite numbers (x, y, z) in mm are needed")
+        if len(self.shape) != 2 or any(n != int(n) or n < 1 for n in self.shape):
+            raise ValueError(f"ConeBeam: shape is {self.shape}; give (rows, columns) of the detector")
+        object.__setattr__(self, "shape", (int(self.shape[0]), int(self.shape[1])))
+        du, dv = self.numpy("du"), self.numpy("dv")
+        normal = np.cross(du, dv)
+        if np.linalg.norm(normal) < 1e-9 * np.linalg.norm(du) * np.linalg.norm(dv) or not normal.any():
+            raise ValueError("ConeBeam: du and dv are parallel or zero; they must span the detector's plane")
+        if abs(normal @ (self.numpy("origin") - self.numpy("source"))) < 1e-9 * np.linalg.norm(normal):
+            raise ValueError("ConeBeam: the source lies in the detector's plane")
+
+    def numpy(self, name: str) -> np.ndarray:
+        """One of the vectors as a float64 array, without its gradient."""
+        value = getattr(self, name)
+        return value.detach().cpu().double().numpy() if isinstance(value, torch.Tensor) else value
+
+    @classmethod
+    def preset(
+        cls, name: str, volume: Volume, shape: tuple[int, int] = (512, 512), field_mm: float | None = None
+    ) -> ConeBeam:
+        """A conventional chest view that covers the body in `volume`.
+
+        name: PA (source behind the patient, 1.8 m), AP (source in front, 1.2 m), LATERAL and LL (both the left
+            lateral: beam from right to left, left side against the detector, patient facing the viewer's left),
+            RL (right lateral, its mirror image), drr-rate and drr-rate-lateral (DRR-RATE's 339 mm field).
+        field_mm: width of the picture at the body's centre; default: the body's box just fits.
+
+        ValueError: an unknown name, or a volume in which nothing is denser than -500 HU.
+        """
+        if name not in VIEWS:
+            raise ValueError(f"no view is called {name!r}; give one of {', '.join(VIEWS)}")
+        view = VIEWS[name]
+        low, high = _body_box(volume)
+        centre, size = (low + high) / 2, high - low
+        to_source, right, down = np.array(view.to_source), np.array(view.right), np.array([0.0, 0.0, -1.0])
+        behind = abs(to_source) @ size / 2 + BEHIND_BODY_MM
+        sdd = view.source_to_detector_mm if view.source_to_centre_mm is None else view.source_to_centre_mm + behind
+        magnification = sdd / (sdd - behind)
+        width = field_mm or view.field_mm
+        pitch = width / shape[1] if width else max(abs(right) @ size / shape[1], size[2] / shape[0])
+        du, dv = right * pitch * magnification, down * pitch * magnification
+        corner = centre - to_source * behind - du * (shape[1] - 1) / 2 - dv * (shape[0] - 1) / 2
+        return cls(centre + to_source * (sdd - behind), corner, du, dv, shape, centre)
+
+    def moved(self, matrix: Any) -> ConeBeam:
+        """The beam after a rigid motion; matrix: (4, 4) LPS -> LPS, numpy or a torch tensor (then differentiable)."""
+        parts = {name: getattr(self, name) for name in ("source", "origin", "du", "dv", "centre")}
+        if isinstance(matrix, torch.Tensor):
+            parts = {name: torch.as_tensor(value).to(matrix) for name, value in parts.items()}
+        turn, shift = matrix[:3, :3], matrix[:3, 3]
+        moved = {n: turn @ value if n in ("du", "dv") else turn @ value + shift for n, value in parts.items()}
+        return replace(self, **moved)
+
+    def orbit(self, degrees: float, axis: tuple[float, float, float] = (0.0, 0.0, 1.0)) -> ConeBeam:
+        """The beam turned about `centre` by the right-hand rule around `axis` (default: feet to head).
+
+        PA turned by +90 looks from the patient's right, like LL; axis (1, 0, 0) tips it to head or feet.
+        """
+        from scipy.spatial.transform import Rotation
+
+        unit = np.asarray(axis, dtype=np.float64) / np.linalg.norm(axis)
+        matrix = np.eye(4)
+        matrix[:3, :3] = Rotation.from_rotvec(np.radians(degrees) * unit).as_matrix()
+        matrix[:3, 3] = self.numpy("centre") - matrix[:3, :3] @ self.numpy("centre")
+        return self.moved(matrix)
+
+
+def _body_box(volume: Volume) -> tuple[np.ndarray, np.ndarray]:
+    """Lowest and highest x, y, z in mm of what is denser than BODY_HU, from every second voxel."""
+    hu = volume.hu.detach().cpu().numpy() if isinstance(volume.hu, torch.Tensor) else volume.hu
+    dense = hu[::2, ::2, ::2] > BODY_HU
+    if not dense.any():
+        raise ValueError(
+            f"{volume.source or 'volume'}: nothing in it is denser than {BODY_HU} HU; is this a CT of a body?"
+        )
+    ranges = []
+    for axis in (2, 1, 0):
+        inside = np.flatnonzero(dense.any(axis=tuple({0, 1, 2} - {axis})))
+        ranges.append((2 * inside[0] - 0.5, min(2 * inside[-1] + 1.5, hu.shape[axis] - 0.5)))
+    corners = np.array(np.meshgrid(*ranges)).reshape(3, -1)
+    places = volume.affine[:3, :3] @ corners + volume.affine[:3, 3:]
+    return places.min(axis=1), places.max(axis=1)
