@@ -69,7 +69,7 @@ def _spine_zone(hu: np.ndarray, chest: np.ndarray, spacing_mm: float) -> np.ndar
     y, x = np.arange(height)[:, None], np.arange(width)[None]
     body = np.greater(hu, -300)
     back = np.where(body.any(axis=(1, 2)), height - 1 - body.any(axis=2)[:, ::-1].argmax(axis=1), height - 1)
-    columns = body.sum(axis=1)
+    columns = np.count_nonzero(body, axis=1)
     middle = (columns * np.arange(width)).sum(axis=1) / np.maximum(columns.sum(axis=1), 1)
     for k in range(depth):
         place = (hu[k] > HIGH_HU) & (y > back[k] - 90 / spacing_mm) & (np.abs(x - middle[k]) < 45 / spacing_mm)
@@ -77,8 +77,8 @@ def _spine_zone(hu: np.ndarray, chest: np.ndarray, spacing_mm: float) -> np.ndar
         if len(found):
             middle[k] = np.median(found)
     middle = ndimage.median_filter(middle, max(3, int(75 / spacing_mm)) | 1, mode="nearest")
-    lungs = np.greater(chest.sum(axis=(1, 2)) * spacing_mm**2, 2000)
-    lung_back = height - 1 - chest.astype(bool).any(axis=2)[:, ::-1].argmax(axis=1)
+    lungs = np.count_nonzero(chest, axis=(1, 2)) * spacing_mm**2 > 2000
+    lung_back = height - 1 - chest.max(axis=2)[:, ::-1].argmax(axis=1)
     cover = np.median((back - lung_back)[lungs]) if lungs.any() else 45 / spacing_mm
     front = back - cover - SPINE_DEPTH_MM / spacing_mm
     return (np.abs(x[None] - middle[:, None, None]) < SPINE_HALF_WIDTH_MM / spacing_mm) & (
@@ -92,10 +92,10 @@ def _contrast(hu: np.ndarray, spine: np.ndarray) -> np.ndarray:
     A young vertebra is homogeneous too, so within the spine's band it takes an artery's HU.
     """
     smooth = np.empty(hu.shape, bool)
-    for out, section, band in zip(smooth, hu.astype(np.float32), spine):
+    for k, section in enumerate(hu.astype(np.float32)):
         mean = cv2.blur(section, (5, 5))
         variance = cv2.blur(section * section, (5, 5)) - mean * mean
-        out[:] = (variance < 60**2) & (~band | (mean > HIGH_HU))
+        smooth[k] = (variance < 60**2) & (~spine[k] | (mean > HIGH_HU))
     thick = _sections(cv2.erode, hu > LOW_HU, disc(2)) > 0
     blood = _sections(cv2.dilate, thick & smooth, disc(3)) > 0
     return blood | (_sections(cv2.dilate, hu > DENSE_HU, np.ones((3, 3), np.uint8)) > 0)

@@ -101,8 +101,9 @@ def _warp(hu, labels, bone, basis_z, basis_y, basis_x, lattice):  # type: ignore
                 py = min(max(py, 0.0), height - 1.0)
                 px = min(max(px, 0.0), width - 1.0)
                 z0, y0, x0 = int(pz), int(py), int(px)
-                z1, y1, x1 = min(z0 + 1, depth - 1), min(y0 + 1, height - 1), min(x0 + 1, width - 1)
                 fz, fy, fx = pz - z0, py - y0, px - x0
+                # the farther corner counts only where it has a weight; so a border needs no special case
+                z1, y1, x1 = z0 + (fz > 0), y0 + (fy > 0), x0 + (fx > 0)
                 upper = (hu[z0, y0, x0] * (1 - fx) + hu[z0, y0, x1] * fx) * (1 - fy) + (
                     hu[z0, y1, x0] * (1 - fx) + hu[z0, y1, x1] * fx
                 ) * fy

@@ -83,15 +83,18 @@ def _read_nifti(path: Path) -> tuple[np.ndarray, np.ndarray, tuple[float, float]
     try:
         start = zlib.decompressobj(31).decompress(raw, HEADER_BYTES) if packed else raw[:HEADER_BYTES]
         kind = nibabel.Nifti2Header if start[:4] in (b"\x1c\x02\0\0", b"\0\0\x02\x1c") else nibabel.Nifti1Header
-        header = kind.from_fileobj(io.BytesIO(start))
+        header = kind.from_fileobj(io.BytesIO(start), check=False)  # the check would repair silently
+        dtype = header.get_data_dtype()
     except (zlib.error, nibabel.spatialimages.HeaderDataError, nibabel.wrapstruct.WrapStructError) as error:
         raise ValueError(f"{path}: not a NIfTI file ({error})") from error
+    if bytes(header["magic"])[:3] not in (b"n+1", b"n+2"):
+        raise ValueError(f"{path}: not a NIfTI file of one part (magic {bytes(header['magic'])!r})")
     shape = tuple(int(n) for n in header.get_data_shape())
     while len(shape) > 3 and shape[-1] == 1:
         shape = shape[:-1]
     if len(shape) != 3 or min(shape) < 2:
         raise ValueError(f"{path}: an image of shape {shape}; a 3-D CT is needed")
-    dtype, offset = header.get_data_dtype(), int(header["vox_offset"])
+    offset = int(header["vox_offset"])
     size = offset + int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
     if packed:
         raw = _gunzip(raw, size, path)
