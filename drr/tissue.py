@@ -22,12 +22,13 @@ def is_bone(structure: str) -> bool:
     return structure.startswith(BONES)
 
 
-def isolate_body(volume: Volume) -> Volume:
+def isolate_body(volume: Volume, overwrite: bool = False) -> Volume:
     """Everything outside the body becomes air: table, cushions, cables, the padding around the field of view.
 
     The body is the largest connected thing denser than -300 HU once thin things are opened away, with every hole
     of its axial sections (lungs, bowel) filled.
 
+    overwrite: write the air into `volume.hu` itself, which saves a copy of the volume.
     ValueError: no body in the volume.
     """
     coarse, steps = _coarsen(volume)
@@ -42,7 +43,9 @@ def isolate_body(volume: Volume) -> Volume:
         # The skin that the opening rounded off comes back, and one voxel of partial volume with it.
         skin = cv2.dilate(section, disc(1.5)) & everything
         section[:] = cv2.dilate(fill(skin), disc(1.5))
-    return volume.replace(hu=_keep(volume.hu, body, *steps))
+    hu = volume.hu if overwrite else volume.hu.copy()
+    _clear(hu, body, *steps)
+    return volume.replace(hu=hu)
 
 
 def separate_bone(volume: Volume) -> Volume:
@@ -75,7 +78,7 @@ def _coarsen(volume: Volume) -> tuple[np.ndarray, tuple[int, int, int]]:
 def _block_mean(hu, sz, sy, sx):  # type: ignore[no-untyped-def]
     depth, height, width = hu.shape
     out = np.empty(((depth + sz - 1) // sz, (height + sy - 1) // sy, (width + sx - 1) // sx), np.int16)
-    total = np.empty(out.shape[2], np.int32)
+    total = np.empty(width, np.int32)
     for k in range(out.shape[0]):
         z1 = min((k + 1) * sz, depth)
         for j in range(out.shape[1]):
@@ -84,34 +87,43 @@ def _block_mean(hu, sz, sy, sx):  # type: ignore[no-untyped-def]
             for z in range(k * sz, z1):
                 for y in range(j * sy, y1):
                     row = hu[z, y]
-                    for i in range(out.shape[2]):
-                        for x in range(i * sx, min((i + 1) * sx, width)):
-                            total[i] += row[x]
+                    for x in range(width):  # whole rows first: this loop runs in vector registers
+                        total[x] += row[x]
             rows = (z1 - k * sz) * (y1 - j * sy)
             for i in range(out.shape[2]):
-                out[k, j, i] = total[i] // (rows * (min((i + 1) * sx, width) - i * sx))
+                x1 = min((i + 1) * sx, width)
+                out[k, j, i] = total[i * sx : x1].sum() // (rows * (x1 - i * sx))
     return out
 
 
 @numba.njit(cache=True, nogil=True)
-def _keep(hu, mask, sz, sy, sx):  # type: ignore[no-untyped-def]
-    """`hu` where the coarse mask is 1, air elsewhere."""
-    out = np.empty_like(hu)
+def _spread(coarse, row, step):  # type: ignore[no-untyped-def]
+    """A coarse row at every fine voxel."""
+    for x in range(row.shape[0]):
+        row[x] = coarse[x // step]
+
+
+@numba.njit(cache=True, nogil=True)
+def _clear(hu, mask, sz, sy, sx):  # type: ignore[no-untyped-def]
+    """Air, in place, where the coarse mask is 0."""
     for z in range(hu.shape[0]):
         for y in range(hu.shape[1]):
-            row, inside, to = hu[z, y], mask[z // sz, y // sy], out[z, y]
-            for x in range(hu.shape[2]):
-                to[x] = row[x] if inside[x // sx] else AIR
-    return out
+            row, inside = hu[z, y], mask[z // sz, y // sy]
+            for i in range(inside.shape[0]):
+                if not inside[i]:
+                    row[i * sx : (i + 1) * sx] = AIR
 
 
 @numba.njit(cache=True, nogil=True)
 def _code(hu, coarse, sz, sy, sx):  # type: ignore[no-untyped-def]
     """The bone map on the full grid; bone that is partly lung or air is rim, so that it is not made denser."""
     out = np.empty(hu.shape, np.uint8)
+    code = np.empty(hu.shape[2], np.uint8)
     for z in range(hu.shape[0]):
         for y in range(hu.shape[1]):
-            row, code, to = hu[z, y], coarse[z // sz, y // sy], out[z, y]
+            if y % sy == 0:
+                _spread(coarse[z // sz, y // sy], code, sx)
+            row, to = hu[z, y], out[z, y]
             for x in range(hu.shape[2]):
-                to[x] = min(code[x // sx], 1) if row[x] < -100 else code[x // sx]
+                to[x] = min(code[x], np.uint8(1)) if row[x] < -100 else code[x]
     return out

@@ -41,7 +41,9 @@ def test_a_body_of_finer_voxels():
     hu[inside], hu[lung], hu[:, 100:104] = 20, -800, 100
     result = isolate_body(Volume(hu, np.diag([1.25, 1.25, 1.25, 1]))).hu
     np.testing.assert_array_equal(result[inside], hu[inside])
-    assert (result[:, 100:104] == AIR).all()
+    assert (result[:, 100:104] == AIR).all() and (hu[:, 100:104] == 100).all()
+    again = isolate_body(Volume(hu, np.diag([1.25, 1.25, 1.25, 1])), overwrite=True).hu
+    assert again is hu and (again == result).all()
 
 
 def test_all_air_is_refused():
