@@ -20,10 +20,12 @@ if TYPE_CHECKING:
     import numpy as np
     from jsonargparse import ArgumentParser, Namespace
 
-    from drr import ConeBeam, Volume
+    from drr import Volume
     from drr.ct_rate import Name
 
 SAMPLE = "sample"
+BONE_CONTRAST = 8.0  # bone alone, at the exposure of a chest, would be nearly black
+DRR_RATE = {"AP": "drr-rate", "LATERAL": "drr-rate-lateral"}
 MATERIALS = ["total", "bone", "soft"]
 FILES = (".nii", ".nii.gz", ".mha", ".mhd", ".nrrd", ".nhdr")
 
@@ -49,10 +51,11 @@ def add_arguments(parser: ArgumentParser) -> None:
         "--preset", choices=["standard", "drr-rate"], default="standard", help="geometry: ours, or as DRR-RATE was made"
     )
     parser.add_argument(
-        "--values",
+        "--levels",
         choices=["display", "lines"],
         default="display",
-        help="16-bit levels: a film's response, or line integrals in steps of 1/4096; one law for every patient",
+        help="16-bit levels: a film's response (bone's with 8 times the contrast), or line integrals in steps of "
+        "1/4096; one law for every patient",
     )
     parser.add_argument("--metadata", type=list[str], default=[], help="CT-RATE's metadata CSV; may be repeated")
     parser.add_argument("--labels", type=list[str], default=[], help="CSV of abnormality labels; may be repeated")
@@ -69,10 +72,12 @@ def run(args: Namespace) -> int:
 
     if args.size < 2:
         raise ValueError(f"--size {args.size}: give at least 2 pixels")
+    for view in args.view:
+        beam_name(view, args.preset)
     if args.ray_address:
         os.environ["RAY_ADDRESS"] = args.ray_address
     options = {"views": args.view, "size": args.size, "materials": args.materials, "preset": args.preset}
-    options["values"] = args.values
+    options["levels"] = args.levels
     settings = {"command": "drr", **options}
     labels, reports = _merge(args.labels, read_labels), _merge(args.reports, read_reports)
     items = [(job.key, job) for job in find_jobs(args.inputs, args.metadata, args.no_chest)]
@@ -126,10 +131,10 @@ def _merge(paths: list[str], read: Any) -> dict[str, Any]:
 
 
 def render_volume(
-    job: Job, *, out: str, views: list[str], size: int, materials: list[str], preset: str, values: str, backend: str
+    job: Job, *, out: str, views: list[str], size: int, materials: list[str], preset: str, levels: str, backend: str
 ) -> dict[str, Any]:
     """Read one volume, project all views and materials at once, write the images; its record for the manifest."""
-    from drr import isolate_body, project, separate_bone
+    from drr import ConeBeam, isolate_body, project, separate_bone
     from drr.manifest import image_row
     from radiolucent import __version__
 
@@ -137,15 +142,14 @@ def render_volume(
     volume = isolate_body(volume)
     if materials != ["total"]:
         volume = separate_bone(volume)
-    beams = [view_beam(view, volume, size, preset) for view in views]
+    beams = [ConeBeam.preset(beam_name(view, preset), volume, (size, size)) for view in views]
     lines = project(volume, beams, materials=tuple(materials), backend=backend).cpu().numpy()
     images = []
     for view, beam, layers in zip(views, beams, lines):
         for material, layer in zip(materials, layers):
             file = job.name.image_path(view, material) if job.name else f"{view}/{job.key}_{material}.png"
-            digest = write_image(
-                Path(out) / file, layer, values, f"Rendered from a CT by Radiolucent: {view}, {material}"
-            )
+            description = f"Rendered from a CT by Radiolucent: {view}, {material}"
+            digest = write_image(Path(out) / file, to_pixels(layer, material, levels), description)
             name = job.name.image_name if job.name else Path(file).name
             images.append(image_row(name, view, material, file, digest, beam))
     files = [image["file"] for image in images]
@@ -169,22 +173,35 @@ def read_job(job: Job) -> tuple[Volume, str, list[str]]:
     return volume, f"CT-RATE release {decision.release}: {decision.reason}", list(decision.notes)
 
 
-def view_beam(view: str, volume: Volume, size: int, preset: str) -> ConeBeam:
-    """The beam of a view; `drr-rate` takes DRR-RATE's geometry in place of a radiographic room's."""
-    from drr import ConeBeam
+def beam_name(view: str, preset: str) -> str:
+    """The name of a view's geometry in `ConeBeam.preset`: that of a radiographic room, or DRR-RATE's.
 
-    return ConeBeam.preset(view, volume, shape=(size, size))
+    ValueError: a view that the preset lacks.
+    """
+    from drr.geometry import VIEWS
+
+    standard = [name for name in VIEWS if not name.startswith("drr-rate")]
+    names = DRR_RATE if preset == "drr-rate" else dict(zip(standard, standard))
+    if view not in names:
+        raise ValueError(f"--view {view}: the {preset} preset has the views {', '.join(names)}")
+    return names[view]
 
 
-def write_image(path: Path, lines: np.ndarray, values: str, description: str) -> str:
-    """Write line integrals (H, W) as a 16-bit PNG, whole or not at all; the file's sha256."""
-    import numpy as np
-
+def to_pixels(lines: np.ndarray, material: str, levels: str) -> np.ndarray:
+    """Line integrals (H, W) to float32 in [-1, 1], by the same law for every patient."""
     from drr.detector import detector_response, encode_lines
-    from radiographs import to_unit, write_radiograph
+    from radiographs import to_unit
 
-    pixels = detector_response(lines) if values == "display" else to_unit(encode_lines(lines), 16)
-    write_radiograph(path, np.asarray(pixels), bits=16, description=description)
+    if levels == "lines":
+        return to_unit(encode_lines(lines), 16)
+    return detector_response(lines * BONE_CONTRAST if material == "bone" else lines)
+
+
+def write_image(path: Path, pixels: np.ndarray, description: str) -> str:
+    """Write a 16-bit PNG, whole or not at all; its sha256."""
+    from radiographs import write_radiograph
+
+    write_radiograph(path, pixels, bits=16, description=description)
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
