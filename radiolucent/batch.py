@@ -21,6 +21,7 @@ from radiolucent.executors import EXECUTORS, Item
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser
 
+REASONS_SHOWN = 5  # on the screen; errors.csv has all
 __all__ = ["Manifest", "add_batch_arguments", "atomic_path", "run_batch"]
 
 
@@ -155,6 +156,8 @@ def _record(results: Iterator, manifest: Manifest, total: int, todo: int, title:
             else:
                 bad += 1
                 _append_error(errors, key, reason)
+                if bad <= REASONS_SHOWN:
+                    progress.console.print(f"set aside {key}: {reason}", markup=False, highlight=False, soft_wrap=True)
             done = progress.tasks[0]
             rate = done.finished_speed or done.speed
             progress.update(

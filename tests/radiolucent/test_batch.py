@@ -82,8 +82,10 @@ def test_finished_items_are_skipped_and_lost_outputs_made_again(work: Any, tmp_p
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_bad_items_are_set_aside_and_tried_again(work: Any, tmp_path: Path, workers: int) -> None:
+def test_bad_items_are_set_aside_and_tried_again(work: Any, tmp_path: Path, workers: int, capsys: Any) -> None:
     assert run(work, tmp_path, ["a", "bad", "worse", "z"], workers=workers) == 1
+    shown = capsys.readouterr().out
+    assert "set aside bad: a bad input\n" in shown and "2 of 4 images were set aside" in shown
     assert errors(tmp_path) == {"bad": "a bad input", "worse": "RuntimeError: a bug"}
     assert (tmp_path / "out" / "z.txt").read_text() == "z done\n"
     calls(tmp_path)
