@@ -53,6 +53,8 @@ EMPTY_ALLOWED = (
     "StudyID",
     "AccessionNumber",
     "ReferringPhysicianName",
+    "Laterality",
+    "PatientOrientation",
 )
 
 
@@ -166,7 +168,7 @@ def encode_dicom(levels: np.ndarray, bits: int, header: Any, note: str, keep_ide
     origin = str(header.get("SOPInstanceUID", ""))
     derived = Dataset()
     for keyword in (*TECHNICAL, *(IDENTITY if keep_identity else ())):
-        if keyword in header:
+        if keyword in header and not _is_zero_spacing(header[keyword]):
             derived[keyword] = header[keyword]
     for keyword in EMPTY_ALLOWED:
         if keyword not in derived:
@@ -194,6 +196,11 @@ def encode_dicom(levels: np.ndarray, bits: int, header: Any, note: str, keep_ide
         derived.SourceImageSequence = [_reference(header)]
     _set_pixels(derived, levels, bits)
     return _to_bytes(derived)
+
+
+def _is_zero_spacing(element: Any) -> bool:
+    """Some devices write a spacing of 0, which no DICOM file may hold."""
+    return "Spacing" in element.keyword and element.VM == 2 and 0 in element.value
 
 
 def _reference(header: Any) -> Any:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -143,6 +145,17 @@ def test_the_same_image_is_written_with_the_same_bytes(tmp_path: Path) -> None:
         write_radiograph(tmp_path / f"{name}.dcm", pixels, 12, source=source)
     assert (tmp_path / "b.dcm").read_bytes() == (tmp_path / "c.dcm").read_bytes()
     assert dcmread(tmp_path / "b.dcm").SOPInstanceUID != dcmread(tmp_path / "d.dcm").SOPInstanceUID
+
+
+@pytest.mark.skipif(shutil.which("dciodvfy") is None, reason="needs the validator dciodvfy (dicom3tools)")
+@pytest.mark.parametrize("keep_identity", [False, True])
+def test_derived_images_pass_a_validator(tmp_path: Path, keep_identity: bool) -> None:
+    source = read_radiograph(make_dicom(tmp_path / "a.dcm", ramp(), PixelSpacing=[0, 0]))
+    for name, origin, bits in (("b", source, 12), ("c", None, 8)):
+        path = tmp_path / f"{name}.dcm"
+        write_radiograph(path, source.pixels, bits, source=origin, keep_identity=keep_identity)
+        report = subprocess.run(["dciodvfy", "-new", str(path)], capture_output=True, text=True).stderr
+        assert "SCImage" in report and "Error" not in report, report
 
 
 def test_jpeg_2000_is_decoded(tmp_path: Path) -> None:
