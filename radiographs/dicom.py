@@ -53,7 +53,6 @@ EMPTY_ALLOWED = (
     "StudyID",
     "AccessionNumber",
     "ReferringPhysicianName",
-    "Laterality",
     "PatientOrientation",
 )
 
@@ -173,6 +172,8 @@ def encode_dicom(levels: np.ndarray, bits: int, header: Any, note: str, keep_ide
     for keyword in EMPTY_ALLOWED:
         if keyword not in derived:
             setattr(derived, keyword, "")
+    if "BodyPartExamined" not in derived and "ImageLaterality" not in derived and "Laterality" not in derived:
+        derived.Laterality = ""  # required, though it may be empty, where the body part might be a paired one
     if not keep_identity:
         derived.PatientIdentityRemoved = "YES"
         derived.DeidentificationMethod = "Radiolucent: only technical attributes kept"

@@ -151,7 +151,8 @@ def test_the_same_image_is_written_with_the_same_bytes(tmp_path: Path) -> None:
 @pytest.mark.parametrize("keep_identity", [False, True])
 def test_derived_images_pass_a_validator(tmp_path: Path, keep_identity: bool) -> None:
     source = read_radiograph(make_dicom(tmp_path / "a.dcm", ramp(), PixelSpacing=[0, 0]))
-    for name, origin, bits in (("b", source, 12), ("c", None, 8)):
+    chest = read_radiograph(make_dicom(tmp_path / "a.dcm", ramp(), BodyPartExamined="CHEST"))
+    for name, origin, bits in (("b", source, 12), ("c", None, 8), ("d", chest, 12)):
         path = tmp_path / f"{name}.dcm"
         write_radiograph(path, source.pixels, bits, source=origin, keep_identity=keep_identity)
         report = subprocess.run(["dciodvfy", "-new", str(path)], capture_output=True, text=True).stderr
