@@ -40,8 +40,8 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--seed", type=int, default=0, help="of the sampling noise, the same for every image")
     parser.add_argument("--samples", type=int, default=1, help="average N samples, and write NAME_std.png for N > 1")
     parser.add_argument("--size", type=int, help="longest side the model sees, in pixels (default: as in training)")
-    parser.add_argument("--strip", type=bool, default=False, help="also write strips/NAME.png: before, after, bone")
-    parser.add_argument("--keep-identity", type=bool, default=False, help="DICOM: keep the patient and the study")
+    parser.add_argument("--strip", action="store_true", help="also write strips/NAME.png: before, after, bone")
+    parser.add_argument("--keep-identity", action="store_true", help="DICOM: keep the patient and the study")
     parser.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto", help="where the model runs")
 
 

@@ -114,7 +114,7 @@ def test_compose_seed_and_samples(checkpoint: Path, tmp_path: Path) -> None:
         "again": [],
         "seed": ["--seed", "1"],
         "direct": ["--compose", "direct"],
-        "both": ["--samples", "2", "--compose", "direct", "--strip", "true"],
+        "both": ["--samples", "2", "--compose", "direct", "--strip"],
         "seed direct": ["--seed", "1", "--compose", "direct"],
     }.items():  # on a grid of the image's own size, so that nothing but the padding is between model and file
         assert suppress(checkpoint, tmp_path / name, str(tmp_path / "a.png"), "--size", "48", *words) == 0
