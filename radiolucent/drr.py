@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import os
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -41,6 +41,18 @@ class Job:
     no_chest: bool = False
 
 
+@dataclass(frozen=True)
+class Options:
+    """What the images depend on, besides the volume."""
+
+    views: list[str]
+    size: int
+    materials: list[str]
+    preset: str
+    levels: str
+    require_chest: bool
+
+
 def add_arguments(parser: ArgumentParser) -> None:
     """Options of `radiolucent drr`."""
     parser.add_argument("inputs", type=str, nargs="+", help="CT files, folders, a CT-RATE tree, or 'sample'")
@@ -61,6 +73,12 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--labels", type=list[str], default=[], help="CSV of abnormality labels; may be repeated")
     parser.add_argument("--reports", type=list[str], default=[], help="CSV of reports; may be repeated")
     parser.add_argument("--no-chest", type=list[str], default=[], help="CT-RATE's list of volumes without a chest")
+    parser.add_argument(
+        "--require-chest",
+        type=bool,
+        default=True,
+        help="set aside what shows less than 0.6 litres of lung; false for phantoms",
+    )
     parser.add_argument("--backend", choices=["auto", "cpu", "cuda", "torch"], default="auto", help="what projects")
     add_batch_arguments(parser)
     parser.add_argument("--ray-address", type=str, help="address of a Ray cluster, for --executor ray")
@@ -74,14 +92,16 @@ def run(args: Namespace) -> int:
         raise ValueError(f"--size {args.size}: give at least 2 pixels")
     for view in args.view:
         beam_name(view, args.preset)
+    for name in ("view", "materials"):
+        if len(set(args[name])) != len(args[name]) or not args[name]:
+            raise ValueError(f"--{name} {' '.join(args[name])}: give at least one, and each only once")
     if args.ray_address:
         os.environ["RAY_ADDRESS"] = args.ray_address
-    options = {"views": args.view, "size": args.size, "materials": args.materials, "preset": args.preset}
-    options["levels"] = args.levels
-    settings = {"command": "drr", **options}
+    options = Options(args.view, args.size, args.materials, args.preset, args.levels, args.require_chest)
+    settings = {"command": "drr", **asdict(options)}
     labels, reports = _merge(args.labels, read_labels), _merge(args.reports, read_reports)
     items = [(job.key, job) for job in find_jobs(args.inputs, args.metadata, args.no_chest)]
-    work = functools.partial(render_volume, out=args.out, backend=args.backend, **options)
+    work = functools.partial(render_volume, out=args.out, options=options, backend=args.backend)
     status = run_batch(
         work, items, args.out, settings=settings, workers=args.workers, executor=args.executor, title="volumes"
     )
@@ -130,33 +150,31 @@ def _merge(paths: list[str], read: Any) -> dict[str, Any]:
     return merged
 
 
-def render_volume(
-    job: Job, *, out: str, views: list[str], size: int, materials: list[str], preset: str, levels: str, backend: str
-) -> dict[str, Any]:
+def render_volume(job: Job, *, out: str, options: Options, backend: str) -> dict[str, Any]:
     """Read one volume, project all views and materials at once, write the images; its record for the manifest."""
     from drr import ConeBeam, isolate_body, project, separate_bone
     from drr.manifest import image_row
     from radiolucent import __version__
 
-    volume, decision, notes = read_job(job)
+    volume, decision, notes = read_job(job, options.require_chest)
     volume = isolate_body(volume)
-    if materials != ["total"]:
+    if options.materials != ["total"]:
         volume = separate_bone(volume)
-    beams = [ConeBeam.preset(beam_name(view, preset), volume, (size, size)) for view in views]
-    lines = project(volume, beams, materials=tuple(materials), backend=backend).cpu().numpy()
+    shape = (options.size, options.size)
+    beams = [ConeBeam.preset(beam_name(view, options.preset), volume, shape) for view in options.views]
+    lines = project(volume, beams, materials=options.materials, backend=backend).cpu().numpy()
     images = []
-    for view, beam, layers in zip(views, beams, lines):
-        for material, layer in zip(materials, layers):
+    for view, beam, layers in zip(options.views, beams, lines):
+        for material, layer in zip(options.materials, layers):
             file = job.name.image_path(view, material) if job.name else f"{view}/{job.key}_{material}.png"
             description = f"Rendered from a CT by Radiolucent: {view}, {material}"
-            digest = write_image(Path(out) / file, to_pixels(layer, material, levels), description)
-            name = job.name.image_name if job.name else Path(file).name
-            images.append(image_row(name, view, material, file, digest, beam))
+            digest = write_image(Path(out) / file, to_pixels(layer, material, options.levels), description)
+            images.append(image_row(Path(file).name, view, material, file, digest, beam))
     files = [image["file"] for image in images]
     return {"outputs": files, "images": images, "decision": decision, "notes": notes, "version": __version__}
 
 
-def read_job(job: Job) -> tuple[Volume, str, list[str]]:
+def read_job(job: Job, needs_chest: bool) -> tuple[Volume, str, list[str]]:
     """The volume, how its file was understood, and what else is to be known of it."""
     from drr import read_ct, sample_ct
     from drr.chest import require_chest
@@ -167,10 +185,13 @@ def read_job(job: Job) -> tuple[Volume, str, list[str]]:
     if job.path == SAMPLE:
         return sample_ct(), "the packaged CT", []
     if job.name is None:
-        return read_ct(job.path), "geometry and rescale as the file says", []
-    volume, decision = read_volume(job.path, job.row)
-    require_chest(volume)
-    return volume, f"CT-RATE release {decision.release}: {decision.reason}", list(decision.notes)
+        volume, decision, notes = read_ct(job.path), "geometry and rescale as the file says", []
+    else:
+        volume, decided = read_volume(job.path, job.row)
+        decision, notes = f"CT-RATE release {decided.release}: {decided.reason}", list(decided.notes)
+    if needs_chest:
+        require_chest(volume)
+    return volume, decision, notes
 
 
 def beam_name(view: str, preset: str) -> str:
