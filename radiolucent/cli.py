@@ -76,7 +76,9 @@ def dispatch(argv: list[str]) -> int:
         return module.main(argv)
     from jsonargparse import ArgumentError, ArgumentParser
 
-    parser = ArgumentParser(prog=f"radiolucent {argv[0]}", description=module.__doc__, exit_on_error=False, allow_abbrev=False)
+    parser = ArgumentParser(
+        prog=f"radiolucent {argv[0]}", description=module.__doc__, exit_on_error=False, allow_abbrev=False
+    )
     parser.add_argument("--config", action="config", help="a YAML file with these options")
     module.add_arguments(parser)
     try:
