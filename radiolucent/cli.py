@@ -1,4 +1,4 @@
-"""`radiolucent COMMAND ...`: finds the command's module, parses, and turns bad input into one line and exit status 2."""
+"""`radiolucent COMMAND ...`: finds the module, parses, and turns bad input into one line and exit status 2."""
 
 from __future__ import annotations
 

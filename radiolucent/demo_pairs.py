@@ -1,4 +1,4 @@
-"""The demo's pairs: the sample CT under random body shapes, poses, views, bone strengths, exposures and vendor looks."""
+"""The demo's pairs: the sample CT under random body shapes, poses, views, bone strengths and vendor looks."""
 
 from __future__ import annotations
 

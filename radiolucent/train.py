@@ -1,7 +1,7 @@
 """`radiolucent fit | validate | test | predict --config configs/...`: a LightningCLI over this project's modules.
 
-`--model` and `--data` take class paths, so any LightningModule and DataModule can be named in the YAML. TensorBoard logs
-and checkpoints lie under `trainer.default_root_dir`; `--ckpt_path last` goes on from the last checkpoint.
+`--model` and `--data` take class paths, so any LightningModule and DataModule can be named in the YAML. TensorBoard
+logs and checkpoints lie under `trainer.default_root_dir`; `--ckpt_path last` goes on from the last checkpoint.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import warnings
 
 
 def main(argv: list[str]) -> int:
-    """Run the LightningCLI on `argv` (subcommand first). A wrong option or YAML key raises ValueError in one sentence."""
+    """Run the LightningCLI on `argv` (subcommand first). A wrong option or key raises ValueError in one sentence."""
     from jsonargparse import ArgumentError
     from lightning.pytorch import LightningDataModule, LightningModule
     from lightning.pytorch.cli import LightningCLI

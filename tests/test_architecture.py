@@ -1,4 +1,4 @@
-"""The direction of imports: radiolucent -> lightning_modules -> evaluation -> the four rooms, never upwards or sideways."""
+"""Imports run one way: radiolucent -> lightning_modules -> evaluation -> the four rooms, never upwards or sideways."""
 
 from __future__ import annotations
 
