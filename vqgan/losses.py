@@ -18,13 +18,13 @@ def ms_ssim_loss(reconstruction: Tensor, target: Tensor) -> Tensor:
 
     As many of the five scales are used as the image size allows, their weights brought to sum 1. Similarities s are
     taken as (1 + s) / 2, since their fractional powers have no gradient at the negative values of early training.
-    Raises ValueError for a side of 10 pixels or fewer.
+    Raises ValueError for a side of 11 pixels or fewer.
     """
     side = min(target.shape[-2:])
-    fitting = [n for n in range(len(MS_SSIM_WEIGHTS), 0, -1) if side // max(1, n - 1) ** 2 >= SSIM_WINDOW]
+    fitting = [n for n in range(len(MS_SSIM_WEIGHTS), 0, -1) if side // max(1, n - 1) ** 2 > SSIM_WINDOW]
     if not fitting:
         raise ValueError(
-            f"MS-SSIM needs images of {SSIM_WINDOW} pixels a side or more, got {tuple(target.shape[-2:])}."
+            f"MS-SSIM needs images of {SSIM_WINDOW + 1} pixels a side or more, got {tuple(target.shape[-2:])}."
         )
     weights = MS_SSIM_WEIGHTS[: fitting[0]]
     with torch.autocast(target.device.type, enabled=False):

@@ -39,7 +39,7 @@ class VGGPerceptual(nn.Module):
         outputs = []
         for stage in STAGES:
             x = self.features[stage](x)
-            outputs.append(x / (x.square().sum(1, keepdim=True).sqrt() + 1e-10))
+            outputs.append(x * (x.square().sum(1, keepdim=True) + 1e-8).rsqrt())
         return outputs
 
     def forward(self, reconstruction: Tensor, target: Tensor) -> Tensor:
