@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -116,6 +117,7 @@ def fill(section: np.ndarray) -> np.ndarray:
     return cv2.drawContours(np.zeros_like(section), contours, -1, 1, cv2.FILLED)
 
 
+@functools.cache
 def disc(radius: float) -> np.ndarray:
     """uint8 structuring element of a radius in pixels."""
     r = int(radius)

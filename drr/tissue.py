@@ -56,7 +56,7 @@ def separate_bone(volume: Volume) -> Volume:
     """
     if volume.labels is None or volume.structures is None:
         coarse, steps = _coarsen(volume)
-        return volume.replace(bone=_code(volume.hu, bone_from_hu(coarse, COARSE_MM), *steps))
+        return volume.replace(bone=_bone_map(volume.hu, bone_from_hu(coarse, COARSE_MM), steps))
     table = np.zeros(max(256, int(volume.labels.max()) + 1), np.uint8)
     table[list(volume.names_where(is_bone))] = 1
     core = table[volume.labels]
@@ -64,7 +64,14 @@ def separate_bone(volume: Volume) -> Volume:
     dense = volume.hu > DENSE_HU
     if dense.any():
         bone[dilate(dense) > 0] = 0
-    return volume.replace(bone=_code(volume.hu, bone, 1, 1, 1))
+    return volume.replace(bone=_bone_map(volume.hu, bone, (1, 1, 1)))
+
+
+def _bone_map(hu: np.ndarray, coarse: np.ndarray, steps: tuple[int, int, int]) -> np.ndarray:
+    """uint8 like `hu`: the coarse map at every voxel."""
+    bone = np.zeros(hu.shape, np.uint8)  # memory that the system clears on first touch
+    _code(hu, coarse, bone, *steps)
+    return bone
 
 
 def _coarsen(volume: Volume) -> tuple[np.ndarray, tuple[int, int, int]]:
@@ -97,13 +104,6 @@ def _block_mean(hu, sz, sy, sx):  # type: ignore[no-untyped-def]
 
 
 @numba.njit(cache=True, nogil=True)
-def _spread(coarse, row, step):  # type: ignore[no-untyped-def]
-    """A coarse row at every fine voxel."""
-    for x in range(row.shape[0]):
-        row[x] = coarse[x // step]
-
-
-@numba.njit(cache=True, nogil=True)
 def _clear(hu, mask, sz, sy, sx):  # type: ignore[no-untyped-def]
     """Air, in place, where the coarse mask is 0."""
     for z in range(hu.shape[0]):
@@ -115,15 +115,12 @@ def _clear(hu, mask, sz, sy, sx):  # type: ignore[no-untyped-def]
 
 
 @numba.njit(cache=True, nogil=True)
-def _code(hu, coarse, sz, sy, sx):  # type: ignore[no-untyped-def]
-    """The bone map on the full grid; bone that is partly lung or air is rim, so that it is not made denser."""
-    out = np.empty(hu.shape, np.uint8)
-    code = np.empty(hu.shape[2], np.uint8)
+def _code(hu, coarse, out, sz, sy, sx):  # type: ignore[no-untyped-def]
+    """The bone map on the full grid, into zeros; bone that is partly lung or air is rim, so it is not made denser."""
     for z in range(hu.shape[0]):
         for y in range(hu.shape[1]):
-            if y % sy == 0:
-                _spread(coarse[z // sz, y // sy], code, sx)
-            row, to = hu[z, y], out[z, y]
-            for x in range(hu.shape[2]):
-                to[x] = min(code[x], np.uint8(1)) if row[x] < -100 else code[x]
-    return out
+            row, code, to = hu[z, y], coarse[z // sz, y // sy], out[z, y]
+            for i in range(code.shape[0]):
+                if code[i]:  # few voxels are bone: the rest of the map is never touched
+                    for x in range(i * sx, min((i + 1) * sx, hu.shape[2])):
+                        to[x] = np.uint8(1) if row[x] < -100 else code[i]
