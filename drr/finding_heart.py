@@ -9,7 +9,7 @@ from .findings import Finding
 from .volume import Volume
 
 HEART = ("heart", "atrial_appendage_left")
-GIVE_MM = 35.0  # how far into its surroundings the heart's growth is taken up
+GIVE_MM = 50.0  # how far into its surroundings the heart's growth is taken up
 WALL_MM = 12.0  # nothing moves within this distance of bone
 
 
@@ -34,8 +34,9 @@ def add_cardiomegaly(volume: Volume, ratio: float = 0.6) -> tuple[Volume, Findin
     if not own < ratio <= 0.75:
         raise ValueError(f"a cardiothoracic ratio of {ratio}; it must exceed the volume's own, {own:.2f}, up to 0.75")
     factor, reached, grown = ratio / own, own, volume
+    room = _room(volume)
     for _ in range(4):  # the surroundings take up part of the growth, so the factor is corrected
-        grown = _grow(volume, factor)
+        grown = _grow(volume, room, factor)
         reached = cardiothoracic_ratio(grown)
         if abs(reached - ratio) < 0.01:
             break
@@ -44,26 +45,30 @@ def add_cardiomegaly(volume: Volume, ratio: float = 0.6) -> tuple[Volume, Findin
     return grown, finding
 
 
-def _grow(volume: Volume, factor: float) -> Volume:
+def _room(volume: Volume) -> np.ndarray:
+    """float (D, H, W) in [0, 1]: how freely each voxel follows the heart; 1 in it, less around it, 0 at bone."""
+    spacing = volume.spacing[::-1]
+    outside = ndimage.distance_transform_edt(~_heart(volume), sampling=spacing)
+    hard = volume.mask(*volume.names_where(lambda name: name.startswith(("vertebra", "rib_", "sternum"))).values())
+    if volume.bone is not None:
+        hard |= volume.bone > 0
+    from_bone = ndimage.distance_transform_edt(~hard, sampling=spacing)
+    return np.exp(-((outside / GIVE_MM) ** 2)) * np.clip(from_bone / WALL_MM, 0, 1)
+
+
+def _grow(volume: Volume, room: np.ndarray, factor: float) -> Volume:
     """The heart scaled about a point in its right, back and upper part."""
-    heart, spacing = _heart(volume), volume.spacing[::-1]
-    places = np.argwhere(heart)
+    places = np.argwhere(_heart(volume))
     low, high = places.min(axis=0), places.max(axis=0)
     anchor = low + (high - low) * (0.75, 0.8, 0.3)
-    outside = ndimage.distance_transform_edt(~heart, sampling=spacing)
-    hard = np.zeros(heart.shape, bool) if volume.bone is None else volume.bone > 0
-    hard |= volume.mask(*volume.names_where(lambda name: name.startswith(("vertebra", "rib_", "sternum"))).values())
-    from_bone = ndimage.distance_transform_edt(~hard, sampling=spacing)
-    weight = np.exp(-((outside / (GIVE_MM * factor)) ** 2)) * np.clip(from_bone / WALL_MM, 0, 1)
-    index = np.indices(heart.shape, dtype=np.float32)
-    pull = (1 - 1 / factor) * weight
-    source = [axis - (axis - middle) * pull for axis, middle in zip(index, anchor)]
-    hu = ndimage.map_coordinates(volume.hu, source, order=1, mode="nearest", output=np.float32)
-    labels = ndimage.map_coordinates(volume.labels, source, order=0, mode="nearest")
+    pull = (1 - 1 / factor) * room
     moved = pull > 1e-3
-    return volume.replace(
-        hu=np.where(moved, np.rint(hu), volume.hu).astype(np.int16), labels=np.where(moved, labels, volume.labels)
-    )
+    index = np.argwhere(moved)
+    source = (index - (index - anchor) * pull[moved][:, None]).T
+    hu, labels = volume.hu.copy(), np.array(volume.labels)
+    hu[moved] = np.rint(ndimage.map_coordinates(volume.hu, source, order=1, mode="nearest", output=np.float32))
+    labels[moved] = ndimage.map_coordinates(np.asarray(volume.labels), source, order=0, mode="nearest")
+    return volume.replace(hu=hu, labels=labels)
 
 
 def _heart(volume: Volume) -> np.ndarray:

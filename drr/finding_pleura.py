@@ -47,7 +47,10 @@ def add_pneumothorax(volume: Volume, side: str, gap_mm: float = 25.0) -> tuple[V
     if not 5 <= gap_mm <= 50:
         raise ValueError(f"a pneumothorax of {gap_mm} mm; from 5 to 50 mm is possible")
     lung, spacing = lung_mask(volume, side), volume.spacing[::-1]
-    depth = ndimage.distance_transform_edt(_chest_hull(volume), sampling=spacing)
+    hull = _chest_hull(volume)
+    depth = ndimage.distance_transform_edt(hull, sampling=spacing)
+    # nothing moves at the mediastinum and the diaphragm
+    free = np.clip(ndimage.distance_transform_edt(lung | (hull == 0), sampling=spacing) / 10 - 0.5, 0, 1)
     slices = np.flatnonzero(lung.any(axis=(1, 2)))
     rise = np.clip((np.arange(len(lung)) - slices[0]) / max(1, slices[-1] - slices[0]), 0, 1)
     gap = (gap_mm * (0.12 + 0.88 * rise**1.5))[:, None, None]
@@ -60,20 +63,19 @@ def add_pneumothorax(volume: Volume, side: str, gap_mm: float = 25.0) -> tuple[V
     before = np.maximum(before, 1.5 * spacing.max())  # not the chest wall itself
     moved = lung & (depth < COLLAPSE_MM) & (depth >= gap)
     index = np.argwhere(moved).T
-    source = index - inward[:, moved] * (depth - before)[moved] / spacing[:, None]
+    source = index - inward[:, moved] * ((depth - before) * free)[moved] / spacing[:, None]
     values = ndimage.map_coordinates(
         np.where(lung, volume.hu, -850), source, order=1, mode="nearest", output=np.float32
     )
     hu = volume.hu.astype(np.float32)
-    hu[moved] = (values + 1000) * np.broadcast_to(stretch, depth.shape)[moved] - 1000
-    pleura = 0.35 * np.clip(1 - np.abs(depth - gap) / spacing.mean(), 0, 1) * lung
-    air = np.clip(0.5 + (gap - depth) / spacing.mean(), 0, 1) * ndimage.binary_erosion(lung)
+    hu[moved] = (values + 1000) * (1 + (stretch - 1) * free)[moved] - 1000
+    pleura = 0.5 * np.clip(1 - np.abs(depth - gap) / spacing.mean(), 0, 1) * free * lung
+    air = np.clip(0.5 + (gap - depth) / spacing.mean(), 0, 1) * free * lung
     hu += air * (AIR_HU - hu)
     hu += pleura * (0 - hu)
     changed = np.where(lung, np.rint(np.clip(hu, -1024, 3071)), volume.hu).astype(np.int16)
-    return volume.replace(hu=changed), Finding(
-        "pneumothorax", side, f"{side} pleural space", lung & (depth < gap), {"gap_mm": gap_mm}
-    )
+    finding = Finding("pneumothorax", side, f"{side} pleural space", air > 0.5, {"gap_mm": gap_mm})
+    return volume.replace(hu=changed), finding
 
 
 def lung_mask(volume: Volume, side: str) -> np.ndarray:
