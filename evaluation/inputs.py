@@ -1,0 +1,180 @@
+"""Images that are to be evaluated: found, matched and checked. What is wrong is refused with the whole list."""
+
+from __future__ import annotations
+
+import csv
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from radiographs import FORMATS, read_radiograph
+from radiographs.io import radiograph_size
+
+NAME_COLUMNS = ("img_savename", "synthetic_filename", "filename", "path", "image", "name")  # CheXGenBench's and ours
+PROMPT_COLUMNS = ("annotated_prompt", "prompt")
+OPPOSITE = -0.5  # correlation with the rest of a set below which an image counts as a negative
+THUMBNAIL = 32
+
+
+class BadInputs(ValueError):
+    """Inputs that are refused; `problems` is the whole list."""
+
+    def __init__(self, where: str, problems: Sequence[str]) -> None:
+        self.problems = list(problems)
+        shown = "; ".join(self.problems[:20]) + (f"; and {len(problems) - 20} more" if len(problems) > 20 else "")
+        super().__init__(f"{where}: {len(problems)} bad: {shown}")
+
+
+def refuse(where: str, problems: Sequence[str]) -> None:
+    """Raise BadInputs if there are problems."""
+    if problems:
+        raise BadInputs(where, problems)
+
+
+@dataclass(frozen=True)
+class ImageSet:
+    """Images by name, and the rows of their CSV (empty where a folder was given)."""
+
+    source: str
+    paths: dict[str, Path]
+    rows: dict[str, dict[str, str]] = field(default_factory=dict)
+
+    @property
+    def names(self) -> list[str]:
+        return list(self.paths)
+
+    def column(self, name: str) -> list[str]:
+        """A column of the CSV in the order of the images; ValueError if it is not there."""
+        columns = next(iter(self.rows.values()), {})
+        if name not in columns:
+            raise ValueError(f"{self.source}: no column '{name}'; its columns are {', '.join(columns) or 'none'}")
+        return [self.rows[image][name] for image in self.paths]
+
+    @property
+    def prompts(self) -> list[str]:
+        """The prompts, from the first of CheXGenBench's columns that is there."""
+        columns = next(iter(self.rows.values()), {})
+        return self.column(next((c for c in PROMPT_COLUMNS if c in columns), PROMPT_COLUMNS[0]))
+
+
+def images_in(folder: str | Path) -> dict[str, Path]:
+    """The images in a folder and below it, by their path without the suffix, in order."""
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise FileNotFoundError(f"{folder}: there is no such folder")
+    files = (path for path in folder.rglob("*") if path.suffix.lower() in FORMATS and not path.name.startswith("."))
+    found: dict[str, Path] = {}
+    problems = []
+    for path in sorted(path for path in files if path.is_file()):
+        name = path.relative_to(folder).with_suffix("").as_posix()
+        if name in found:
+            problems.append(f"{path.name}: {found[name].name} has its name too")
+        found[name] = path
+    refuse(str(folder), problems)
+    if not found:
+        raise ValueError(f"{folder}: no images ({', '.join(FORMATS)})")
+    return found
+
+
+def read_set(source: str | Path, root: str | Path | None = None) -> ImageSet:
+    """A folder of images, or a CSV whose rows name images in one of `NAME_COLUMNS`, relative to `root` or the CSV.
+
+    Raises ValueError with the list of files that a CSV names and that are not there or are named twice; with a CSV and
+    a `root`, also of the images in `root` that no row names.
+    """
+    source = Path(source)
+    if source.is_dir():
+        return ImageSet(str(source), images_in(source))
+    if not source.is_file():
+        raise FileNotFoundError(f"{source}: there is no such folder or CSV file")
+    with open(source, newline="", encoding="utf-8-sig") as file:
+        reader = csv.DictReader(file)
+        columns = reader.fieldnames or []
+        column = next((name for name in NAME_COLUMNS if name in columns), None)
+        if column is None:
+            raise ValueError(
+                f"{source}: none of its columns ({', '.join(columns)}) is one of {', '.join(NAME_COLUMNS)}"
+            )
+        rows = {line: row for line, row in enumerate(reader, start=2)}
+    base = source.parent if root is None else Path(root)
+    named = {line: row[column] for line, row in rows.items()}
+    problems = [f"line {line}: no image named" for line, name in named.items() if not name]
+    problems += [f"{name}: named in {n} rows" for name, n in Counter(named.values()).items() if n > 1 and name]
+    problems += [
+        f"{base / name}: no such file" for name in dict.fromkeys(named.values()) if not (base / name).is_file()
+    ]
+    if root is not None:
+        listed = {(base / name).resolve() for name in named.values()}
+        problems += [f"{path}: no row" for path in images_in(root).values() if path.resolve() not in listed]
+    refuse(str(source), problems)
+    if not rows:
+        raise ValueError(f"{source}: no rows")
+    return ImageSet(
+        str(source), {named[line]: base / named[line] for line in rows}, {named[line]: rows[line] for line in rows}
+    )
+
+
+def match(folders: Mapping[str, str | Path]) -> list[dict[str, Path]]:
+    """Images of the same name in every folder: [{role: path}], ordered by name, also with 'name' under its own key.
+
+    Raises BadInputs with every image that lacks a partner, cannot be read, or has another size than its partners.
+    """
+    found = {role: images_in(folder) for role, folder in folders.items()}
+    names = sorted(set().union(*found.values()))
+    problems = [
+        f"{name}: not in {folders[role]}" for name in names for role, images in found.items() if name not in images
+    ]
+    matched = []
+    for name in names:
+        paths = {role: images[name] for role, images in found.items() if name in images}
+        sizes = {}
+        for role, path in paths.items():
+            try:
+                sizes[role] = radiograph_size(path)
+            except (ValueError, OSError) as error:
+                problems.append(str(error))
+        if len(set(sizes.values())) > 1:
+            listed = ", ".join(f"{role} {height}x{width}" for role, (height, width) in sizes.items())
+            problems.append(f"{name}: sizes differ ({listed})")
+        matched.append(paths)
+    refuse(", ".join(str(folder) for folder in folders.values()), problems)
+    return matched
+
+
+def opposite(a: np.ndarray, b: np.ndarray) -> bool:
+    """Whether two images (H, W) of the same view look like negatives of each other."""
+    x, y = a - a.mean(), b - b.mean()
+    scale = float(np.sqrt((x**2).sum() * (y**2).sum()))
+    return scale > 0 and float((x * y).sum()) / scale < OPPOSITE
+
+
+def negatives(thumbnails: np.ndarray) -> np.ndarray:
+    """Indices of images (N, H, W) that look like negatives among the others: the minority along the common pattern.
+
+    The common pattern is the first principal direction of the standardised images, not centred on their mean, so that
+    half of a set may be turned. Views may differ: only a correlation under -0.5 with the majority's pattern counts.
+    """
+    flat = thumbnails.reshape(len(thumbnails), -1).astype(np.float64)
+    flat = flat - flat.mean(axis=1, keepdims=True)
+    norms = np.linalg.norm(flat, axis=1, keepdims=True)
+    flat = flat / np.where(norms > 0, norms, 1)
+    _, directions = np.linalg.eigh(flat.T @ flat)
+    along = flat @ directions[:, -1]
+    if np.median(along) < 0 or (np.median(along) == 0 and along.sum() < 0):
+        along = -along
+    return np.flatnonzero(along < OPPOSITE)
+
+
+def thumbnail(pixels: np.ndarray) -> np.ndarray:
+    """(H, W) -> (32, 32) by area averages, for checks."""
+    import cv2
+
+    return cv2.resize(pixels, (THUMBNAIL, THUMBNAIL), interpolation=cv2.INTER_AREA)
+
+
+def read_mask(path: Path) -> np.ndarray:
+    """A mask file as bool (H, W): every level above the lowest possible is inside."""
+    return read_radiograph(path).pixels > -1
