@@ -16,6 +16,7 @@ from .volume import Volume
 
 LPS_FROM_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 HEADER_BYTES = 540  # of NIfTI-2; NIfTI-1 has 348
+PACKED_HEADER = 1 << 16  # bytes that hold a header, compressed or not
 
 
 def read_ct(
@@ -78,10 +79,12 @@ def _read_nifti(path: Path) -> tuple[np.ndarray, np.ndarray, tuple[float, float]
     """A NIfTI file as it is stored: no scaling, no float copy."""
     import nibabel
 
-    raw: Any = path.read_bytes()
+    raw: Any = np.fromfile(path, np.uint8)  # numpy's memory comes in large pages: a third of the time of read_bytes
     packed = path.suffix == ".gz"
     try:
-        start = zlib.decompressobj(31).decompress(raw, HEADER_BYTES) if packed else raw[:HEADER_BYTES]
+        start = raw[:PACKED_HEADER].tobytes()
+        if packed:
+            start = zlib.decompressobj(31).decompress(start, HEADER_BYTES)
         kind = nibabel.Nifti2Header if start[:4] in (b"\x1c\x02\0\0", b"\0\0\x02\x1c") else nibabel.Nifti1Header
         header = kind.from_fileobj(io.BytesIO(start), check=False)  # the check would repair silently
         dtype = header.get_data_dtype()
