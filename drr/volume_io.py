@@ -211,12 +211,20 @@ def _to_lps_axes(array: np.ndarray, affine: np.ndarray) -> tuple[np.ndarray, np.
     order = linear_sum_assignment(-np.abs(cosines))[1]  # order[world axis] = index axis
     affine = affine[:, [*order, 3]]
     array = array.transpose([2 - order[2 - k] for k in range(3)])
-    for axis in range(3):
-        if affine[axis, axis] < 0:
-            array = np.flip(array, 2 - axis)
-            affine[:3, 3] += affine[:3, axis] * (array.shape[2 - axis] - 1)
-            affine[:3, axis] *= -1
-    return np.ascontiguousarray(array), affine
+    flips = [axis for axis in range(3) if affine[axis, axis] < 0]
+    for axis in flips:
+        affine[:3, 3] += affine[:3, axis] * (array.shape[2 - axis] - 1)
+        affine[:3, axis] *= -1
+    if not (array.flags.c_contiguous and array.flags.writeable):
+        return np.ascontiguousarray(np.flip(array, tuple(2 - axis for axis in flips))), affine
+    in_plane = tuple(1 - axis for axis in flips if axis < 2)
+    if in_plane:  # slice by slice in place: a second volume would cost more than the flip
+        for plane in array:
+            plane[:] = np.flip(plane, in_plane).copy()
+    if 2 in flips:
+        for k in range(len(array) // 2):
+            array[[k, -1 - k]] = array[[-1 - k, k]]
+    return array, affine
 
 
 def _check_spacing(affine: np.ndarray, path: Path) -> None:
