@@ -1,0 +1,39 @@
+"""Conditional latent diffusion: U-Net, noise, schedulers, objectives, sampling, and pipelines as diffusers folders."""
+
+from __future__ import annotations
+
+from diffusion.conditioning import ConditionScaling, concatenate_condition
+from diffusion.ema import warmed_up_ema
+from diffusion.latents import Latent, Target, decode, encode, from_x0, to_x0
+from diffusion.noise import offset_noise, seeded_generators, seeded_noise
+from diffusion.objectives import denoising_loss, min_snr_weights, predicted_x0, prediction_target
+from diffusion.pipeline import BoneSuppressionOutput, BoneSuppressionPipeline
+from diffusion.sampler import sample
+from diffusion.schedulers import ThresholdedDDIMScheduler, ThresholdedDDPMScheduler, ThresholdedDPMSolverScheduler
+from diffusion.unet import build_unet
+
+__all__ = [
+    "BoneSuppressionOutput",
+    "BoneSuppressionPipeline",
+    "ConditionScaling",
+    "Latent",
+    "Target",
+    "ThresholdedDDIMScheduler",
+    "ThresholdedDDPMScheduler",
+    "ThresholdedDPMSolverScheduler",
+    "build_unet",
+    "concatenate_condition",
+    "decode",
+    "denoising_loss",
+    "encode",
+    "from_x0",
+    "min_snr_weights",
+    "offset_noise",
+    "predicted_x0",
+    "prediction_target",
+    "sample",
+    "seeded_generators",
+    "seeded_noise",
+    "to_x0",
+    "warmed_up_ema",
+]

@@ -1,0 +1,144 @@
+"""BoneSuppressionPipeline: radiograph in, soft-tissue image out; saved and loaded as a diffusers folder."""
+
+from __future__ import annotations
+
+import importlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers.models.unets.unet_2d import UNet2DModel
+from diffusers.pipelines.pipeline_utils import DiffusionPipeline
+from diffusers.utils import BaseOutput
+from torch import Tensor, nn
+
+from diffusion.conditioning import check_condition_scaling
+from diffusion.latents import check_latent_options, decode, encode, from_x0
+from diffusion.objectives import check_scheduler
+from diffusion.sampler import sample
+from diffusion.unet import size_multiple
+
+COMPONENTS = ("vqgan", "unet", "scheduler")
+AUTOENCODER_PACKAGE = "vqgan"  # the only package beside diffusers that a folder may name
+
+
+@dataclass
+class BoneSuppressionOutput(BaseOutput):
+    """soft: (B, 1, H, W) float32 on the radiograph's device, in [-1, 1], bones gone."""
+
+    soft: Tensor
+
+
+class BoneSuppressionPipeline(DiffusionPipeline):
+    """Conditional latent diffusion from a radiograph to its soft-tissue image (BS-LDM, arXiv 2412.15670).
+
+    vqgan: the autoencoder (see diffusion.latents); unet: see build_unet; both are put into evaluation mode.
+    scheduler: DDPM, DDIM or DPM-Solver++ of diffusers or of diffusion.schedulers; to exchange it,
+    `pipeline.scheduler = Other.from_config(pipeline.scheduler.config)`.
+    condition_scaling: see diffusion.conditioning. target, latent, residual_scale: see diffusion.latents.
+    """
+
+    def __init__(
+        self,
+        vqgan: nn.Module,
+        unet: UNet2DModel,
+        scheduler: Any,
+        condition_scaling: str = "clean",
+        target: str = "soft",
+        latent: str = "quantized",
+        residual_scale: float = 1.0,
+    ) -> None:
+        super().__init__()
+        check_condition_scaling(condition_scaling)
+        check_latent_options(target, latent)
+        check_scheduler(scheduler)
+        self.register_modules(vqgan=vqgan.eval(), unet=unet.eval(), scheduler=scheduler)
+        self.register_to_config(
+            condition_scaling=condition_scaling, target=target, latent=latent, residual_scale=residual_scale
+        )
+
+    @property
+    def size_multiple(self) -> int:
+        """What an image's height and width must be divisible by."""
+        return self.vqgan.downsampling * size_multiple(self.unet)
+
+    def _check_radiograph(self, radiograph: Tensor) -> None:
+        if not torch.is_tensor(radiograph) or radiograph.ndim != 4 or radiograph.shape[1] != 1:
+            what = tuple(radiograph.shape) if torch.is_tensor(radiograph) else type(radiograph).__name__
+            raise ValueError(f"the radiograph is {what}; expected a tensor (B, 1, H, W) with one grey channel")
+        height, width = radiograph.shape[2:]
+        if height % self.size_multiple or width % self.size_multiple:
+            raise ValueError(
+                f"the radiograph is {height} x {width} pixels; this model needs both divisible by "
+                f"{self.size_multiple}: pad it first"
+            )
+        low, high = radiograph.aminmax()
+        if not (low >= -1.001 and high <= 1.001):  # false for NaN as well
+            raise ValueError(
+                f"the radiograph's values run from {low:g} to {high:g}; expected finite values in [-1, 1], bones bright"
+            )
+
+    @torch.no_grad()
+    def __call__(
+        self, radiograph: Tensor, num_inference_steps: int = 50, seeds: Sequence[int] | None = None
+    ) -> BoneSuppressionOutput:
+        """Suppress the bones of a batch.
+
+        radiograph: float (B, 1, H, W) in [-1, 1], bones bright; H and W divisible by `size_multiple`.
+        seeds: one an image (0, 1, ... where none are given); the image depends on its own seed, not on its batch.
+        """
+        self._check_radiograph(radiograph)
+        options: Any = self.config
+        condition = encode(self.vqgan, radiograph.to(self.device, self.vqgan.dtype), options.latent).float()
+        x0 = sample(
+            self.unet,
+            self.scheduler,
+            condition,
+            num_inference_steps,
+            range(len(radiograph)) if seeds is None else seeds,
+            channels=condition.shape[1],
+            condition_scaling=options.condition_scaling,
+            progress=self.progress_bar,
+        )
+        soft = from_x0(x0, condition, options.target, options.residual_scale)
+        image = decode(self.vqgan, soft.to(self.vqgan.dtype)).float().clamp(-1, 1)
+        return BoneSuppressionOutput(soft=image.to(radiograph.device))
+
+    @classmethod
+    def from_pretrained(  # type: ignore[override]
+        cls, folder: str | Path, **options: Any
+    ) -> BoneSuppressionPipeline:
+        """Load a folder that `save_pretrained` wrote; options as diffusers takes them (dtype, scheduler=...).
+
+        Raises FileNotFoundError for a folder or a part that is missing, ValueError for a folder of another kind.
+        """
+        folder = Path(folder)
+        index = _read_index(folder, cls.__name__)
+        missing = [name for name in COMPONENTS if name not in options and not (folder / name).is_dir()]
+        if missing:
+            raise FileNotFoundError(f"{folder} lacks {', '.join(missing)}; copy the whole folder that training wrote")
+        for name in {"vqgan", "unet"} - options.keys():
+            if not list((folder / name).glob("*.safetensors*")):
+                raise FileNotFoundError(f"{folder / name} holds no safetensors weights; copy the whole pipeline folder")
+        module = index["vqgan"][0]
+        if module.split(".")[0] == AUTOENCODER_PACKAGE:
+            importlib.import_module(module)  # diffusers resolves a class by name only in modules already imported
+        return super().from_pretrained(folder, **{"low_cpu_mem_usage": False, "use_safetensors": True, **options})
+
+
+def _read_index(folder: Path, kind: str) -> dict[str, Any]:
+    """model_index.json of a pipeline folder, checked to be of class `kind`."""
+    if not folder.is_dir():
+        raise FileNotFoundError(f"{folder} is no folder; give the pipeline folder that training wrote")
+    if not (folder / "model_index.json").is_file():
+        raise FileNotFoundError(
+            f"{folder} has no model_index.json, so it is no pipeline folder; give the folder that holds "
+            f"{', '.join(COMPONENTS)}"
+        )
+    index = json.loads((folder / "model_index.json").read_text())
+    if index.get("_class_name") != kind:
+        raise ValueError(f"{folder} holds a {index.get('_class_name')}, not a {kind}; give a bone suppression folder")
+    return index

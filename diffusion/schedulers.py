@@ -1,0 +1,147 @@
+"""Temporal adaptive thresholding (BS-LDM, arXiv 2412.15670) as diffusers schedulers.
+
+At sampling step j the predicted x0 is clipped to +-(threshold_start + threshold_rate * j). j counts the sampling steps
+from 0, the noisiest: the bound starts tight, where x0 is a guess, and opens as it becomes certain. BS-LDM takes 1.4 and
+0.003 over 1000 DDPM steps (its ldm_eval.py, whose loop applies each bound one step late), so to +-4.4; GL-LCM takes
+2 and 0.025 over 50. With fewer steps `threshold_count="step"` would stop the bound short of that;
+`threshold_count="timestep"` counts j in training timesteps passed, T - 1 - t: the same bound at the same noise level
+for any number of steps. Over all T steps the two are one.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import torch
+from diffusers import DDIMScheduler, DDPMScheduler, DPMSolverMultistepScheduler
+from diffusers.configuration_utils import register_to_config
+from diffusers.schedulers.scheduling_utils import SchedulerMixin
+from torch import Tensor
+
+BetaSchedule = Literal["linear", "scaled_linear", "squaredcos_cap_v2"]
+PredictionType = Literal["epsilon", "sample", "v_prediction"]
+Spacing = Literal["leading", "trailing", "linspace"]
+ThresholdCount = Literal["step", "timestep"]
+
+
+class TemporalAdaptiveThresholding(SchedulerMixin):
+    """Mixin before a diffusers scheduler that clips through its `thresholding` hook; each `step` sets the bound."""
+
+    config: Any
+    timesteps: Tensor
+    _threshold: float
+
+    def threshold_at(self, timestep: int | Tensor) -> float:
+        """The bound on |x0| at `timestep`, one of those that set_timesteps made (ValueError otherwise)."""
+        if self.config.threshold_count == "timestep":
+            count = self.config.num_train_timesteps - 1 - int(timestep)
+        else:
+            found = (self.timesteps == int(timestep)).nonzero()
+            if not len(found):
+                raise ValueError(f"timestep {int(timestep)} is not one of this scheduler's; call set_timesteps first")
+            count = int(found[0])
+        return self.config.threshold_start + self.config.threshold_rate * count
+
+    def step(self, model_output: Tensor, timestep: int | Tensor, sample: Tensor, *args: Any, **options: Any) -> Any:
+        """As the diffusers scheduler's own step."""
+        self._threshold = self.threshold_at(timestep)
+        return super().step(model_output, timestep, sample, *args, **options)  # type: ignore[misc]
+
+    def _threshold_sample(self, sample: Tensor) -> Tensor:
+        return torch.clamp(sample, -self._threshold, self._threshold)
+
+
+class ThresholdedDDPMScheduler(TemporalAdaptiveThresholding, DDPMScheduler):
+    """DDPM (Ho et al., arXiv 2006.11239) with temporal adaptive thresholding; `thresholding: false` turns it off."""
+
+    @register_to_config
+    def __init__(
+        self,
+        num_train_timesteps: int = 1000,
+        beta_start: float = 0.0008,
+        beta_end: float = 0.02,
+        beta_schedule: BetaSchedule = "squaredcos_cap_v2",
+        prediction_type: PredictionType = "epsilon",
+        timestep_spacing: Spacing = "trailing",
+        rescale_betas_zero_snr: bool = False,
+        clip_sample: bool = False,
+        thresholding: bool = True,
+        threshold_start: float = 1.4,
+        threshold_rate: float = 0.003,
+        threshold_count: ThresholdCount = "step",
+    ) -> None:
+        super().__init__(
+            num_train_timesteps=num_train_timesteps,
+            beta_start=beta_start,
+            beta_end=beta_end,
+            beta_schedule=beta_schedule,
+            prediction_type=prediction_type,
+            timestep_spacing=timestep_spacing,
+            rescale_betas_zero_snr=rescale_betas_zero_snr,
+            clip_sample=clip_sample,
+            thresholding=thresholding,
+        )
+
+
+class ThresholdedDDIMScheduler(TemporalAdaptiveThresholding, DDIMScheduler):
+    """DDIM (Song et al., arXiv 2010.02502) with temporal adaptive thresholding."""
+
+    @register_to_config
+    def __init__(
+        self,
+        num_train_timesteps: int = 1000,
+        beta_start: float = 0.0008,
+        beta_end: float = 0.02,
+        beta_schedule: BetaSchedule = "squaredcos_cap_v2",
+        prediction_type: PredictionType = "epsilon",
+        timestep_spacing: Spacing = "trailing",
+        rescale_betas_zero_snr: bool = False,
+        clip_sample: bool = False,
+        thresholding: bool = True,
+        threshold_start: float = 1.4,
+        threshold_rate: float = 0.003,
+        threshold_count: ThresholdCount = "step",
+    ) -> None:
+        super().__init__(
+            num_train_timesteps=num_train_timesteps,
+            beta_start=beta_start,
+            beta_end=beta_end,
+            beta_schedule=beta_schedule,
+            prediction_type=prediction_type,
+            timestep_spacing=timestep_spacing,
+            rescale_betas_zero_snr=rescale_betas_zero_snr,
+            clip_sample=clip_sample,
+            thresholding=thresholding,
+        )
+
+
+class ThresholdedDPMSolverScheduler(TemporalAdaptiveThresholding, DPMSolverMultistepScheduler):
+    """DPM-Solver++ (Lu et al., arXiv 2211.01095), second order, with temporal adaptive thresholding."""
+
+    @register_to_config
+    def __init__(
+        self,
+        num_train_timesteps: int = 1000,
+        beta_start: float = 0.0008,
+        beta_end: float = 0.02,
+        beta_schedule: BetaSchedule = "squaredcos_cap_v2",
+        prediction_type: PredictionType = "epsilon",
+        timestep_spacing: Spacing = "trailing",
+        rescale_betas_zero_snr: bool = False,
+        solver_order: int = 2,
+        thresholding: bool = True,
+        threshold_start: float = 1.4,
+        threshold_rate: float = 0.003,
+        threshold_count: ThresholdCount = "step",
+    ) -> None:
+        super().__init__(
+            num_train_timesteps=num_train_timesteps,
+            beta_start=beta_start,
+            beta_end=beta_end,
+            beta_schedule=beta_schedule,
+            prediction_type=prediction_type,
+            timestep_spacing=timestep_spacing,
+            rescale_betas_zero_snr=rescale_betas_zero_snr,
+            solver_order=solver_order,
+            thresholding=thresholding,
+        )
