@@ -14,6 +14,7 @@ import numpy as np
 
 from radiographs.dicom import SIGNATURE, decode_dicom, dicom_size, encode_dicom
 from radiographs.files import atomic_path
+from radiographs.png import encode_png
 
 PICTURES = ("PNG", "TIFF", "JPEG")
 DISCLAIMER = "Research use only"
@@ -179,16 +180,12 @@ def write_radiograph(
 
 def _encode_picture(levels: np.ndarray, kind: str, note: str) -> bytes:
     from PIL import Image
-    from PIL.PngImagePlugin import PngInfo
 
+    if kind == "png":
+        return encode_png(levels, {"Description": note, "Software": "Radiolucent"})
     picture = Image.fromarray(levels)
     content = io.BytesIO()
-    if kind == "png":
-        text = PngInfo()
-        text.add_text("Description", note)
-        text.add_text("Software", "Radiolucent")
-        picture.save(content, "PNG", pnginfo=text, compress_level=4)
-    elif kind == "tiff":
+    if kind == "tiff":
         picture.save(content, "TIFF", compression="tiff_adobe_deflate", description=note, software="Radiolucent")
     else:
         picture.save(content, "JPEG", quality=95, comment=note.encode())
