@@ -117,8 +117,8 @@ def read_set(source: str | Path, root: str | Path | None = None) -> ImageSet:
     )
 
 
-def match(folders: Mapping[str, str | Path]) -> list[dict[str, Path]]:
-    """Images of the same name in every folder: [{role: path}], ordered by name, also with 'name' under its own key.
+def match(folders: Mapping[str, str | Path]) -> dict[str, dict[str, Path]]:
+    """Images of the same name in every folder: {name: {role: path}}, ordered by name.
 
     Raises BadInputs with every image that lacks a partner, cannot be read, or has another size than its partners.
     """
@@ -127,7 +127,7 @@ def match(folders: Mapping[str, str | Path]) -> list[dict[str, Path]]:
     problems = [
         f"{name}: not in {folders[role]}" for name in names for role, images in found.items() if name not in images
     ]
-    matched = []
+    matched = {}
     for name in names:
         paths = {role: images[name] for role, images in found.items() if name in images}
         sizes = {}
@@ -139,7 +139,7 @@ def match(folders: Mapping[str, str | Path]) -> list[dict[str, Path]]:
         if len(set(sizes.values())) > 1:
             listed = ", ".join(f"{role} {height}x{width}" for role, (height, width) in sizes.items())
             problems.append(f"{name}: sizes differ ({listed})")
-        matched.append(paths)
+        matched[name] = paths
     refuse(", ".join(str(folder) for folder in folders.values()), problems)
     return matched
 

@@ -21,50 +21,63 @@ COLUMNS = ("image", "x", "y", "width", "height")
 
 @dataclass(frozen=True)
 class Lesion:
-    """A finding: its image's name without suffix, its label, and its mask bool (H, W)."""
+    """A finding of an image: its label and its mask bool (H, W)."""
 
-    image: str
     label: str
     mask: np.ndarray
 
 
-def lesions_from_mask(name: str, mask: np.ndarray) -> list[Lesion]:
+@dataclass(frozen=True)
+class Box:
+    """A finding as a box in pixels: left, top, width, height."""
+
+    label: str
+    box: tuple[float, float, float, float]
+
+    def draw(self, shape: tuple[int, int]) -> Lesion:
+        """The ellipse that fills the box, in an image of `shape`."""
+        x, y, width, height = self.box
+        mask = np.zeros(shape, np.uint8)
+        centre = (round(x + width / 2), round(y + height / 2))
+        cv2.ellipse(mask, centre, (max(1, round(width / 2)), max(1, round(height / 2))), 0, 0, 360, 1, -1)
+        return Lesion(self.label, mask > 0)
+
+
+def lesions_from_mask(mask: np.ndarray) -> list[Lesion]:
     """Each connected region of a bool mask (H, W) as one finding."""
     labels, count = ndimage.label(mask)
-    return [Lesion(name, f"region {i}", labels == i) for i in range(1, count + 1)]
+    return [Lesion(f"region {i}", labels == i) for i in range(1, count + 1)]
 
 
-def lesions_from_csv(path: str | Path, shapes: dict[str, tuple[int, int]]) -> list[Lesion]:
-    """Boxes of a CSV with columns image, x, y, width, height in pixels, and label if there is one; drawn as ellipses.
+def read_boxes(path: str | Path, shapes: dict[str, tuple[int, int]]) -> dict[str, list[Box]]:
+    """Boxes by image from a CSV with columns image, x, y, width, height in pixels, and label if there is one.
 
     shapes: (H, W) of each image by its name without suffix. Raises ValueError with the list of rows that name an
     image that is not there, or a box outside it.
     """
-    lesions, problems = [], []
+    boxes: dict[str, list[Box]] = {}
+    problems = []
     with open(path, newline="", encoding="utf-8-sig") as file:
         reader = csv.DictReader(file)
         absent = [column for column in COLUMNS if column not in (reader.fieldnames or [])]
         if absent:
             raise ValueError(f"{path}: no column '{absent[0]}'; expected {', '.join(COLUMNS)} and, if known, label")
         for line, row in enumerate(reader, start=2):
-            name = Path(row["image"]).stem
+            name = Path(row["image"]).with_suffix("").as_posix()
             try:
                 x, y, width, height = (float(row[column]) for column in COLUMNS[1:])
             except ValueError:
                 problems.append(f"line {line}: x, y, width and height must be numbers")
                 continue
-            mask = np.zeros(shapes.get(name, (0, 0)), np.uint8)
-            inside = 0 <= x and 0 <= y and x + width <= mask.shape[1] and y + height <= mask.shape[0]
-            if not mask.size or not inside or width < 2 or height < 2:
-                where = f"outside its {mask.shape[0]}x{mask.shape[1]} pixels" if mask.size else "of no image here"
-                problems.append(f"line {line}: a box of {row['image']} {where}, or under 2 pixels")
-                continue
-            centre = (round(x + width / 2), round(y + height / 2))
-            cv2.ellipse(mask, centre, (max(1, round(width / 2)), max(1, round(height / 2))), 0, 0, 360, 1, -1)
-            lesions.append(Lesion(name, row.get("label") or "finding", mask > 0))
+            if name not in shapes:
+                problems.append(f"line {line}: {row['image']} is none of the images")
+            elif min(x, y) < 0 or min(width, height) < 2 or x + width > shapes[name][1] or y + height > shapes[name][0]:
+                problems.append(f"line {line}: a box under 2 pixels or outside the {shapes[name]} pixels of {name}")
+            else:
+                boxes.setdefault(name, []).append(Box(row.get("label") or "finding", (x, y, width, height)))
     if problems:
         raise ValueError(f"{path}: {len(problems)} bad rows: {'; '.join(problems[:20])}")
-    return lesions
+    return boxes
 
 
 def ring(mask: np.ndarray, others: np.ndarray) -> np.ndarray:

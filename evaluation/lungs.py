@@ -35,7 +35,7 @@ def lung_mask(pixels: np.ndarray) -> np.ndarray:
 
 
 def _two_regions(dark: np.ndarray) -> np.ndarray:
-    """The largest region on each side that does not touch the sides or the top; nothing if one has not a lung's size."""
+    """The largest region on each side off the top and the sides; nothing if one has not a lung's size."""
     labels, _ = ndimage.label(cv2.morphologyEx(dark.astype(np.uint8), cv2.MORPH_OPEN, _disc(3)))
     labels[np.isin(labels, np.unique([labels[0], labels[:, 0], labels[:, -1]]))] = 0  # lungs may leave at the bottom
     lungs = np.zeros(dark.shape, bool)

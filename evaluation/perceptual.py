@@ -1,4 +1,4 @@
-"""LPIPS restricted to a mask (Zhang et al. 2018, eq. 1), on the network that `vqgan.perceptual.load_perceptual` loads."""
+"""LPIPS restricted to a mask (Zhang et al. 2018, eq. 1), on the network of `vqgan.perceptual.load_perceptual`."""
 
 from __future__ import annotations
 

@@ -16,6 +16,7 @@ COMMANDS = {
     "test": ("train", "test a model from a YAML config"),
     "predict": ("train", "predict with a model from a YAML config"),
     "suppress": ("suppress", "remove the bones from radiographs"),
+    "evaluate": ("evaluate", "score suppression, synthesis, privacy or utility, with a report"),
 }
 
 
@@ -36,9 +37,11 @@ def usage() -> str:
 
 
 def list_options(parser: typing.Any) -> set[str]:
-    """The option names of `parser` whose type is a list."""
+    """The option names of `parser` and its subcommands whose type is a list."""
     lists = (action for action in parser._actions if typing.get_origin(getattr(action, "_typehint", None)) is list)
-    return {name for action in lists for name in action.option_strings}
+    names = {name for action in lists for name in action.option_strings}
+    subcommands = (action.choices for action in parser._actions if isinstance(action.choices, dict))
+    return names.union(*(list_options(child) for choices in subcommands for child in choices.values()))
 
 
 def gather_lists(argv: list[str], list_options: set[str]) -> list[str]:

@@ -1,0 +1,156 @@
+"""The protocol end to end on written files with known bones and findings."""
+
+from __future__ import annotations
+
+import csv
+
+import numpy as np
+import pytest
+import torch
+
+from evaluation.inputs import BadInputs
+from evaluation.lesions import lesions_from_mask, preservation, read_boxes, ring
+from evaluation.lungs import lung_mask
+from evaluation.perceptual import lpips
+from evaluation.suppression_protocol import BLUR, NOTHING, SuppressionProtocol, evaluate_suppression
+from evaluation.suppression_report import add_sliders, paired_table, suppression_report, write_scores
+from radiographs import write_radiograph
+from vqgan.perceptual import VGGPerceptual
+
+SIDE = 64
+
+
+def chest(seed: int) -> np.ndarray:
+    """Two dark lungs in a bright body, black air around, and texture."""
+    rows, columns = np.mgrid[-1 : 1 : SIDE * 1j, -1 : 1 : SIDE * 1j]
+    body = np.where((np.abs(columns) < 0.85), 0.4, -0.95)
+    for side in (-0.4, 0.4):
+        body[((columns - side) / 0.28) ** 2 + (rows / 0.7) ** 2 < 1] = -0.3
+    texture = np.random.default_rng(seed).normal(0, 0.02, (SIDE, SIDE))
+    return (body + texture).clip(-1, 1).astype(np.float32)
+
+
+@pytest.fixture
+def folders(tmp_path):
+    bone = np.zeros((SIDE, SIDE), np.float32)
+    bone[8:56:8] = 0.25
+    for i in range(8):
+        truth = chest(i)
+        truth[30:35, 16:21] += 0.2  # a finding in the left lung
+        images = {"truth": truth, "input": truth + bone, "half": truth + bone / 2, "good": truth + bone / 10}
+        for folder, pixels in images.items():
+            write_radiograph(tmp_path / folder / f"p{i // 2}_{i}.png", pixels.clip(-1, 1), 16)
+    return tmp_path
+
+
+def evaluate(folders, protocol=None, **methods):
+    methods = methods or {"half": "half", "good": "good"}
+    paths = {name: str(folders / folder) for name, folder in methods.items()}
+    return evaluate_suppression(
+        paths, str(folders / "truth"), str(folders / "input"), protocol or SuppressionProtocol()
+    )
+
+
+def test_scores_rows_intervals_and_files(folders):
+    result = evaluate(folders, SuppressionProtocol(lungs="auto", legacy=True))
+    assert result.methods == [NOTHING, BLUR, "half", "good"] and len(result.names) == 8
+    whole = {m: result.scores[m, "whole", False, "bsr_two_sided"] for m in result.methods}
+    assert np.allclose(whole[NOTHING], 0) and np.allclose(whole["half"], 0.75, atol=1e-3)
+    assert np.allclose(whole["good"], 0.99, atol=1e-3)
+    assert np.allclose(result.scores["half", "whole", False, "mse"], 6 / 64 * (0.125 / 2) ** 2, rtol=1e-2)
+    assert np.isfinite(result.scores["half", "lungs", True, "psnr"]).all()
+    report = suppression_report(result, {"truth": "t"}, groups=[name[:2] for name in result.names])
+    titles = [table.title for table in report.tables]
+    assert titles[:4] == [
+        "Whole image, as it is",
+        "Whole image, after a gain and offset",
+        "Inside the lungs, as it is",
+        "Inside the lungs, after a gain and offset",
+    ]
+    assert "As published" in titles and "Paired tests" in titles
+    assert any("MS-SSIM is not defined" in note for note in report.notes)
+    add_sliders(report, result, "good", str(folders / "good"), str(folders / "input"))
+    assert len(report.sliders) == 3
+    write_scores(result, folders / "scores.csv")
+    rows = list(csv.DictReader((folders / "scores.csv").read_text().splitlines()))
+    assert len(rows) == 8 * 4 * 2 * 2 and float(rows[0]["bsr_two_sided"]) == pytest.approx(0, abs=1e-9)
+
+
+def test_paired_tests_prefer_the_better_method(folders):
+    table = paired_table(evaluate(folders))
+    row = next(row for row in table.rows if row[0] == "half − good" and row[2] == "PSNR dB ↑")
+    assert row[3].high < 0 and row[5] == pytest.approx(2 / 2**8) and row[6] > row[5]
+
+
+def test_findings_from_masks_and_boxes_agree(folders):
+    flat = np.full((SIDE, SIDE), -1, np.float32)
+    for i in range(8):
+        mask = flat.copy()
+        mask[30:35, 16:21] = 1
+        write_radiograph(folders / "masks" / f"p{i // 2}_{i}.png", mask, 8)
+    (folders / "boxes.csv").write_text(
+        "image,x,y,width,height,label\n" + "".join(f"p{i // 2}_{i}.png,16,30,4,4,nodule\n" for i in range(8))
+    )
+    # a method that wipes findings: the truth, smoothed over the finding
+    for i in range(8):
+        wiped = chest(i)
+        write_radiograph(folders / "wiped" / f"p{i // 2}_{i}.png", wiped, 16)
+    for source in ("masks", "boxes.csv"):
+        result = evaluate(
+            folders, SuppressionProtocol(lesions=str(folders / source)), wiped="wiped", truth_copy="truth"
+        )
+        kept = {m: np.mean([r["kept"] for r in result.lesions if r["method"] == m]) for m in ("wiped", "truth_copy")}
+        assert kept["truth_copy"] == pytest.approx(1) and abs(kept["wiped"]) < 0.15
+        report = suppression_report(result, {})
+        table = next(t for t in report.tables if t.title == "Known findings")
+        assert {row[0]: row[3].value for row in table.rows}["wiped"] == 1
+
+
+def test_preservation_by_hand():
+    reference = np.zeros((32, 32))
+    mask = np.zeros((32, 32), bool)
+    mask[12:18, 12:18] = True
+    reference[mask] = 0.4
+    around = ring(mask, mask)
+    assert not (around & mask).any()
+    values = preservation(0.5 * reference + 0.3, reference, mask, around)
+    assert values["kept"] == pytest.approx(0.5) and values["likeness"] == pytest.approx(1)
+    assert len(lesions_from_mask(mask | (np.arange(32) > 29)[None])) == 2
+
+
+def test_boxes_that_are_outside_are_listed(tmp_path):
+    (tmp_path / "b.csv").write_text("image,x,y,width,height\na.png,1,1,4,4\nz.png,1,1,4,4\na.png,30,1,4,4\n")
+    with pytest.raises(ValueError, match=r"2 bad rows: line 3: z.png is none.*line 4: a box"):
+        read_boxes(tmp_path / "b.csv", {"a": (32, 32)})
+
+
+def test_negatives_and_missing_masks_are_refused_with_the_list(folders):
+    write_radiograph(folders / "half" / "p0_0.png", -chest(0), 16)
+    with pytest.raises(BadInputs, match="p0_0: half looks like a negative"):
+        evaluate(folders)
+    write_radiograph(folders / "lungs" / "p0_0.png", np.ones((SIDE, SIDE), np.float32), 8)
+    with pytest.raises(BadInputs, match="7 bad: p0_1: no mask"):
+        evaluate(folders, SuppressionProtocol(lungs=str(folders / "lungs")), good="good")
+
+
+def test_lung_mask_finds_both_lungs_and_refuses_where_there_are_none():
+    mask = lung_mask(chest(0))
+    rows, columns = np.mgrid[-1 : 1 : SIDE * 1j, -1 : 1 : SIDE * 1j]
+    true = np.any([((columns - s) / 0.28) ** 2 + (rows / 0.7) ** 2 < 1 for s in (-0.4, 0.4)], axis=0)
+    assert 2 * (mask & true).sum() / (mask.sum() + true.sum()) > 0.9
+    with pytest.raises(ValueError, match="--lungs"):
+        lung_mask(np.zeros((SIDE, SIDE), np.float32))
+
+
+def test_lpips_of_a_mask_counts_only_what_is_inside():
+    torch.manual_seed(0)
+    network = VGGPerceptual()
+    a = torch.rand(1, 1, 64, 64) * 2 - 1
+    b = a.clone()
+    b[..., :16, :16] = 0
+    everywhere = torch.ones_like(a)
+    assert torch.allclose(lpips(network, b, a), network(b, a), rtol=1e-4)
+    assert torch.allclose(lpips(network, b, a, everywhere), network(b, a), rtol=1e-4)
+    inside = torch.zeros_like(a)
+    inside[..., :16, :16] = 1
+    assert lpips(network, b, a, inside) > 2 * network(b, a)
