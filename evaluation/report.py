@@ -16,12 +16,12 @@ import numpy as np
 from evaluation.report_template import TEMPLATE
 from radiographs import atomic_path
 
-SLIDER_SIDE = 512  # pictures in the page are scaled down to this
+SLIDER_SIDE = 480  # pictures in the page are scaled down to this
 
 
 @dataclass(frozen=True)
 class Interval:
-    """A value with the interval around it, shown as `30.1 [29.8, 30.4]`."""
+    """A value with the interval around it, such as 30.1 [29.8, 30.4]."""
 
     value: float
     low: float
@@ -132,14 +132,18 @@ def number(value: float) -> str:
 
 
 def show(cell: Cell) -> str:
-    """A cell as text."""
+    """A cell's value as text."""
+    if isinstance(cell, Interval):
+        return number(cell.value)
     if cell is None:
         return "–"
-    if isinstance(cell, Interval):
-        if math.isnan(cell.low) or math.isnan(cell.high):
-            return number(cell.value)
-        return f"{number(cell.value)} [{number(cell.low)}, {number(cell.high)}]"
     return number(cell) if isinstance(cell, float) else str(cell)
+
+
+def bounds(cell: Cell) -> str:
+    """The interval of a cell as text, empty where there is none."""
+    known = isinstance(cell, Interval) and not (math.isnan(cell.low) or math.isnan(cell.high))
+    return f"[{number(cell.low)}, {number(cell.high)}]" if known else ""  # type: ignore[union-attr]
 
 
 def encode_png(pixels: np.ndarray, side: int | None = None) -> bytes:
@@ -196,7 +200,12 @@ def render(report: Report) -> str:
     return environment.from_string(TEMPLATE).render(
         report=report,
         tables=[
-            {"title": t.title, "note": t.note, "columns": t.columns, "rows": [[show(c) for c in row] for row in t.rows]}
+            {
+                "title": t.title,
+                "note": t.note,
+                "columns": t.columns,
+                "rows": [[(show(cell), bounds(cell)) for cell in row] for row in t.rows],
+            }
             for t in report.tables
         ],
         sliders=sliders,

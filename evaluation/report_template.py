@@ -14,6 +14,7 @@ h1 { font-size: 1.5rem; } h2 { font-size: 1.15rem; margin-top: 2rem; }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
 th, td { padding: .3rem .7rem; text-align: right; border-bottom: 1px solid #8885; white-space: nowrap; }
 th:first-child, td:first-child { text-align: left; }
+small { color: #777; }
 .note, figcaption, dl { color: #777; font-size: .9rem; }
 dl { display: grid; grid-template-columns: max-content 1fr; gap: .1rem 1rem; }
 dd { margin: 0; overflow-wrap: anywhere; }
@@ -40,7 +41,7 @@ svg { background: #fff; } svg text { font: 11px sans-serif; fill: #333; }
 <thead><tr>{% for column in table.columns %}<th scope="col">{{ column }}</th>{% endfor %}</tr></thead>
 <tbody>
 {% for row in table.rows %}
-<tr>{% for cell in row %}<td>{{ cell }}</td>{% endfor %}</tr>
+<tr>{% for cell in row %}<td>{{ cell[0] }}{% if cell[1] %}<br><small>{{ cell[1] }}</small>{% endif %}</td>{% endfor %}</tr>
 {% endfor %}
 </tbody>
 </table></div>

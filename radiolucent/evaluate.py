@@ -112,7 +112,7 @@ def finish(report: Any, out: str) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from evaluation.report import Interval, show, write_report
+    from evaluation.report import show, write_report
 
     console = Console()
     for table in report.tables:
@@ -120,7 +120,7 @@ def finish(report: Any, out: str) -> None:
         for column in table.columns:
             shown.add_column(column)
         for row in table.rows:
-            shown.add_row(*(show(cell.value if isinstance(cell, Interval) else cell) for cell in row))
+            shown.add_row(*(show(cell) for cell in row))
         console.print(shown)
     html, data = write_report(report, out)
     print(f"report: {html} and {data}")
