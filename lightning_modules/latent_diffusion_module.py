@@ -1,0 +1,193 @@
+"""LatentDiffusionModule: training of a conditional latent diffusion model between a frozen VQ-GAN's latents."""
+
+from __future__ import annotations
+
+from typing import Any, Literal, cast
+
+import numpy as np
+import torch
+from diffusers.models.unets.unet_2d import UNet2DModel
+from diffusers.schedulers.scheduling_utils import SchedulerMixin
+from lightning.pytorch import LightningModule
+from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
+from torch import Tensor
+from torch.optim.swa_utils import AveragedModel
+from torchmetrics.functional.image import peak_signal_noise_ratio
+
+from diffusion.conditioning import ConditionScaling, check_condition_scaling
+from diffusion.ema import warmed_up_ema
+from diffusion.latents import Latent, Target, check_latent_options, encode, to_x0
+from diffusion.noise import offset_noise
+from diffusion.objectives import check_scheduler, denoising_loss
+from diffusion.pipeline import BoneSuppressionPipeline
+from vqgan.model import VQGAN
+
+
+class LatentDiffusionModule(LightningModule):
+    """Batches are dicts with "radiograph" and "soft", each (B, 1, H, W) in [-1, 1], and "name".
+
+    vqgan: a trained VQ-GAN, or the folder of one (read when a run starts); it stays frozen.
+    unet: see diffusion.build_unet. scheduler: the noise schedule and what the network predicts.
+    sampler: scheduler of validation and of the saved pipeline, the same one where none is given.
+    condition_scaling, target, latent: see diffusion.conditioning and diffusion.latents.
+    offset_noise_strength: see diffusion.noise; min_snr_gamma: see diffusion.objectives, None weighs all steps alike.
+    measure_latents: before the first step, set vqgan.config.scaling_factor, and for target `bone` the residual scale,
+        so that the first batch's latents have standard deviation 1 (Rombach et al., arXiv 2112.10752, appendix G).
+    cache_latents: keep each named pair's latents in memory. Only for data without random augmentation.
+    ema_decay: of the averaged network, `ema`, which validation, prediction and the pipeline use.
+    optimizer: AdamW at 2e-4 by default. lr_scheduler: of its rate, stepped each `lr_interval`.
+    validation_images: pairs of the first validation batch that are sampled, in `sampling_steps` steps.
+    seed: of noise and timesteps, which depend on it, the epoch and the batch's number alone.
+
+    A checkpoint's `state_dict` holds the current network as `unet.*` and the averaged one as `ema.module.*`.
+    """
+
+    def __init__(
+        self,
+        vqgan: VQGAN | str,
+        unet: UNet2DModel,
+        scheduler: SchedulerMixin,
+        sampler: SchedulerMixin | None = None,
+        condition_scaling: ConditionScaling = "clean",
+        target: Target = "soft",
+        latent: Latent = "quantized",
+        offset_noise_strength: float = 0.1,
+        min_snr_gamma: float | None = None,
+        measure_latents: bool = True,
+        cache_latents: bool = False,
+        ema_decay: float = 0.995,
+        optimizer: OptimizerCallable = lambda parameters: torch.optim.AdamW(parameters, lr=2e-4),
+        lr_scheduler: LRSchedulerCallable | None = None,
+        lr_interval: Literal["epoch", "step"] = "epoch",
+        validation_images: int = 4,
+        sampling_steps: int = 50,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        check_condition_scaling(condition_scaling)
+        check_latent_options(target, latent)
+        for one in (scheduler, sampler or scheduler):
+            check_scheduler(one)
+        self.vqgan: Any
+        self.vqgan_folder = vqgan if isinstance(vqgan, str) else None
+        if not isinstance(vqgan, str):
+            self.vqgan = vqgan.requires_grad_(False).eval()
+        self.unet = unet
+        self.ema = AveragedModel(unet, multi_avg_fn=warmed_up_ema(ema_decay)).requires_grad_(False).eval()
+        self.scheduler: Any = scheduler
+        self.sampler: Any = sampler or scheduler
+        self.condition_scaling, self.target, self.latent = condition_scaling, target, latent
+        self.offset_noise_strength, self.min_snr_gamma = offset_noise_strength, min_snr_gamma
+        self.residual_scale, self.measured = 1.0, not measure_latents
+        self.cache: dict[str, Tensor] | None = {} if cache_latents else None
+        self.optimizer, self.lr_scheduler, self.lr_interval = optimizer, lr_scheduler, lr_interval
+        self.validation_images, self.sampling_steps, self.seed = validation_images, sampling_steps, seed
+
+    def setup(self, stage: str) -> None:
+        if self.vqgan_folder is not None and not hasattr(self, "vqgan"):
+            vqgan = VQGAN.from_pretrained(self.vqgan_folder, low_cpu_mem_usage=False)
+            self.vqgan = vqgan.requires_grad_(False).eval()
+
+    def configure_optimizers(self) -> Any:
+        optimizer = self.optimizer(self.unet.parameters())
+        if self.lr_scheduler is None:
+            return optimizer
+        return [optimizer], [{"scheduler": self.lr_scheduler(optimizer), "interval": self.lr_interval}]
+
+    def pipeline(self) -> BoneSuppressionPipeline:
+        """The model as it stands, with the averaged network."""
+        pipeline = BoneSuppressionPipeline(
+            self.vqgan,
+            cast(UNet2DModel, self.ema.module),
+            self.sampler,
+            condition_scaling=self.condition_scaling,
+            target=self.target,
+            latent=self.latent,
+            residual_scale=self.residual_scale,
+        )
+        pipeline.set_progress_bar_config(disable=True)
+        return pipeline
+
+    @torch.no_grad()
+    def latents(self, batch: dict[str, Any]) -> tuple[Tensor, Tensor]:
+        """(condition, soft), the scaled latents (B, C, h, w) of a batch's pairs, float32."""
+        if self.cache is not None and all(name in self.cache for name in batch["name"]):
+            pairs = torch.stack([self.cache[name] for name in batch["name"]], dim=1).to(self.device)
+        else:
+            images = torch.cat([batch["radiograph"], batch["soft"]])
+            pairs = torch.stack(encode(self.vqgan, images, self.latent).float().chunk(2))
+            if self.cache is not None:
+                self.cache.update(zip(batch["name"], pairs.unbind(dim=1)))
+        return pairs[0], pairs[1]
+
+    def on_train_batch_start(self, batch: dict[str, Any], batch_idx: int) -> None:
+        if not self.measured:
+            self._measure_latents(batch)
+
+    def _measure_latents(self, batch: dict[str, Any]) -> None:
+        condition, soft = self.latents(batch)
+        if self.cache is not None:
+            self.cache.clear()
+        deviation = torch.cat([condition, soft]).std().item()
+        self.vqgan.register_to_config(scaling_factor=self.vqgan.config.scaling_factor / deviation)
+        self.residual_scale = deviation / (condition - soft).std().clamp(min=1e-6).item()
+        self.measured = True
+
+    def _loss(self, batch: dict[str, Any], network: UNet2DModel, stage: int, batch_idx: int) -> Tensor:
+        condition, soft = self.latents(batch)
+        x0 = to_x0(soft, condition, self.target, self.residual_scale)
+        epoch = self.current_epoch if stage == 0 else 0  # measuring asks the same of every epoch
+        state = np.random.SeedSequence([self.seed, stage, self.global_rank, epoch, batch_idx]).generate_state(1)
+        generator = torch.Generator().manual_seed(int(state[0]))
+        noise = offset_noise(x0.shape, self.offset_noise_strength, generator).to(x0.device)
+        timesteps = torch.randint(0, self.scheduler.config.num_train_timesteps, (len(x0),), generator=generator)
+        return denoising_loss(
+            network,
+            self.scheduler,
+            x0,
+            condition,
+            noise,
+            timesteps.to(x0.device),
+            condition_scaling=self.condition_scaling,
+            min_snr_gamma=self.min_snr_gamma,
+        )
+
+    def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
+        loss = self._loss(batch, self.unet, 0, batch_idx)
+        self.log("train/loss", loss, prog_bar=True)
+        return loss
+
+    def optimizer_step(self, *args: Any, **options: Any) -> None:
+        super().optimizer_step(*args, **options)
+        self.ema.update_parameters(self.unet)
+
+    def validation_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor | None:
+        return self._evaluate(batch, batch_idx, "val", self.validation_images if batch_idx == 0 else 0)
+
+    def test_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor | None:
+        return self._evaluate(batch, batch_idx, "test", len(batch["radiograph"]))
+
+    def _evaluate(self, batch: dict[str, Any], batch_idx: int, stage: str, images: int) -> Tensor | None:
+        """Log the averaged network's loss, and the PSNR in dB of the first `images` sampled, which are returned."""
+        loss = self._loss(batch, cast(UNet2DModel, self.ema.module), 1, batch_idx)
+        self.log(f"{stage}/loss", loss, prog_bar=True, batch_size=len(batch["radiograph"]))
+        if not images:
+            return None
+        first = {key: value[:images] for key, value in batch.items()}
+        predicted = self.predict_step(first, batch_idx)
+        for name, image in (("psnr", predicted), ("psnr_do_nothing", first["radiograph"])):
+            psnr = peak_signal_noise_ratio(image.float(), first["soft"].float(), data_range=2.0, dim=(1, 2, 3))
+            self.log(f"{stage}/{name}", psnr, prog_bar=name == "psnr", batch_size=len(predicted))
+        return predicted
+
+    def predict_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
+        """Soft-tissue images (B, 1, H, W), seeds 0, 1, ... in a batch."""
+        return self.pipeline()(batch["radiograph"], num_inference_steps=self.sampling_steps).soft
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        scale = self.vqgan.config.scaling_factor
+        checkpoint["latents"] = {"scaling_factor": scale, "residual_scale": self.residual_scale}
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        self.vqgan.register_to_config(scaling_factor=checkpoint["latents"]["scaling_factor"])
+        self.residual_scale, self.measured = checkpoint["latents"]["residual_scale"], True

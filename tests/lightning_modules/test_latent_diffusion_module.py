@@ -1,0 +1,146 @@
+"""LatentDiffusionModule in a Trainer: resuming, averaged weights, latents, configs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from lightning.pytorch import Callback, Trainer
+from lightning.pytorch.callbacks import ModelCheckpoint
+from torch.utils.data import DataLoader
+
+from diffusion import ThresholdedDDIMScheduler, build_unet
+from lightning_modules.latent_diffusion_module import LatentDiffusionModule
+from vqgan import VQGAN
+
+
+@pytest.fixture
+def vqgan() -> VQGAN:
+    torch.manual_seed(1)
+    return VQGAN(
+        channels=32,
+        channel_multipliers=(1,),
+        patch=4,
+        residual_blocks=1,
+        latent_channels=4,
+        codebook_size=16,
+        norm_groups=8,
+    )
+
+
+@pytest.fixture
+def pairs() -> list[dict]:
+    torch.manual_seed(7)
+    images = torch.nn.functional.interpolate(torch.rand(6, 2, 5, 5) * 1.8 - 0.9, size=32, mode="bilinear")
+    return [{"radiograph": pair[:1], "soft": pair[1:], "name": str(k)} for k, pair in enumerate(images)]
+
+
+def build(vqgan, **options) -> LatentDiffusionModule:
+    torch.manual_seed(0)
+    unet = build_unet(
+        base_channels=16, multipliers=(1, 2), residual_blocks=1, attention_levels=(), norm_groups=8, mid_attention=False
+    )
+    options = {"sampling_steps": 2, "validation_images": 2, **options}
+    return LatentDiffusionModule(vqgan, unet, ThresholdedDDIMScheduler(prediction_type="sample"), **options)
+
+
+class Losses(Callback):
+    def __init__(self) -> None:
+        self.seen: list[float] = []
+
+    def on_train_batch_end(self, trainer, module, outputs, batch, batch_idx) -> None:
+        self.seen.append(outputs["loss"].item())
+
+
+def fit(module, pairs, root: Path, epochs: int, checkpoint: Path | None = None, callbacks=(), **options):
+    losses = Losses()
+    trainer = Trainer(
+        max_epochs=epochs,
+        accelerator="cpu",
+        default_root_dir=root,
+        callbacks=[losses, *callbacks],
+        logger=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+        **{"enable_checkpointing": False, **options},
+    )
+    loader = DataLoader(pairs, batch_size=2)
+    trainer.fit(module, loader, loader, ckpt_path=checkpoint, weights_only=True)
+    return losses.seen, trainer
+
+
+@pytest.mark.parametrize("target", ["soft", "bone"])
+def test_a_resumed_run_has_the_losses_of_one_that_was_not_stopped(vqgan, pairs, tmp_path, target):
+    folder = tmp_path / "vqgan"
+    vqgan.save_pretrained(folder)
+    options = {"target": target, "lr_scheduler": lambda o: torch.optim.lr_scheduler.MultiStepLR(o, [1, 3], 0.1)}
+    whole, _ = fit(build(str(folder), **options), pairs, tmp_path / "a", 4)
+    keep = ModelCheckpoint(dirpath=tmp_path, save_last=True)
+    first, _ = fit(build(str(folder), **options), pairs, tmp_path / "b", 2, callbacks=[keep], enable_checkpointing=True)
+    rest, _ = fit(build(str(folder), **options), pairs, tmp_path / "b", 4, tmp_path / "last.ckpt")
+    assert len(whole) == 12
+    assert first + rest == pytest.approx(whole, abs=1e-6)
+    assert len(set(whole)) == 12
+
+
+def test_averaged_weights_are_saved_sampled_and_resumed(vqgan, pairs, tmp_path):
+    module = build(vqgan, ema_decay=0.9)
+    start = module.unet.conv_in.weight.detach().clone()
+    keep = ModelCheckpoint(dirpath=tmp_path, save_last=True)
+    fit(module, pairs, tmp_path, 2, callbacks=[keep], enable_checkpointing=True)
+    state = torch.load(tmp_path / "last.ckpt", weights_only=True)["state_dict"]
+    current, averaged = state["unet.conv_in.weight"], state["ema.module.conv_in.weight"]
+    assert state["ema.n_averaged"] == 6
+    assert not torch.equal(current, averaged) and not torch.equal(averaged, start)
+    assert torch.equal(module.pipeline().unet.conv_in.weight, averaged)
+    # the network that is trained has no part in a sample
+    batch = {"radiograph": pairs[0]["radiograph"][None]}
+    before = module.predict_step(batch, 0)
+    torch.nn.init.zeros_(module.unet.conv_out.weight)
+    assert torch.equal(module.predict_step(batch, 0), before)
+    resumed = build(vqgan, ema_decay=0.9)
+    fit(resumed, pairs, tmp_path, 2, tmp_path / "last.ckpt")  # already at its end: loads, trains nothing
+    assert torch.equal(resumed.ema.module.conv_in.weight, averaged)
+
+
+def test_latents_are_measured_to_unit_deviation(vqgan, pairs, tmp_path):
+    module = build(vqgan, target="bone")
+    frozen = {name: value.clone() for name, value in vqgan.state_dict().items()}
+    fit(module, pairs, tmp_path, 1)
+    batch = {key: torch.stack([pair[key] for pair in pairs[:2]]) for key in ("radiograph", "soft")}
+    condition, soft = module.latents({**batch, "name": ["0", "1"]})
+    assert torch.cat([condition, soft]).std().item() == pytest.approx(1, abs=1e-4)
+    assert ((condition - soft) * module.residual_scale).std().item() == pytest.approx(1, abs=1e-4)
+    assert module.pipeline().config.residual_scale == module.residual_scale
+    assert all(torch.equal(value, frozen[name]) for name, value in vqgan.state_dict().items())
+
+
+def test_cached_latents_give_the_same_losses_and_encode_once(vqgan, pairs, tmp_path):
+    plain, _ = fit(build(vqgan), pairs, tmp_path, 3)
+    vqgan.register_to_config(scaling_factor=1.0)
+    calls = []
+    vqgan.encoder.register_forward_hook(lambda *_: calls.append(1))
+    cached, _ = fit(build(vqgan, cache_latents=True), pairs, tmp_path, 3)
+    assert cached == pytest.approx(plain, abs=1e-5)
+    assert len(calls) == 1 + 3 + 3  # measuring, three batches, and each epoch's sampled validation batch
+
+
+def test_training_lowers_the_loss_and_validation_logs_psnr(vqgan, pairs, tmp_path):
+    module = build(vqgan, target="bone", optimizer=lambda parameters: torch.optim.AdamW(parameters, lr=3e-3))
+    losses, trainer = fit(module, pairs, tmp_path, 25)
+    assert sum(losses[-6:]) < 0.6 * sum(losses[:6])
+    metrics = trainer.callback_metrics
+    assert metrics["val/psnr"] != metrics["val/psnr_do_nothing"]
+    doing_nothing = torch.stack(
+        [10 * torch.log10(4 / (p["radiograph"] - p["soft"]).square().mean()) for p in pairs[:2]]
+    ).mean()
+    assert metrics["val/psnr_do_nothing"].item() == pytest.approx(doing_nothing.item(), abs=1e-3)
+
+
+def test_bad_options_are_refused(vqgan, tmp_path):
+    with pytest.raises(ValueError, match="condition_scaling is 'loud'"):
+        build(vqgan, condition_scaling="loud")
+    with pytest.raises(ValueError, match="target is 'ribs'"):
+        build(vqgan, target="ribs")
