@@ -1,0 +1,148 @@
+"""CT to radiographs at the rate of decompression: `python -m benchmarks.convert [--volumes 20] [--workers N]`.
+
+20 volumes of 512 x 512 x 300 voxels as .nii.gz, two views at 512 x 512, three materials, all cores; against libdeflate
+that only decompresses the same files in a pool of the same size: as it comes, and in our workers' environment (large
+memory pages). All pools are warm before the clock runs. One JSON line: volumes a second of each, the ratios, and a
+worker's peak memory, with and without what its imports take, as multiples of the int16 volume.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import multiprocessing
+import os
+import resource
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import numpy as np
+
+imports_take = 0  # in a worker: bytes
+SHAPE = (300, 512, 512)
+VOLUME_BYTES = 2 * int(np.prod(SHAPE))
+
+
+def write_volume(job: tuple[str, int]) -> None:
+    """The sample CT on a grid of SHAPE with a scanner's noise, as a CT-RATE file of the second release."""
+    import cv2
+    import deflate
+    import nibabel
+
+    from drr import sample_ct
+    from drr.volume_io import LPS_FROM_RAS
+
+    path, seed = job
+    volume = sample_ct()
+    rng = np.random.default_rng(seed)
+    sections = np.stack([cv2.resize(s.astype(np.float32), SHAPE[:0:-1]) for s in volume.hu])
+    hu = np.empty(SHAPE, np.int16)
+    for out, place in zip(hu, np.linspace(0, len(sections) - 1, SHAPE[0])):
+        below = min(int(place), len(sections) - 2)
+        section = sections[below] + (place - below) * (sections[below + 1] - sections[below])
+        noise = 12 * rng.standard_normal(section.shape, dtype=np.float32)
+        out[:] = np.rint(np.where(section > -1020, section + noise, -1024))
+    affine = volume.affine.copy()
+    affine[:3, :3] *= (np.array(volume.hu.shape[::-1]) - 1) / (np.array(SHAPE[::-1]) - 1)
+    image = nibabel.Nifti1Image(hu.T, LPS_FROM_RAS @ affine)
+    Path(path).write_bytes(deflate.gzip_compress(image.to_bytes(), 6))
+
+
+def decompress(path: str) -> None:
+    """What no converter can do without."""
+    import deflate
+
+    deflate.gzip_decompress(Path(path).read_bytes(), VOLUME_BYTES + 352)
+
+
+def convert(path: str) -> None:
+    """What `radiolucent drr` does with one volume."""
+    from drr.ct_rate import parse_name
+    from radiolucent.drr import Job, Options, render_volume
+
+    name = parse_name(path)
+    assert name is not None
+    options = Options(["PA", "LL"], 512, ["total", "bone", "soft"], "standard", "display", True)
+    render_volume(Job(path, name.volume, name), out=str(Path(path).parent / "out"), options=options, backend="cpu")
+
+
+def start(barrier: Any, work: Callable[[str], None], sample: str) -> None:
+    """Warm a worker up with a whole volume, and wait for the others."""
+    import radiolucent.drr  # noqa: F401
+    from drr import detector, projector, tissue  # noqa: F401
+
+    global imports_take
+    imports_take = peak()
+    work(sample)
+    barrier.wait()
+
+
+def peak() -> int:
+    """This process's highest resident bytes so far."""
+    return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+
+def memory(_: int) -> tuple[int, int]:
+    """This worker's peak, and that of its imports."""
+    time.sleep(0.2)  # so that no worker answers twice
+    return peak(), imports_take
+
+
+def throughput(
+    work: Callable[[str], None], paths: list[str], workers: int, environment: dict[str, str]
+) -> tuple[float, int, int]:
+    """Volumes a second of a warm pool; the highest peak memory of its workers and that of their imports, in bytes."""
+    with mock.patch.dict(os.environ, environment):
+        context = multiprocessing.get_context("spawn")
+        barrier = context.Barrier(workers + 1)
+        with context.Pool(workers, start, (barrier, work, paths[0])) as pool:
+            barrier.wait()
+            begin = time.perf_counter()
+            for _ in pool.imap_unordered(work, paths):
+                pass
+            seconds = time.perf_counter() - begin
+            return len(paths) / seconds, *max(pool.map(memory, range(workers), chunksize=1))
+
+
+def main() -> None:
+    """Print the JSON line."""
+    from radiolucent.executors import worker_environment
+
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--volumes", type=int, default=20)
+    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--folder", help="keep the test volumes here (1.6 GB for 20)")
+    args = parser.parse_args()
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(args.folder or temporary)
+        folder.mkdir(parents=True, exist_ok=True)
+        paths = [str(folder / f"train_{i}_a_1.nii.gz") for i in range(1, args.volumes + 1)]
+        missing = [(path, i) for i, path in enumerate(paths) if not Path(path).exists()]
+        with multiprocessing.get_context("spawn").Pool(args.workers) as pool:
+            pool.map(write_volume, missing, chunksize=1)
+        environment = worker_environment(args.workers)
+        plain, _, _ = throughput(decompress, paths, args.workers, {})
+        tuned, _, _ = throughput(decompress, paths, args.workers, environment)
+        ours, highest, imports = throughput(convert, paths, args.workers, environment)
+        size = sum(Path(path).stat().st_size for path in paths) / len(paths)
+    line = {
+        "case": f"{args.volumes} x 512x512x300 .nii.gz, PA and LL at 512, total, bone, soft",
+        "workers": args.workers,
+        "file_mb": round(size / 1e6, 1),
+        "decompress_volumes_per_s": round(plain, 3),
+        "decompress_large_pages_volumes_per_s": round(tuned, 3),
+        "convert_volumes_per_s": round(ours, 3),
+        "ratio": round(ours / plain, 3),
+        "ratio_large_pages": round(ours / tuned, 3),
+        "peak_over_volume": round(highest / VOLUME_BYTES, 2),
+        "peak_without_imports_over_volume": round((highest - imports) / VOLUME_BYTES, 2),
+    }
+    print(json.dumps(line))
+
+
+if __name__ == "__main__":
+    main()
