@@ -168,6 +168,33 @@ def negatives(thumbnails: np.ndarray) -> np.ndarray:
     return np.flatnonzero(along < OPPOSITE)
 
 
+def check_set(images: ImageSet, thumbnails: np.ndarray, sizes: np.ndarray, accept: Sequence[str] = ()) -> None:
+    """Refuse a set of mixed polarity or of mixed sizes, with the list of the minority, unless `accept` names it.
+
+    thumbnails: (N, 32, 32); sizes: (N, 2) of the files; accept: "polarity", "sizes".
+    """
+    problems = []
+    if "polarity" not in accept:
+        problems += [f"{images.names[i]}: a negative among the others" for i in negatives(thumbnails)]
+    if "sizes" not in accept:
+        (usual, _), *_ = Counter(map(tuple, sizes.tolist())).most_common(1)
+        odd = (np.array(sizes) != usual).any(axis=1)
+        problems += [
+            f"{images.names[i]}: {sizes[i][0]}x{sizes[i][1]} pixels where most have {usual[0]}x{usual[1]}"
+            for i in np.flatnonzero(odd)
+        ]
+    refuse(f"{images.source} (--accept polarity or sizes takes such a set as it is)", problems)
+
+
+def check_pair(a: ImageSet, a_thumbnails: np.ndarray, b: ImageSet, b_thumbnails: np.ndarray) -> None:
+    """Refuse two sets of which one is the other's negative, and sets that share a file."""
+    if opposite(a_thumbnails.mean(axis=0), b_thumbnails.mean(axis=0)):
+        raise ValueError(f"{b.source} looks like a negative of {a.source}: bones must be bright in both")
+    ours = {path.resolve() for path in a.paths.values()}
+    shared = [f"{name}: in {a.source} too" for name, path in b.paths.items() if path.resolve() in ours]
+    refuse(b.source, shared)
+
+
 def thumbnail(pixels: np.ndarray) -> np.ndarray:
     """(H, W) -> (32, 32) by area averages, for checks."""
     import cv2

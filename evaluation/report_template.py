@@ -41,7 +41,8 @@ svg { background: #fff; } svg text { font: 11px sans-serif; fill: #333; }
 <thead><tr>{% for column in table.columns %}<th scope="col">{{ column }}</th>{% endfor %}</tr></thead>
 <tbody>
 {% for row in table.rows %}
-<tr>{% for cell in row %}<td>{{ cell[0] }}{% if cell[1] %}<br><small>{{ cell[1] }}</small>{% endif %}</td>{% endfor %}</tr>
+<tr>{% for value, bounds in row %}<td>{{ value }}{% if bounds %}<br><small>{{ bounds }}</small>{% endif %}</td>
+{% endfor %}</tr>
 {% endfor %}
 </tbody>
 </table></div>

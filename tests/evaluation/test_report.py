@@ -10,7 +10,19 @@ import subprocess
 import numpy as np
 import pytest
 
-from evaluation.report import Chart, Interval, Picture, Report, Slider, Table, bounds, encode_png, number, show, write_report
+from evaluation.report import (
+    Chart,
+    Interval,
+    Picture,
+    Report,
+    Slider,
+    Table,
+    bounds,
+    encode_png,
+    number,
+    show,
+    write_report,
+)
 
 
 @pytest.fixture

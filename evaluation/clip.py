@@ -1,0 +1,120 @@
+"""Image-text alignment and descriptive observations with any CLIP-like model of Hugging Face's transformers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from evaluation.features import HUB, Extractor, extract, from_processor
+from evaluation.inputs import ImageSet
+
+
+class _ImageTower(nn.Module):
+    def __init__(self, model: Any) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, images: Tensor) -> Tensor:
+        return _embedding(self.model.get_image_features(pixel_values=images))
+
+
+def _embedding(output: Any) -> Tensor:
+    return output if isinstance(output, Tensor) else output.pooler_output  # transformers 5 returns a model output
+
+
+class Clip:
+    """A model with `get_image_features` and `get_text_features`: CLIP, SigLIP, VisionTextDualEncoder, ..."""
+
+    def __init__(self, source: str, device: str = "cpu") -> None:
+        """source: a folder or hf://owner/name. Raises ValueError if the model is not of this kind."""
+        try:
+            from transformers import AutoImageProcessor, AutoModel, AutoTokenizer
+        except ImportError:
+            raise ValueError("CLIP needs transformers: pip install 'radiolucent[evaluation]'") from None
+        name = source.removeprefix(HUB)
+        self.model = AutoModel.from_pretrained(name).eval().to(device)
+        if not hasattr(self.model, "get_text_features"):
+            raise ValueError(f"{source}: a {type(self.model).__name__} has no text tower: give a CLIP-like model")
+        self.tokenizer = AutoTokenizer.from_pretrained(name)
+        self.device = device
+        transform = from_processor(AutoImageProcessor.from_pretrained(name))
+        self.tower = Extractor(name, _ImageTower(self.model), transform, name)
+
+    def images(
+        self, images: ImageSet, batch_size: int, workers: int, progress: Callable[[int, int], None]
+    ) -> np.ndarray:
+        """Unit embeddings (N, D)."""
+        found = extract(
+            images, self.tower, batch_size=batch_size, workers=workers, device=self.device, progress=progress
+        ).features
+        return found / np.linalg.norm(found, axis=1, keepdims=True)
+
+    def texts(self, texts: Sequence[str], batch_size: int = 64) -> np.ndarray:
+        """Unit embeddings (N, D); texts beyond the model's length are cut, as CLIP does."""
+        longest = min(self.tokenizer.model_max_length, 512)
+        rows = []
+        for start in range(0, len(texts), batch_size):
+            batch = self.tokenizer(
+                list(texts[start : start + batch_size]),
+                padding=True,
+                truncation=True,
+                max_length=longest,
+                return_tensors="pt",
+            )
+            with torch.inference_mode():
+                rows.append(_embedding(self.model.get_text_features(**batch.to(self.device))).float().cpu().numpy())
+        found = np.concatenate(rows)
+        return found / np.linalg.norm(found, axis=1, keepdims=True)
+
+
+def alignment(images: np.ndarray, texts: np.ndarray, prompts: Sequence[str]) -> dict[str, np.ndarray]:
+    """Of unit embeddings (N, D) each: cosine with the own prompt (N,), with the mean of all others (N,), and whether
+    the own prompt is the nearest (N,) and among the nearest five (N,) of all different prompts."""
+    own = (images * texts).sum(axis=1)
+    others = (images @ texts.sum(axis=0) - own) / max(len(texts) - 1, 1)
+    _, first, place = np.unique(np.asarray(prompts), return_index=True, return_inverse=True)
+    ranks = np.empty(len(images), int)
+    for start in range(0, len(images), 1024):
+        rows = slice(start, start + 1024)
+        similar = images[rows] @ texts[first].T
+        mine = similar[np.arange(len(similar)), place[rows]]
+        ranks[rows] = (similar > mine[:, None]).sum(axis=1)
+    return {"own": own, "others": others, "first": ranks == 0, "among five": ranks < 5}
+
+
+def observations(
+    images: np.ndarray,
+    embed: Callable[[Sequence[str]], np.ndarray],
+    descriptors: Mapping[str, Sequence[str]],
+    scale: float,
+) -> dict[str, np.ndarray]:
+    """Probability (N,) of each finding from descriptive observations (Xplainer, Pellegrini et al. 2023, eq. 1 and 2).
+
+    Each descriptor's probability is the softmax of the similarities with "There is D." and "There is no D.", times
+    `scale`; a finding's is the geometric mean over its descriptors.
+    """
+    found = {}
+    for finding, listed in descriptors.items():
+        present = images @ embed([f"There is {text}." for text in listed]).T
+        absent = images @ embed([f"There is no {text}." for text in listed]).T
+        found[finding] = np.exp(-np.logaddexp(0, scale * (absent - present)).mean(axis=1))
+    return found
+
+
+DESCRIPTORS = {
+    "Atelectasis": ["volume loss of a lobe", "linear opacity at the lung base", "displacement of a fissure"],
+    "Cardiomegaly": ["an enlarged heart", "a cardiothoracic ratio above one half"],
+    "Consolidation": ["an air bronchogram", "dense opacity of a lobe", "loss of the heart or diaphragm border"],
+    "Edema": ["vascular congestion", "Kerley B lines", "perihilar haze"],
+    "Fracture": ["discontinuity of a rib's cortex", "a displaced bone fragment"],
+    "Lung Lesion": ["a pulmonary nodule", "a lung mass", "a cavitary lesion"],
+    "Lung Opacity": ["an opacity in the lung", "hazy increased density of the lung"],
+    "Pleural Effusion": ["blunting of the costophrenic angle", "a fluid meniscus", "fluid in a fissure"],
+    "Pneumonia": ["patchy airspace opacity", "an infectious infiltrate"],
+    "Pneumothorax": ["a visible pleural line", "absent lung markings at the periphery", "a deep sulcus sign"],
+    "Support Devices": ["an endotracheal tube", "a central venous catheter", "a pacemaker"],
+}

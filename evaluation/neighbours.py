@@ -1,0 +1,59 @@
+"""Nearest neighbours by blocked matrix products.
+
+Memory: the two sets in float32 and one block of distances. 75,000 images against 240,000 with 2048 features need
+0.6 + 2.0 GB and, with blocks of 1024, 1.0 GB; the product runs on a GPU if the device is one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from torch import Tensor
+
+BLOCK = 1024
+
+
+def _tensor(x: np.ndarray, device: str) -> Tensor:
+    return torch.from_numpy(np.ascontiguousarray(x, dtype=np.float32)).to(device)
+
+
+def squared_distances(a: np.ndarray, b: np.ndarray, device: str = "cpu") -> Iterator[tuple[slice, Tensor]]:
+    """Blocks of rows of the squared distances (N, M) between a (N, D) and b (M, D), float32.
+
+    Both are centred on b's mean first, since |a|^2 + |b|^2 - 2 a'b loses digits far from the origin.
+    """
+    if a.ndim != 2 or b.ndim != 2 or a.shape[1] != b.shape[1]:
+        raise ValueError(f"features of shapes {a.shape} and {b.shape} where (N, D) and (M, D) were expected")
+    centre = b.mean(axis=0, dtype=np.float64).astype(np.float32)
+    targets = _tensor(b - centre, device)
+    norms = targets.square().sum(1)
+    for start in range(0, len(a), BLOCK):
+        rows = slice(start, min(start + BLOCK, len(a)))
+        block = _tensor(a[rows] - centre, device)
+        squared = torch.addmm(norms, block, targets.T, alpha=-2).add_(block.square().sum(1, keepdim=True))
+        yield rows, squared.clamp_min_(0)
+
+
+def nearest(
+    a: np.ndarray, b: np.ndarray, k: int = 1, device: str = "cpu", itself: bool = False
+) -> tuple[np.ndarray, np.ndarray]:
+    """The k nearest rows of b for each row of a: distances float64 (N, k), recomputed exactly, and indices (N, k).
+
+    itself: a and b are the same set, and a row is not its own neighbour.
+    """
+    if k > len(b) - itself:
+        raise ValueError(f"{k} neighbours asked for in a set of {len(b)}")
+    indices = np.empty((len(a), k), np.int64)
+    for rows, squared in squared_distances(a, b, device):
+        if itself:
+            squared[torch.arange(len(squared)), torch.arange(rows.start, rows.stop)] = torch.inf
+        indices[rows] = squared.topk(k, largest=False).indices.cpu().numpy()
+    distances = np.empty((len(a), k))
+    for start in range(0, len(a), BLOCK):
+        rows = slice(start, start + BLOCK)
+        difference = a[rows, None].astype(np.float64) - b[indices[rows]]
+        distances[rows] = np.sqrt(np.square(difference).sum(-1))
+    order = np.argsort(distances, axis=1, kind="stable")
+    return np.take_along_axis(distances, order, 1), np.take_along_axis(indices, order, 1)
