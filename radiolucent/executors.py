@@ -112,7 +112,8 @@ def run_ray(work: Work, items: Sequence[Item], workers: int) -> Iterator[Result]
         import ray
     except ImportError:
         raise ValueError("--executor ray needs Ray: pip install 'radiolucent[ray]', or use --executor local") from None
-    ray.init(ignore_reinit_error=True, log_to_driver=False)
+    environment = worker_environment(os.cpu_count() or 1)  # Ray gives a task one core
+    ray.init(ignore_reinit_error=True, log_to_driver=False, runtime_env={"env_vars": environment})
     remote = ray.remote(max_retries=ATTEMPTS)(attempt)
     workers = workers or int(ray.cluster_resources().get("CPU", 1))
     waiting = list(reversed(items))

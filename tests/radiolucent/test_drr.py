@@ -287,6 +287,7 @@ def test_killed_and_run_again_gives_the_same_bytes(whole, tmp_path, workers):
 
 @pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="needs the ray extra")
 def test_a_killed_ray_workers_volume_is_done_again(whole, tmp_path):
+    pytest.importorskip("psutil", reason="needs psutil to find Ray's workers")
     inputs, unbroken = whole
     out = tmp_path / "ray"
     words = ["drr", *inputs, "--materials", *ALL, "--size", str(SIZE), "--backend", "cpu", "--out", str(out)]
