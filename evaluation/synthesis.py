@@ -142,7 +142,8 @@ def _distribution(
 def _radiomics(report: Report, real: np.ndarray, synthetic: np.ndarray, seed: int) -> None:
     distance = radiomics.radiomics_distance(real, synthetic)
     floor = radiomics.radiomics_distance(*halves(real, seed))
-    rows = [["synthetic", distance, float(np.log(distance))], ["real against real", floor, float(np.log(floor))]]
+    pairs = (("synthetic", distance), ("real against real", floor))
+    rows: list[list[Cell]] = [[label, value, float(np.log(value))] for label, value in pairs]
     note = "66 texture features of this project, standardised by the real set; not pyradiomics' numbers."
     report.tables.append(Table("Radiomics distance", ["sets", "distance ↓", "log"], rows, note))
     report.data["radiomics"] = {"distance": distance, "real against real": floor}
