@@ -11,7 +11,7 @@ import torch
 from .volume import Volume
 
 BODY_HU = -500  # denser than this is body, table or clothes: what the field of view must cover
-BEHIND_BODY_MM = 40.0  # from the body to the detector
+GAP_MM = 40.0  # between the detector and the body, which may turn: half its longest side counts
 
 
 @dataclass(frozen=True)
@@ -97,7 +97,7 @@ class ConeBeam:
         low, high = _body_box(volume)
         centre, size = (low + high) / 2, high - low
         to_source, right, down = np.array(view.to_source), np.array(view.right), np.array([0.0, 0.0, -1.0])
-        behind = abs(to_source) @ size / 2 + BEHIND_BODY_MM
+        behind = size.max() / 2 + GAP_MM
         sdd = view.source_to_detector_mm if view.source_to_centre_mm is None else view.source_to_centre_mm + behind
         magnification = sdd / (sdd - behind)
         width = field_mm or view.field_mm

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 
 from .attenuation import bone_per_mm, mu_per_mm
@@ -26,6 +27,7 @@ def project(
     beams: V beams of one shape. materials: of total, bone (what bone attenuates beyond the soft tissue in its place)
     and soft (the body with soft tissue for bone); total = bone + soft exactly. bone and soft need `volume.bone`.
     backend: torch (differentiable in a float tensor `volume.hu` and in the beam), cpu, or auto.
+    The cpu backend keeps what it finds of a volume for its next views, so it makes the volume's arrays read-only.
 
     ValueError: an unknown material or backend, no beams, beams of several shapes, bone without `volume.bone`.
     """
@@ -34,6 +36,7 @@ def project(
     if backend == "torch" or (backend == "auto" and _wants_gradient(volume, beams)):
         views = [_by_torch(volume, beam, with_bone) for beam in beams]
     else:
+        volume = _as_numpy(volume)
         views = [_by_cpu(volume, beam, with_bone) for beam in beams]
     return torch.stack([_materials(lines.float(), materials) for lines in views])
 
@@ -59,9 +62,23 @@ def _by_torch(volume: Volume, beam: ConeBeam, with_bone: bool) -> torch.Tensor:
 
 def _by_cpu(volume: Volume, beam: ConeBeam, with_bone: bool) -> torch.Tensor:
     from .ray import project_rays
+    from .streaming import stream
 
-    hu = volume.hu.detach().cpu().numpy() if isinstance(volume.hu, torch.Tensor) else volume.hu
-    return torch.from_numpy(project_rays(hu, volume.bone if with_bone else None, volume.affine, beam))
+    if min(volume.hu.shape) < 2:
+        return torch.zeros(2, *beam.shape)  # the box of the outer voxel centres has no thickness
+    lines = stream(volume, beam, with_bone)
+    if lines is None:
+        lines = project_rays(volume.hu, volume.bone if with_bone else None, volume.affine, beam)
+    return torch.from_numpy(lines)
+
+
+def _as_numpy(volume: Volume) -> Volume:
+    hu = volume.hu
+    if isinstance(hu, torch.Tensor):
+        hu = hu.detach().cpu().numpy()
+    elif hu.dtype != np.float16 and hu.flags.c_contiguous:
+        return volume  # the same object, so that what streaming keeps of it is found again
+    return volume.replace(hu=np.ascontiguousarray(hu, np.float32 if hu.dtype == np.float16 else hu.dtype))
 
 
 def _wants_gradient(volume: Volume, beams: Sequence[ConeBeam]) -> bool:

@@ -18,56 +18,75 @@ MU_PER_Q = MU_WATER_PER_MM / 1000
 NO_BONE = np.zeros(0, np.uint8)
 
 
-def trace(hu, bone, nx, ny, nz, x, y, z, dx, dy, dz):  # type: ignore[no-untyped-def]
-    """Sums of q and of bone's excess, per plane, along the ray from (x, y, z) to (x + dx, y + dy, z + dz) in voxels.
+def make_trace(real: Any) -> Any:
+    """The ray function, with sums and interpolation in the type `real` (np.float64 on the CPU, np.float32 on a GPU)."""
 
-    hu, bone: the voxels as flat arrays of nz * ny * nx; an empty `bone` leaves the second sum at 0.
-    The type of x decides the precision. Multiply by the ray's length over its planes, max(|dx|, |dy|, |dz|).
-    """
-    # The ray's fastest axis comes first (n, s, d: size, start, direction); i and j run along the two others.
-    if abs(dx) >= abs(dy) and abs(dx) >= abs(dz):
-        n, ni, nj, step, step_i, step_j = nx, ny, nz, 1, nx, nx * ny
-        s, si, sj, d, di, dj = x, y, z, dx, dy, dz
-    elif abs(dy) >= abs(dz):
-        n, ni, nj, step, step_i, step_j = ny, nx, nz, nx, 1, nx * ny
-        s, si, sj, d, di, dj = y, x, z, dy, dx, dz
-    else:
-        n, ni, nj, step, step_i, step_j = nz, nx, ny, nx * ny, 1, nx
-        s, si, sj, d, di, dj = z, x, y, dz, dx, dy
-    total = x * 0
-    excess = x * 0
-    for k in range(n):
-        t = (k - s) / d
-        i = si + t * di
-        j = sj + t * dj
-        if t < 0 or t > 1 or i < 0 or j < 0 or i > ni - 1 or j > nj - 1:
-            continue
-        i0 = int(i)
-        j0 = int(j)
-        wi = i - i0
-        wj = j - j0
-        a = k * step + i0 * step_i + j0 * step_j
-        b = a + (step_j if j0 < nj - 1 else 0)
-        down = step_i if i0 < ni - 1 else 0
-        share = 2 if n > 1 and (k == 0 or k == n - 1) else 1
-        waa, wab, wba, wbb = (1 - wi) * (1 - wj) / share, (1 - wi) * wj / share, wi * (1 - wj) / share, wi * wj / share
-        qaa, qab = max(hu[a] + 1000, 0), max(hu[b] + 1000, 0)
-        qba, qbb = max(hu[a + down] + 1000, 0), max(hu[b + down] + 1000, 0)
-        total += waa * qaa + wab * qab + wba * qba + wbb * qbb
-        if bone.size > 0:
-            caa, cab, cba, cbb = bone[a], bone[b], bone[a + down], bone[b + down]
-            if caa == 2 or (caa == 1 and qaa > Q_SOFT):
-                excess += waa * (qaa - Q_SOFT)
-            if cab == 2 or (cab == 1 and qab > Q_SOFT):
-                excess += wab * (qab - Q_SOFT)
-            if cba == 2 or (cba == 1 and qba > Q_SOFT):
-                excess += wba * (qba - Q_SOFT)
-            if cbb == 2 or (cbb == 1 and qbb > Q_SOFT):
-                excess += wbb * (qbb - Q_SOFT)
-    return total, excess
+    def trace(hu, bone, nx, ny, nz, x, y, z, dx, dy, dz):  # type: ignore[no-untyped-def]
+        """Sums of q and of bone's excess over the planes from (x, y, z) to (x + dx, y + dy, z + dz).
+
+        x to dz: float64, in voxels. hu, bone: the voxels as flat arrays of nz * ny * nx; an empty `bone` leaves the
+        second sum at 0.
+        Multiply by the ray's length a plane: its whole length over max(|dx|, |dy|, |dz|).
+        """
+        total, excess = real(0), real(0)
+        enters, leaves = 0.0, 1.0
+        for start, direction, size in ((x, dx, nx), (y, dy, ny), (z, dz, nz)):
+            if direction != 0:
+                a, b = -start / direction, (size - 1 - start) / direction
+                enters, leaves = max(enters, min(a, b)), min(leaves, max(a, b))
+            elif start < 0 or start > size - 1:
+                leaves = -1.0
+        if leaves <= enters:
+            return total, excess
+        # The ray's fastest axis comes first (n, s, d: size, start, direction); i and j run along the two others.
+        if abs(dx) >= abs(dy) and abs(dx) >= abs(dz):
+            n, ni, nj, step, step_i, step_j = nx, ny, nz, 1, nx, nx * ny
+            s, si, sj, d, di, dj = x, y, z, dx, dy, dz
+        elif abs(dy) >= abs(dz):
+            n, ni, nj, step, step_i, step_j = ny, nx, nz, nx, 1, nx * ny
+            s, si, sj, d, di, dj = y, x, z, dy, dx, dz
+        else:
+            n, ni, nj, step, step_i, step_j = nz, nx, ny, nx * ny, 1, nx
+            s, si, sj, d, di, dj = z, x, y, dz, dx, dy
+        low, high = min(s + enters * d, s + leaves * d), max(s + enters * d, s + leaves * d)
+        first, last = max(int(low + 0.5), 0), min(int(high + 0.5), n - 1)
+        slope_i, slope_j = real(di / d), real(dj / d)
+        start_i, start_j = real(si + (first - s) / d * di), real(sj + (first - s) / d * dj)
+        for k in range(first, last + 1):
+            i = min(max(start_i + real(k - first) * slope_i, real(0)), real(ni - 1))
+            j = min(max(start_j + real(k - first) * slope_j, real(0)), real(nj - 1))
+            i0, j0 = min(int(i), ni - 2), min(int(j), nj - 2)
+            wi, wj = i - real(i0), j - real(j0)
+            share = real(min(k + 0.5, high) - max(k - 0.5, low))
+            a = k * step + i0 * step_i + j0 * step_j
+            b, c, e = a + step_j, a + step_i, a + step_i + step_j
+            wa, wb = share * (real(1) - wi) * (real(1) - wj), share * (real(1) - wi) * wj
+            wc, we = share * wi * (real(1) - wj), share * wi * wj
+            qa, qb = max(real(hu[a]) + real(1000), real(0)), max(real(hu[b]) + real(1000), real(0))
+            qc, qe = max(real(hu[c]) + real(1000), real(0)), max(real(hu[e]) + real(1000), real(0))
+            total += wa * qa + wb * qb + wc * qc + we * qe
+            if bone.size > 0 and (bone[a] | bone[b] | bone[c] | bone[e]):
+                if bone[a] == 2 or (bone[a] == 1 and qa > real(Q_SOFT)):
+                    excess += wa * (qa - real(Q_SOFT))
+                if bone[b] == 2 or (bone[b] == 1 and qb > real(Q_SOFT)):
+                    excess += wb * (qb - real(Q_SOFT))
+                if bone[c] == 2 or (bone[c] == 1 and qc > real(Q_SOFT)):
+                    excess += wc * (qc - real(Q_SOFT))
+                if bone[e] == 2 or (bone[e] == 1 and qe > real(Q_SOFT)):
+                    excess += we * (qe - real(Q_SOFT))
+        return total, excess
+
+    return trace
 
 
-trace_cpu = numba.njit(trace, cache=True, fastmath=False)
+trace_cpu = numba.njit(make_trace(np.float64), cache=True)
+
+
+def read_only(array: np.ndarray) -> np.ndarray:
+    """A contiguous view that cannot be written: numba compiles once for it, whether the array can be or not."""
+    view = np.ascontiguousarray(array).view()
+    view.flags.writeable = False
+    return view
 
 
 def index_geometry(affine: np.ndarray, beam: ConeBeam) -> np.ndarray:
@@ -79,11 +98,10 @@ def index_geometry(affine: np.ndarray, beam: ConeBeam) -> np.ndarray:
 
 def project_rays(hu: np.ndarray, bone: np.ndarray | None, affine: np.ndarray, beam: ConeBeam) -> np.ndarray:
     """Line integrals of total and bone on the CPU, float32 (2, rows, columns), ray by ray, in float64."""
-    hu = np.ascontiguousarray(hu)
-    flat_bone = NO_BONE if bone is None else np.ascontiguousarray(bone).reshape(-1)
+    flat, flat_bone = read_only(hu).reshape(-1), read_only(NO_BONE if bone is None else bone).reshape(-1)
     out = np.zeros((2, *beam.shape), np.float32)
     lengths = np.stack([beam.numpy("du"), beam.numpy("dv"), beam.numpy("origin") - beam.numpy("source")])
-    _rays(hu.reshape(-1), flat_bone, hu.shape, index_geometry(affine, beam), lengths, out)
+    _rays(flat, flat_bone, hu.shape, index_geometry(affine, beam), lengths, out)
     return out
 
 
