@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from evaluation.features import HUB, Extractor, extract, from_processor
+from evaluation.features import HUB, Extractor, Reading, extract, from_processor
 from evaluation.inputs import ImageSet
 
 
@@ -44,13 +45,9 @@ class Clip:
         transform = from_processor(AutoImageProcessor.from_pretrained(name))
         self.tower = Extractor(name, _ImageTower(self.model), transform, name)
 
-    def images(
-        self, images: ImageSet, batch_size: int, workers: int, progress: Callable[[int, int], None]
-    ) -> np.ndarray:
+    def images(self, images: ImageSet, reading: Reading = Reading()) -> np.ndarray:  # noqa: B008
         """Unit embeddings (N, D)."""
-        found = extract(
-            images, self.tower, batch_size=batch_size, workers=workers, device=self.device, progress=progress
-        ).features
+        found = extract(images, self.tower, replace(reading, device=self.device, cache=None), "CLIP").features
         return found / np.linalg.norm(found, axis=1, keepdims=True)
 
     def texts(self, texts: Sequence[str], batch_size: int = 64) -> np.ndarray:

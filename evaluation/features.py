@@ -181,28 +181,32 @@ class Extracted:
     sizes: np.ndarray
 
 
-def read_batches(
-    paths: Sequence[Path], transform: Callable[[np.ndarray], Tensor], batch_size: int, workers: int
-) -> DataLoader:
-    """Batches of (tensor, thumbnail, size) or, for an unreadable file, the reason as a string."""
-    return DataLoader(_Files(paths, transform), batch_size, num_workers=workers, collate_fn=list)
+def _silent(what: str, done: int, total: int) -> None:
+    pass
 
 
-def extract(
-    images: ImageSet,
-    extractor: Extractor,
-    *,
-    batch_size: int = 32,
-    workers: int = 0,
-    device: str = "cpu",
-    cache: str | Path | None = None,
-    progress: Callable[[int, int], None] = lambda done, total: None,
-) -> Extracted:
-    """Features of all images. With `cache`, a folder, every 1024 images are saved there and found again in a later run.
+@dataclass(frozen=True)
+class Reading:
+    """How images are read. cache: folder in which every 1024 images' features are saved and found again later.
 
-    Raises BadInputs with the list of unreadable files.
+    workers: processes that decode. progress: called with what is being done, how many are done, and of how many.
     """
-    network = extractor.network.to(device)
+
+    batch_size: int = 32
+    workers: int = 0
+    device: str = "cpu"
+    cache: str | Path | None = None
+    progress: Callable[[str, int, int], None] = _silent
+
+
+def read_batches(paths: Sequence[Path], transform: Callable[[np.ndarray], Tensor], reading: Reading) -> DataLoader:
+    """Batches of (tensor, thumbnail, size) or, for an unreadable file, the reason as a string."""
+    return DataLoader(_Files(paths, transform), reading.batch_size, num_workers=reading.workers, collate_fn=list)
+
+
+def extract(images: ImageSet, extractor: Extractor, reading: Reading = Reading(), what: str = "") -> Extracted:
+    """Features of all images; `what` names them for the progress. BadInputs with the list of unreadable files."""
+    network, cache = extractor.network.to(reading.device), reading.cache
     paths = list(images.paths.values())
     chunks, problems = [], []
     for start in range(0, len(paths), CHUNK):
@@ -211,19 +215,19 @@ def extract(
         if saved is not None and saved.is_file():
             with np.load(saved, allow_pickle=False) as arrays:
                 chunks.append(Extracted(arrays["features"], arrays["thumbnails"], arrays["sizes"]))
-            progress(start + len(part), len(paths))
+            reading.progress(what, start + len(part), len(paths))
             continue
         features, thumbnails, sizes = [], [], []
-        for batch in read_batches(part, extractor.transform, batch_size, workers):
+        for batch in read_batches(part, extractor.transform, reading):
             problems += [item for item in batch if isinstance(item, str)]
             good = [item for item in batch if not isinstance(item, str)]
             if good:
                 with torch.inference_mode():
-                    output = as_features(network(torch.stack([item[0] for item in good]).to(device)))
+                    output = as_features(network(torch.stack([item[0] for item in good]).to(reading.device)))
                 features.append(output.float().cpu().numpy())
                 thumbnails += [item[1] for item in good]
                 sizes += [item[2] for item in good]
-            progress(start + len(sizes), len(paths))
+            reading.progress(what, start + len(sizes), len(paths))
         if problems:
             continue  # go on for the whole list
         chunk = Extracted(np.concatenate(features), np.stack(thumbnails), np.array(sizes))

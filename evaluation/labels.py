@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import hashlib
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -92,7 +93,7 @@ def load_classifier(path: str, transform: str | None, classes: Sequence[str]) ->
         raise ValueError(
             f"{path} gives {shape} for one image where {len(classes)} classes were named: {', '.join(classes)}"
         )
-    return Extractor(Path(path).name, network, chosen, path)
+    return Extractor(Path(path).name, network, chosen, hashlib.sha256(Path(path).read_bytes()).hexdigest())
 
 
 def accuracy_by_class(

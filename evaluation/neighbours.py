@@ -1,7 +1,7 @@
 """Nearest neighbours by blocked matrix products.
 
-Memory: the two sets in float32 and one block of distances. 75,000 images against 240,000 with 2048 features need
-0.6 + 2.0 GB and, with blocks of 1024, 1.0 GB; the product runs on a GPU if the device is one.
+Memory: both sets in float32, the second one twice (once centred, on the device), and two blocks of distances. 75,000
+images against 240,000 with 2048 features need 0.6 + 2 x 2.0 GB and, with blocks of 1024 rows, 2.0 GB.
 """
 
 from __future__ import annotations

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from evaluation import radiomics
 from evaluation.clip import DESCRIPTORS, Clip, alignment, observations
-from evaluation.features import Extracted, Extractor, extract
+from evaluation.features import Extracted, Extractor, Reading, extract
 from evaluation.frechet import fid, fid_by_count
 from evaluation.inputs import ImageSet, check_pair, check_set
 from evaluation.kernel import kid
@@ -32,7 +31,7 @@ NOTES = [
 class SynthesisProtocol:
     """features: {name: Extractor}. classifier, view_classifier: extractors of logits with their classes.
 
-    cache: folder in which features are kept. accept: see `evaluation.inputs.check_set`. progress: (what, done, total).
+    missing: what an empty label means, see `evaluation.labels.read_labels`. accept: see `evaluation.inputs.check_set`.
     """
 
     features: Mapping[str, Extractor]
@@ -48,23 +47,8 @@ class SynthesisProtocol:
     view_column: str = "view"
     missing: str = "unknown"
     accept: Sequence[str] = ()
-    batch_size: int = 32
-    workers: int = 0
-    device: str = "cpu"
-    cache: str | Path | None = None
     seed: int = 0
-    progress: Callable[[str, int, int], None] = field(default=lambda what, done, total: None)
-
-    def extract(self, images: ImageSet, extractor: Extractor, what: str) -> Extracted:
-        return extract(
-            images,
-            extractor,
-            batch_size=self.batch_size,
-            workers=self.workers,
-            device=self.device,
-            cache=self.cache,
-            progress=lambda done, total: self.progress(what, done, total),
-        )
+    reading: Reading = field(default_factory=Reading)
 
 
 def evaluate_synthesis(
@@ -82,13 +66,13 @@ def evaluate_synthesis(
     for name, extractor in protocol.features.items():
         report.settings[f"{name}: input"] = repr(extractor.transform)
         report.settings[f"{name}: sha256"] = extractor.digest
-        ours = protocol.extract(real, extractor, f"{name}, real")
-        theirs = protocol.extract(synthetic, extractor, f"{name}, synthetic")
+        ours = extract(real, extractor, protocol.reading, f"{name}, real")
+        theirs = extract(synthetic, extractor, protocol.reading, f"{name}, synthetic")
         check_all(real, ours, synthetic, theirs, protocol.accept)
         _distribution(report, table, name, ours.features, theirs.features, protocol)
     if protocol.radiomics:
-        ours = protocol.extract(real, radiomics.EXTRACTOR, "radiomics, real")
-        theirs = protocol.extract(synthetic, radiomics.EXTRACTOR, "radiomics, synthetic")
+        ours = extract(real, radiomics.EXTRACTOR, protocol.reading, "radiomics, real")
+        theirs = extract(synthetic, radiomics.EXTRACTOR, protocol.reading, "radiomics, synthetic")
         check_all(real, ours, synthetic, theirs, protocol.accept)
         _radiomics(report, ours.features, theirs.features, protocol.seed)
     if protocol.clip is not None:
@@ -118,10 +102,10 @@ def _distribution(
 ) -> None:
     first, second = halves(real, protocol.seed)
     for label, a, b in (("synthetic", real, synthetic), ("real against real", first, second)):
-        values = prdc(a, b, protocol.k, protocol.device)
-        mean, spread = kid(a, b, protocol.kid_subset, seed=protocol.seed, device=protocol.device)
-        distance = fid(a, b, protocol.device)
-        curve = fid_by_count(a, b, seed=protocol.seed, device=protocol.device)
+        values = prdc(a, b, protocol.k, protocol.reading.device)
+        mean, spread = kid(a, b, protocol.kid_subset, seed=protocol.seed, device=protocol.reading.device)
+        distance = fid(a, b, protocol.reading.device)
+        curve = fid_by_count(a, b, seed=protocol.seed, device=protocol.reading.device)
         limit = Interval(curve.limit, curve.low, curve.high)
         row: list[Cell] = [name, label, distance, limit, Interval(mean, mean - spread, mean + spread)]
         table.rows.append([*row, *(values[key] for key in PRDC)])  # type: ignore[attr-defined]
@@ -151,9 +135,7 @@ def _radiomics(report: Report, real: np.ndarray, synthetic: np.ndarray, seed: in
 
 def _text(report: Report, synthetic: ImageSet, clip: Clip, protocol: SynthesisProtocol) -> None:
     prompts = synthetic.prompts
-    images = clip.images(
-        synthetic, protocol.batch_size, protocol.workers, lambda done, total: protocol.progress("clip", done, total)
-    )
+    images = clip.images(synthetic, protocol.reading)
     texts = clip.texts(prompts)
     found = alignment(images, texts, prompts)
     rows: list[list[Cell]] = [
@@ -196,14 +178,14 @@ def auroc_table(title: str, labels: np.ndarray, scores: np.ndarray, classes: Seq
 
 def _label_agreement(report: Report, synthetic: ImageSet, classifier: Extractor, protocol: SynthesisProtocol) -> None:
     labels = read_labels(synthetic, protocol.classes, protocol.missing)
-    logits = protocol.extract(synthetic, classifier, "classifier").features
+    logits = extract(synthetic, classifier, protocol.reading, "classifier").features
     table = auroc_table("Labels found again by the classifier", labels, logits, protocol.classes)
     report.tables.append(table)
 
 
 def _views(report: Report, synthetic: ImageSet, classifier: Extractor, protocol: SynthesisProtocol) -> None:
     truth = synthetic.column(protocol.view_column)
-    logits = protocol.extract(synthetic, classifier, "views").features
+    logits = extract(synthetic, classifier, protocol.reading, "views").features
     right, confusion = accuracy_by_class(truth, logits, list(protocol.views))
     rows: list[list[Cell]] = [[name, *map(int, counts)] for name, counts in zip(protocol.views, confusion)]
     accuracy = bootstrap_mean(right.astype(float))

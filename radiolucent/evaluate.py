@@ -38,35 +38,79 @@ def add_suppression(parser: ArgumentParser) -> None:
     parser.add_argument("--legacy", action="store_true", help="add the published, wrapping numbers")
 
 
-def run_suppression(args: Any) -> None:
-    from evaluation.suppression_protocol import SuppressionProtocol, evaluate_suppression
-    from evaluation.suppression_report import add_sliders, suppression_report, write_scores
-    from radiographs.splits import patients_from_names
-
-    methods = named_folders(args.pred)
-    network = None
-    if args.lpips:
-        from vqgan.perceptual import load_perceptual
-
-        network = load_perceptual(args.lpips).to(args.device)
-    with progress("images") as advance:
-        protocol = SuppressionProtocol(
-            args.lungs, args.lesions, network, args.blur_sigma, args.legacy, args.device, advance
-        )
-        result = evaluate_suppression(methods, args.truth, args.input, protocol)
-    groups = None
-    if args.patients:
-        patients = patients_from_names(result.names, args.patients)
-        groups = [patients[name] for name in result.names]
-    report = suppression_report(result, settings(args), groups)
-    for name, folder in methods.items():
-        add_sliders(report, result, name, folder, args.input)
-    write_scores(result, Path(args.out) / "scores.csv")
-    finish(report, args.out)
+def add_reading(parser: ArgumentParser) -> None:
+    parser.add_argument(
+        "--accept", type=list[str], default=[], help="take a set with mixed 'sizes' or 'polarity'; repeat"
+    )
+    parser.add_argument("--batch-size", type=int, default=32)
+    parser.add_argument("--workers", type=int, default=0, help="processes that decode images")
 
 
-PROTOCOLS = {"suppression": add_suppression}
-RUN = {"suppression": run_suppression}
+def add_features(parser: ArgumentParser) -> None:
+    networks = "[NAME=]TorchScript file, Hugging Face folder, hf://owner/name or inception:WEIGHTS; repeat"
+    parser.add_argument("--features", type=list[str], default=[], help=networks)
+    parser.add_argument("--transform", type=list[str], default=[], help="[NAME=]input of a TorchScript network; repeat")
+
+
+def add_synthesis(parser: ArgumentParser) -> None:
+    """Synthetic against real radiographs: distributions, text, labels and views."""
+    parser.add_argument("--real", type=str, required=True, help="folder, or CSV that names images")
+    parser.add_argument(
+        "--real-root", type=str | None, default=None, help="folder of the CSV's images; default its own"
+    )
+    parser.add_argument("--synthetic", type=str, required=True, help="folder of the synthetic images")
+    parser.add_argument("--prompts", type=str | None, default=None, help="CSV of the synthetic images (CheXGenBench's)")
+    add_features(parser)
+    parser.add_argument("--k", type=int, default=5, help="neighbours in precision, recall, density, coverage")
+    parser.add_argument("--radiomics", action="store_true", help="add the distance of texture features")
+    parser.add_argument("--clip", type=str | None, default=None, help="CLIP: a Hugging Face folder or hf://owner/name")
+    parser.add_argument("--descriptors", type=str | None, default=None, help="JSON {finding: [observation, ...]}")
+    parser.add_argument("--classifier", type=str | None, default=None, help="TorchScript network that gives logits")
+    parser.add_argument("--classes", type=list[str], default=[], help="its classes in order; default CheXpert's 14")
+    parser.add_argument("--view-classifier", type=str | None, default=None, help="TorchScript network of views")
+    parser.add_argument("--views", type=list[str], default=["PA", "AP", "LATERAL"], help="its classes in order")
+    parser.add_argument("--classifier-transform", type=str, default="torchxrayvision", help="input of both classifiers")
+    parser.add_argument("--empty-labels", choices=["unknown", "negative"], default="unknown")
+    parser.add_argument("--extra-info", type=str, default="", help="CheXGenBench's column 'Extra Info'")
+    add_reading(parser)
+
+
+def add_privacy(parser: ArgumentParser) -> None:
+    """Whether synthetic images are copies of training images."""
+    parser.add_argument("--synthetic", type=str, required=True, help="folder, or CSV that names images")
+    parser.add_argument("--train", type=str, required=True, help="training images: folder or CSV")
+    parser.add_argument("--heldout", type=str | None, default=None, help="other real images: folder or CSV")
+    parser.add_argument("--patients", type=str | None, default=None, help="regular expression of the patient in a name")
+    add_features(parser)
+    parser.add_argument("--siamese", type=str | None, default=None, help="TorchScript network (a, b) -> logit")
+    parser.add_argument("--siamese-transform", type=str, default="imagenet", help="its input")
+    parser.add_argument("--worst", type=int, default=12, help="offenders to list and show")
+    add_reading(parser)
+
+
+def add_utility(parser: ArgumentParser) -> None:
+    """Train a classifier on real, synthetic and both, and test it on real images."""
+    parser.add_argument("--real", type=str, required=True, help="CSV of real training images with labels")
+    parser.add_argument("--synthetic", type=str, required=True, help="CSV of synthetic images with labels")
+    parser.add_argument("--test", type=str, required=True, help="CSV of real test images with labels")
+    parser.add_argument("--classes", type=list[str], default=[], help="labels to learn; default CheXpert's 14")
+    parser.add_argument("--model", type=str, default="resnet18", help="a timm model")
+    parser.add_argument("--weights", type=str | None, default=None, help="its .safetensors to start from")
+    parser.add_argument("--size", type=int, default=224)
+    parser.add_argument("--steps", type=int, default=2000, help="training steps, the same for each training set")
+    parser.add_argument("--learning-rate", type=float, default=1e-4)
+    parser.add_argument("--empty-labels", choices=["unknown", "negative"], default="unknown")
+    parser.add_argument("--patients", type=str | None, default=None, help="regular expression of the patient in a name")
+    parser.add_argument("--seed", type=int, default=0)
+    add_reading(parser)
+
+
+PROTOCOLS = {
+    "suppression": add_suppression,
+    "synthesis": add_synthesis,
+    "privacy": add_privacy,
+    "utility": add_utility,
+}
 
 
 def run(args: Any) -> int:
@@ -75,6 +119,7 @@ def run(args: Any) -> int:
 
     from evaluation.inputs import BadInputs
     from radiographs import atomic_path
+    from radiolucent.evaluate_protocols import RUN
 
     chosen = args[args.protocol]
     if chosen.device == "auto":
@@ -89,59 +134,3 @@ def run(args: Any) -> int:
             part.write_text("\n".join(error.problems) + "\n", encoding="utf-8")
         raise ValueError(f"{error}; the whole list is in {listed}") from None
     return 0
-
-
-def named_folders(given: list[str]) -> dict[str, str]:
-    """`NAME=DIR` or `DIR` -> {name: folder}, the name of a plain folder being its last part."""
-    pairs = [
-        (name, folder) if mark else (Path(name).name, name) for name, mark, folder in (g.partition("=") for g in given)
-    ]
-    names = [name for name, _ in pairs]
-    if len(set(names)) < len(names):
-        raise ValueError(f"--pred names {', '.join(names)}: give each method its own name, as NAME=DIR")
-    return dict(pairs)
-
-
-def settings(args: Any) -> dict[str, Any]:
-    """The options as the report shows them."""
-    return {name: value for name, value in args.as_dict().items() if name != "config" and value is not None}
-
-
-def finish(report: Any, out: str) -> None:
-    """Write the report and show its tables, without the intervals, on the screen."""
-    from rich.console import Console
-    from rich.table import Table
-
-    from evaluation.report import show, write_report
-
-    console = Console()
-    for table in report.tables:
-        shown = Table(title=table.title)
-        for column in table.columns:
-            shown.add_column(column)
-        for row in table.rows:
-            shown.add_row(*(show(cell) for cell in row))
-        console.print(shown)
-    html, data = write_report(report, out)
-    print(f"report: {html} and {data}")
-
-
-class progress:
-    """A progress bar; inside `with`, call it with (done, total)."""
-
-    def __init__(self, title: str) -> None:
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-        columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
-        self.bar = Progress(*columns)
-        self.task = self.bar.add_task(title, total=None)
-
-    def __enter__(self) -> progress:
-        self.bar.start()
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self.bar.stop()
-
-    def __call__(self, done: int, total: int) -> None:
-        self.bar.update(self.task, completed=done, total=total)

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from evaluation.features import TRANSFORMS, Extractor, Transform, as_features, extract, load_extractor
+from evaluation.features import TRANSFORMS, Extractor, Reading, Transform, as_features, extract, load_extractor
 from evaluation.inputs import BadInputs, check_pair, check_set, read_set
 from evaluation.labels import accuracy_by_class, load_classifier, read_labels
 from evaluation.radiomics import radiomics, radiomics_distance
@@ -47,7 +47,7 @@ def test_transform_states_what_it_does():
 
 def test_torchscript_features_are_the_networks_own(images, script):
     extractor = load_extractor(script, "unit", size=40)
-    found = extract(images, extractor, batch_size=4)
+    found = extract(images, extractor, Reading(batch_size=4))
     assert found.features.shape == (6, 6)
     means = found.features[:, 0]
     assert np.allclose(np.diff(means), 0.05, atol=0.01)  # 0.1 of the range of 2
@@ -56,13 +56,13 @@ def test_torchscript_features_are_the_networks_own(images, script):
 
 def test_cache_is_found_again_and_depends_on_the_files(images, script, tmp_path):
     extractor = load_extractor(script, "unit", size=40)
-    first = extract(images, extractor, cache=tmp_path / "cache")
+    first = extract(images, extractor, Reading(cache=tmp_path / "cache"))
     broken = Extractor(
         extractor.name, nn.Identity(), extractor.transform, extractor.digest
     )  # would give other features
-    assert np.array_equal(extract(images, broken, cache=tmp_path / "cache").features, first.features)
+    assert np.array_equal(extract(images, broken, Reading(cache=tmp_path / "cache")).features, first.features)
     write_radiograph(next(iter(images.paths.values())), np.ones((40, 40), np.float32), 16)
-    changed = extract(images, extractor, cache=tmp_path / "cache").features
+    changed = extract(images, extractor, Reading(cache=tmp_path / "cache")).features
     assert changed[0, 0] == pytest.approx(1) and np.array_equal(changed[1:], first.features[1:])
 
 

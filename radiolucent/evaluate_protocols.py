@@ -1,0 +1,228 @@
+"""What `radiolucent evaluate` does with its options, one function a protocol."""
+
+from __future__ import annotations
+
+import json
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+
+def run_suppression(args: Any) -> None:
+    from evaluation.suppression_protocol import SuppressionProtocol, evaluate_suppression
+    from evaluation.suppression_report import add_sliders, suppression_report, write_scores
+    from radiographs.splits import patients_from_names
+
+    methods = named_folders(args.pred)
+    network = None
+    if args.lpips:
+        from vqgan.perceptual import load_perceptual
+
+        network = load_perceptual(args.lpips).to(args.device)
+    with Progress() as progress:
+        protocol = SuppressionProtocol(
+            args.lungs, args.lesions, network, args.blur_sigma, args.legacy, args.device, partial(progress, "images")
+        )
+        result = evaluate_suppression(methods, args.truth, args.input, protocol)
+    groups = None
+    if args.patients:
+        patients = patients_from_names(result.names, args.patients)
+        groups = [patients[name] for name in result.names]
+    report = suppression_report(result, settings(args), groups)
+    for name, folder in methods.items():
+        add_sliders(report, result, name, folder, args.input)
+    write_scores(result, Path(args.out) / "scores.csv")
+    finish(report, args.out)
+
+
+def run_synthesis(args: Any) -> None:
+    from evaluation.chexgenbench import write_benchmark_files
+    from evaluation.clip import DESCRIPTORS, Clip
+    from evaluation.inputs import read_set
+    from evaluation.labels import CHEXPERT, load_classifier
+    from evaluation.synthesis import SynthesisProtocol, evaluate_synthesis
+
+    real = read_set(args.real, args.real_root)
+    synthetic = read_set(args.prompts, args.synthetic) if args.prompts else read_set(args.synthetic)
+    classes = args.classes or list(CHEXPERT)
+    descriptors = json.loads(Path(args.descriptors).read_text(encoding="utf-8")) if args.descriptors else DESCRIPTORS
+    with Progress() as progress:
+        protocol = SynthesisProtocol(
+            features=extractors(args),
+            k=args.k,
+            radiomics=args.radiomics,
+            clip=Clip(args.clip, args.device) if args.clip else None,
+            descriptors=descriptors,
+            classifier=args.classifier and load_classifier(args.classifier, args.classifier_transform, classes),
+            classes=classes,
+            view_classifier=args.view_classifier
+            and load_classifier(args.view_classifier, args.classifier_transform, args.views),
+            views=args.views,
+            missing=args.empty_labels,
+            accept=args.accept,
+            reading=reading(args, progress),
+        )
+        report = evaluate_synthesis(real, synthetic, protocol, settings(args))
+    finish(report, args.out)
+    write_benchmark_files(report.data, args.out, args.extra_info)
+
+
+def run_privacy(args: Any) -> None:
+    from evaluation.features import load_extractor
+    from evaluation.inputs import read_set
+    from evaluation.privacy import PrivacyProtocol, evaluate_privacy
+
+    sets = {name: read_set(args[name]) for name in ("synthetic", "train", "heldout") if args[name]}
+    refuse_leak(args.patients, {name: images for name, images in sets.items() if name != "synthetic"})
+    with Progress() as progress:
+        protocol = PrivacyProtocol(
+            features=extractors(args),
+            siamese=args.siamese and load_extractor(args.siamese, args.siamese_transform),
+            worst=args.worst,
+            accept=args.accept,
+            reading=reading(args, progress),
+        )
+        report, offenders = evaluate_privacy(
+            sets["synthetic"], sets["train"], sets.get("heldout"), protocol, settings(args)
+        )
+    if offenders:
+        report.pictures.append(offender_picture(offenders, args.out))
+    finish(report, args.out)
+
+
+def offender_picture(offenders: list[Any], out: str) -> Any:
+    """The worst offenders beside their neighbours, as OUT/worst.png."""
+    from evaluation.report import Picture
+    from radiographs import read_radiograph, resize
+    from radiolucent.montage import montage, to_grey
+
+    def shown(path: Path) -> Any:
+        return to_grey(resize(read_radiograph(path).pixels, (224, 224)))
+
+    rows = [[shown(p) for p in (o.synthetic, o.train, o.heldout) if p] for o in offenders]
+    titles = ["synthetic", "nearest training image", "nearest held-out image"][: len(rows[0])]
+    path = montage(rows, titles, Path(out) / "worst.png", [f"RMS {o.distance:.3f}" for o in offenders])
+    return Picture("Worst offenders beside their neighbours", path.read_bytes())
+
+
+def run_utility(args: Any) -> None:
+    from evaluation.inputs import read_set
+    from evaluation.labels import CHEXPERT
+    from evaluation.utility import UtilityProtocol, evaluate_utility
+
+    real, synthetic, test = (read_set(source) for source in (args.real, args.synthetic, args.test))
+    patients = refuse_leak(args.patients, {"real": real, "test": test})
+    with Progress() as progress:
+        protocol = UtilityProtocol(
+            classes=args.classes or list(CHEXPERT),
+            model=args.model,
+            weights=args.weights,
+            size=args.size,
+            steps=args.steps,
+            learning_rate=args.learning_rate,
+            missing=args.empty_labels,
+            accept=args.accept,
+            seed=args.seed,
+            reading=reading(args, progress),
+        )
+        groups = [patients[name] for name in test.names] if patients else None
+        report = evaluate_utility(real, synthetic, test, protocol, settings(args), groups)
+    finish(report, args.out)
+
+
+RUN = {
+    "suppression": run_suppression,
+    "synthesis": run_synthesis,
+    "privacy": run_privacy,
+    "utility": run_utility,
+}
+
+
+def named_folders(given: list[str]) -> dict[str, str]:
+    """`NAME=PATH` or `PATH` -> {name: path}, the name of a plain path being its last part."""
+    pairs = [
+        (name, folder) if mark else (Path(name).name, name) for name, mark, folder in (g.partition("=") for g in given)
+    ]
+    names = [name for name, _ in pairs]
+    if len(set(names)) < len(names):
+        raise ValueError(f"{', '.join(names)}: give each its own name, as NAME=PATH")
+    return dict(pairs)
+
+
+def extractors(args: Any) -> dict[str, Any]:
+    """--features by name, each with its --transform."""
+    from evaluation.features import load_extractor
+
+    transforms = dict(text.split("=", 1) if "=" in text else ("", text) for text in args.transform)
+    sources = named_folders(args.features)
+    unknown = sorted(set(transforms) - set(sources) - {""})
+    if unknown:
+        raise ValueError(f"--transform names {', '.join(unknown)}, which --features does not: {', '.join(sources)}")
+    return {n: load_extractor(s, transforms.get(n, transforms.get(""))) for n, s in sources.items()}
+
+
+def reading(args: Any, progress: Progress) -> Any:
+    """How images are read; features are kept in OUT/features."""
+    from evaluation.features import Reading
+
+    return Reading(args.batch_size, args.workers, args.device, Path(args.out) / "features", progress)
+
+
+def refuse_leak(pattern: str | None, sets: dict[str, Any]) -> dict[str, str]:
+    """{name: patient} by the pattern, after refusing patients who are in two sets; empty without a pattern."""
+    from radiographs.splits import patients_from_names, refuse_overlap
+
+    if pattern is None:
+        return {}
+    found: dict[str, str] = {}
+    for images in sets.values():
+        found |= patients_from_names([str(path) for path in images.paths.values()], pattern)
+    refuse_overlap({n: [str(path) for path in images.paths.values()] for n, images in sets.items()}, found)
+    return {name: found[str(path)] for images in sets.values() for name, path in images.paths.items()}
+
+
+def settings(args: Any) -> dict[str, Any]:
+    """The options as the report shows them."""
+    return {name: value for name, value in args.as_dict().items() if name != "config" and value is not None}
+
+
+def finish(report: Any, out: str) -> None:
+    """Write the report and show its tables, without the intervals, on the screen."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from evaluation.report import show, write_report
+
+    console = Console()
+    for table in report.tables:
+        shown = Table(title=table.title)
+        for column in table.columns:
+            shown.add_column(column)
+        for row in table.rows:
+            shown.add_row(*(show(cell) for cell in row))
+        console.print(shown)
+    html, data = write_report(report, out)
+    print(f"report: {html} and {data}")
+
+
+class Progress:
+    """Progress bars inside `with`: called with what is being done, how many are done, and of how many."""
+
+    def __init__(self) -> None:
+        from rich import progress
+
+        columns = progress.TextColumn("{task.description}"), progress.BarColumn(), progress.MofNCompleteColumn()
+        self.bars = progress.Progress(*columns, progress.TimeRemainingColumn())
+        self.tasks: dict[str, Any] = {}
+
+    def __enter__(self) -> Progress:
+        self.bars.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.bars.stop()
+
+    def __call__(self, what: str, done: int, total: int) -> None:
+        if what not in self.tasks:
+            self.tasks[what] = self.bars.add_task(what, total=total)
+        self.bars.update(self.tasks[what], completed=done)
