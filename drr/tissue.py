@@ -22,13 +22,14 @@ def is_bone(structure: str) -> bool:
     return structure.startswith(BONES)
 
 
-def isolate_body(volume: Volume, overwrite: bool = False) -> Volume:
+def isolate_body(volume: Volume, crop: bool = False) -> Volume:
     """Everything outside the body becomes air: table, cushions, cables, the padding around the field of view.
 
     The body is the largest connected thing denser than -300 HU once thin things are opened away, with every hole
     of its axial sections (lungs, bowel) filled.
 
-    overwrite: write the air into `volume.hu` itself, which saves a copy of the volume.
+    crop: cut the grid down to the body and some air around it, which saves time and memory later and changes no
+        line integral.
     ValueError: no body in the volume.
     """
     coarse, steps = _coarsen(volume)
@@ -43,9 +44,27 @@ def isolate_body(volume: Volume, overwrite: bool = False) -> Volume:
         # The skin that the opening rounded off comes back, and one voxel of partial volume with it.
         skin = cv2.dilate(section, disc(1.5)) & everything
         section[:] = cv2.dilate(fill(skin), disc(1.5))
-    hu = volume.hu if overwrite else volume.hu.copy()
+    if crop:
+        volume, body = _crop(volume, body, steps)
+    hu = volume.hu.copy()
     _clear(hu, body, *steps)
     return volume.replace(hu=hu)
+
+
+def _crop(volume: Volume, body: np.ndarray, steps: tuple[int, int, int]) -> tuple[Volume, np.ndarray]:
+    """Views of the volume and of its coarse mask on the mask's box, with a coarse voxel or two of margin."""
+    inside, starts = [], []
+    for axis, (step, size) in enumerate(zip(steps, body.shape)):
+        found = np.flatnonzero(body.any(axis=tuple({0, 1, 2} - {axis})))
+        first = max(found[0] - 1, 0) & ~1  # even: what looks at every second voxel sees the same ones
+        inside.append(slice(first, min(found[-1] + 2, size)))
+        starts.append(inside[-1].start * step)
+    box = tuple(slice(part.start * step, part.stop * step) for part, step in zip(inside, steps))
+    affine = volume.affine.copy()
+    affine[:3, 3] += affine[:3, :3] @ starts[::-1]
+    parts = {name: getattr(volume, name) for name in ("hu", "labels", "bone")}
+    cut = {name: None if array is None else array[box] for name, array in parts.items()}
+    return volume.replace(affine=affine, **cut), body[tuple(inside)]
 
 
 def separate_bone(volume: Volume) -> Volume:

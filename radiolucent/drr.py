@@ -157,7 +157,7 @@ def render_volume(job: Job, *, out: str, options: Options, backend: str) -> dict
     from radiolucent import __version__
 
     volume, decision, notes = read_job(job, options.require_chest)
-    volume = isolate_body(volume, overwrite=True)
+    volume = isolate_body(volume, crop=True)
     if options.materials != ["total"]:
         volume = separate_bone(volume)
     shape = (options.size, options.size)

@@ -42,8 +42,13 @@ def test_a_body_of_finer_voxels():
     result = isolate_body(Volume(hu, np.diag([1.25, 1.25, 1.25, 1]))).hu
     np.testing.assert_array_equal(result[inside], hu[inside])
     assert (result[:, 100:104] == AIR).all() and (hu[:, 100:104] == 100).all()
-    again = isolate_body(Volume(hu, np.diag([1.25, 1.25, 1.25, 1])), overwrite=True).hu
-    assert again is hu and (again == result).all()
+    cut = isolate_body(Volume(hu, np.diag([1.25, 1.25, 1.25, 1])), crop=True)
+    assert cut.hu.shape[0] == 10 and cut.hu.size < 0.7 * hu.size
+    first = np.rint(cut.affine[:3, 3] / 1.25).astype(int)
+    full = np.full_like(hu, AIR)
+    full[tuple(slice(n, n + size) for n, size in zip(first[::-1], cut.hu.shape))] = cut.hu
+    np.testing.assert_array_equal(full, result)
+    assert (cut.hu[:, 0] == AIR).all() and (cut.hu[:, :, [0, -1]] == AIR).all()  # the border stays air
 
 
 def test_all_air_is_refused():
