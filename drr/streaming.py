@@ -17,10 +17,11 @@ import numpy as np
 
 from .geometry import ConeBeam
 from .lanes import LANES, WIDEST_STEP, resample
-from .ray import MU_PER_Q, Q_SOFT, index_geometry
+from .ray import Q_SOFT, index_geometry
 from .sweep import AXES, Sweep, plan, reaches_behind
 from .volume import Volume
 from .voxels import occupied, slices_along
+from .warp import cast_border_rays, scale_sums, warp_sums
 
 ROWS_A_TILE = 24  # rows of voxels that a tile of the virtual detector covers
 
@@ -41,16 +42,16 @@ def stream(volume: Volume, beam: ConeBeam, with_bone: bool) -> np.ndarray | None
         return None
     millimetres = np.stack([beam.numpy("origin") - beam.numpy("source"), beam.numpy("du"), beam.numpy("dv")])
     for sweep in sweeps:
+        order = list(AXES[sweep.axis])
         sums = _run(volume, sweep, box[sweep.axis], with_bone)
-        k, i, j = AXES[sweep.axis]
-        rays = np.stack([geometry[1] - geometry[0], geometry[2], geometry[3]])[:, [k, i, j]]
+        rays = np.stack([geometry[1] - geometry[0], geometry[2], geometry[3]])[:, order]
         if sweep.flip is not None:
             sums = sums[:, :: sweep.flip[0], :: sweep.flip[1]]
-            sums = sums.transpose(0, 2, 1) if sweep.swap else sums
-            _scale(sums, rays, millimetres, out)
+            scale_sums(sums.transpose(0, 2, 1) if sweep.swap else sums, rays, millimetres, out)
         else:
             to_grid = np.array([*sweep.source, sweep.far - sweep.source[0], *sweep.start, *sweep.step])
-            _warp(sums, rays, millimetres, to_grid, with_bone, out)
+            warp_sums(sums, rays, millimetres, to_grid, with_bone, out)
+            cast_border_rays(volume, sweep, box[order], rays, millimetres, with_bone, out)
     return out
 
 
@@ -228,61 +229,3 @@ def _multiply(row: Any, share: Any) -> None:
 def _add(sums: Any, row_0: Any, row_1: Any, share_0: Any, share_1: Any) -> None:
     for c in range(sums.size):
         sums[c] += share_0 * row_0[c] + share_1 * row_1[c]
-
-
-@numba.njit(cache=True)
-def _lengths(rays: Any, mm: Any, r: int, c: int) -> tuple[float, float, float, float]:
-    """Direction of the ray through a pixel in voxels (slice, row, column), and mu per q times its length a slice."""
-    dk = rays[0, 0] + c * rays[1, 0] + r * rays[2, 0]
-    di = rays[0, 1] + c * rays[1, 1] + r * rays[2, 1]
-    dj = rays[0, 2] + c * rays[1, 2] + r * rays[2, 2]
-    x = mm[0, 0] + c * mm[1, 0] + r * mm[2, 0]
-    y = mm[0, 1] + c * mm[1, 1] + r * mm[2, 1]
-    z = mm[0, 2] + c * mm[1, 2] + r * mm[2, 2]
-    return dk, di, dj, MU_PER_Q * math.sqrt(x * x + y * y + z * z) / abs(dk)
-
-
-@numba.njit(cache=True, parallel=True)
-def _scale(sums: Any, rays: Any, mm: Any, out: Any) -> None:
-    """The sums of a detector that is its own virtual one, where the sweep's axis is the ray's fastest."""
-    for r in numba.prange(out.shape[1]):
-        for c in range(out.shape[2]):
-            dk, di, dj, scale = _lengths(rays, mm, r, c)
-            if abs(dk) >= max(abs(di), abs(dj)):
-                out[0, r, c], out[1, r, c] = scale * sums[0, r, c], scale * sums[1, r, c]
-
-
-@numba.njit(cache=True, parallel=True)
-def _warp(sums: Any, rays: Any, mm: Any, to_grid: Any, with_bone: bool, out: Any) -> None:
-    """The virtual image at the real pixels by the cubic through four points (Lagrange) along each axis."""
-    height, width = sums.shape[1:]
-    source_i, source_j, depth, start_i, start_j, step_i, step_j = to_grid[1:]
-    for r in numba.prange(out.shape[1]):
-        wi, wj = np.empty(4, np.float32), np.empty(4, np.float32)
-        for c in range(out.shape[2]):
-            dk, di, dj, scale = _lengths(rays, mm, r, c)
-            if abs(dk) < max(abs(di), abs(dj)):
-                continue
-            i = (source_i + depth / dk * di - start_i) / step_i
-            j = (source_j + depth / dk * dj - start_j) / step_j
-            i0, j0 = math.floor(i) - 1, math.floor(j) - 1
-            if i0 < 0 or j0 < 0 or i0 + 3 >= height or j0 + 3 >= width:
-                continue
-            _cubic(np.float32(i - i0 - 1), wi)
-            _cubic(np.float32(j - j0 - 1), wj)
-            for m in range(2 if with_bone else 1):
-                value = np.float32(0)
-                for a in range(4):
-                    row = sums[m, i0 + a, j0 : j0 + 4]
-                    value += wi[a] * (wj[0] * row[0] + wj[1] * row[1] + wj[2] * row[2] + wj[3] * row[3])
-                out[m, r, c] = scale * (value if m else max(value, np.float32(0)))  # a cubic may swing below 0
-
-
-@numba.njit(cache=True)
-def _cubic(t: Any, weights: Any) -> None:
-    """Weights of samples at -1, 0, 1, 2 for the cubic through them at t in 0..1."""
-    one, two = np.float32(1), np.float32(2)
-    weights[0] = -t * (t - one) * (t - two) / np.float32(6)
-    weights[1] = (t + one) * (t - one) * (t - two) / two
-    weights[2] = -(t + one) * t * (t - two) / two
-    weights[3] = (t + one) * t * (t - one) / np.float32(6)

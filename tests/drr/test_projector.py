@@ -105,7 +105,7 @@ POSES = [(0, 0), (33, 0), (45, 0), (90, 0), (200, 25), (10, 70), (-50, -40)]
 
 
 @pytest.mark.parametrize("turn, tip", POSES)
-@pytest.mark.parametrize("make, limit", [(body, 3e-3), (noisy, 2e-2)])  # white noise is the worst case for resampling
+@pytest.mark.parametrize("make, limit", [(body, 4e-3), (noisy, 2e-2)])  # white noise is the worst case for resampling
 def test_cpu_agrees_with_torch_and_total_is_bone_plus_soft(turn, tip, make, limit):
     volume = make()
     beam = beam_along(1, (30, 34), pitch=2.5).orbit(turn).orbit(tip, (1, 0, 0))
