@@ -12,6 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+FEWEST = 16  # images for an extrapolation
+
 
 @dataclass(frozen=True)
 class Gaussian:
@@ -63,8 +65,8 @@ def fid_by_count(
     sampling. The line is right only where N is well above D.
     """
     largest = min(len(real), len(synthetic))
-    if largest < 16:
-        raise ValueError(f"{largest} images in the smaller set where at least 16 were expected for an extrapolation")
+    if largest < FEWEST:
+        raise ValueError(f"{largest} images in the smaller set where at least {FEWEST} were expected for a limit")
     random = np.random.default_rng(seed)
     sizes = np.rint(1 / np.linspace(4 / largest, 1 / largest, points)).astype(int)
     counts = [int(n) for n in sizes for _ in range(repeats)]

@@ -11,7 +11,7 @@ import numpy as np
 from evaluation import radiomics
 from evaluation.clip import DESCRIPTORS, Clip, alignment, observations
 from evaluation.features import Extracted, Extractor, Reading, extract
-from evaluation.frechet import fid, fid_by_count
+from evaluation.frechet import FEWEST, fid, fid_by_count
 from evaluation.inputs import ImageSet, check_pair, check_set
 from evaluation.kernel import kid
 from evaluation.labels import accuracy_by_class, read_labels
@@ -100,25 +100,30 @@ def halves(features: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
 def _distribution(
     report: Report, table: Table, name: str, real: np.ndarray, synthetic: np.ndarray, protocol: SynthesisProtocol
 ) -> None:
-    first, second = halves(real, protocol.seed)
-    for label, a, b in (("synthetic", real, synthetic), ("real against real", first, second)):
-        values = prdc(a, b, protocol.k, protocol.reading.device)
-        mean, spread = kid(a, b, protocol.kid_subset, seed=protocol.seed, device=protocol.reading.device)
-        distance = fid(a, b, protocol.reading.device)
-        curve = fid_by_count(a, b, seed=protocol.seed, device=protocol.reading.device)
+    device, seed = protocol.reading.device, protocol.seed
+    first, second = halves(real, seed)
+    limit = None
+    if min(len(real), len(synthetic)) >= FEWEST:
+        curve = fid_by_count(real, synthetic, seed=seed, device=device)
         limit = Interval(curve.limit, curve.low, curve.high)
-        row: list[Cell] = [name, label, distance, limit, Interval(mean, mean - spread, mean + spread)]
-        table.rows.append([*row, *(values[key] for key in PRDC)])  # type: ignore[attr-defined]
+        x, title = [1 / n for n in curve.counts], f"FID by sample count, {name}"
+        report.charts.append(Chart(title, x, curve.values, (curve.limit, curve.slope), "1 / images", "FID"))
+        report.data[name] = {"FID by count": vars(curve)}
+    fewest = min(len(real), len(synthetic)) // 4
+    if fewest < real.shape[1]:
+        report.notes.append(
+            f"{name}: {real.shape[1]} features and as few as {fewest} images in its curve: FID and its limit are not "
+            "reliable; take more images, or KID."
+        )
+    for label, a, b in (("synthetic", real, synthetic), ("real against real", first, second)):
+        values = prdc(a, b, protocol.k, device)
+        mean, spread = kid(a, b, protocol.kid_subset, seed=seed, device=device)
+        distance = fid(a, b, device)
+        row: list[Cell] = [name, label, distance, limit if label == "synthetic" else None]
+        row += [Interval(mean, mean - spread, mean + spread), *(values[key] for key in PRDC)]
+        table.rows.append(row)  # type: ignore[attr-defined]
         if label == "synthetic":
-            report.data[name] = {"FID": distance, "KID": mean, **values, "FID by count": vars(curve)}
-            x = [1 / n for n in curve.counts]
-            title = f"FID by sample count, {name}"
-            report.charts.append(Chart(title, x, curve.values, (curve.limit, curve.slope), "1 / images", "FID"))
-            if min(curve.counts) < real.shape[1]:
-                report.notes.append(
-                    f"{name}: {real.shape[1]} features and as few as {min(curve.counts)} images: its FID and the limit "
-                    "are not reliable; take more images, or KID."
-                )
+            report.data[name] = {"FID": distance, "KID": mean, **values, **report.data.get(name, {})}
     if len(table.rows) == 2:
         report.notes.append("KID: mean over random subsets, plus and minus one standard deviation of them.")
 
