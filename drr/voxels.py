@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
 
+import cv2
 import numba
 import numpy as np
 
@@ -79,8 +81,17 @@ def _turned(volume: Volume) -> tuple[np.ndarray, np.ndarray | None, np.ndarray]:
         return _natural(Volume(hu, volume.affine, bone=bone))
     nz, ny, nx = volume.hu.shape
     packed = np.empty((nz, nx, ny), np.uint16)
-    bone = read_only(NO_BONE.reshape(0, 0, 0) if volume.bone is None else volume.bone)
-    _pack_turned(read_only(volume.hu), bone, packed)
+    hu, bone = read_only(volume.hu), read_only(NO_BONE.reshape(0, 0, 0) if volume.bone is None else volume.bone)
+    threads = numba.get_num_threads()
+
+    def turn(first: int) -> None:
+        plane = np.empty((ny, nx), np.uint16)
+        for z in range(first, nz, threads):
+            _pack(hu[z], bone[z : z + 1].reshape(-1, nx), plane)
+            cv2.transpose(plane, packed[z])  # in vector registers: a quarter of the time of a loop in blocks
+
+    with ThreadPoolExecutor(threads) as pool:
+        list(pool.map(turn, range(threads)))
     spans = np.zeros((4, nz, nx), np.int32)
     _find_packed_spans(packed, spans)
     return read_only(packed.reshape(-1)), None, spans
@@ -92,19 +103,16 @@ def counts(hu: Any, code: int) -> bool:
     return code == 2 or (code == 1 and hu > Q_SOFT - 1000)
 
 
-@numba.njit(cache=True, parallel=True)
-def _pack_turned(hu: Any, bone: Any, packed: Any) -> None:
-    """packed[z, x, y] from hu[z, y, x] in blocks that stay in the cache."""
-    nz, ny, nx = hu.shape
-    for z in numba.prange(nz):
-        for y0 in range(0, ny, BLOCK):
-            for x0 in range(0, nx, BLOCK):
-                for x in range(x0, min(x0 + BLOCK, nx)):
-                    for y in range(y0, min(y0 + BLOCK, ny)):
-                        value = max(min(int(hu[z, y, x]), HU_LIMIT) + 1000, 0)
-                        if bone.size > 0 and counts(hu[z, y, x], bone[z, y, x]):
-                            value += 1 << 15
-                        packed[z, x, y] = value
+@numba.njit(cache=True, nogil=True)
+def _pack(hu: Any, bone: Any, packed: Any) -> None:
+    """HU + 1000 of a slice, with the top bit where bone is to be counted; bone: (0, columns) where there is none."""
+    for y in range(hu.shape[0]):
+        row, out = hu[y], packed[y]
+        for x in range(row.size):
+            value = np.int32(max(min(row[x], HU_LIMIT) + 1000, 0))
+            if bone.shape[0] > 0 and counts(row[x], bone[y, x]):
+                value += 1 << 15
+            out[x] = value
 
 
 @numba.njit(cache=True, parallel=True)
