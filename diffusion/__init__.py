@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from diffusion.bridge import BrownianBridgeScheduler
 from diffusion.conditioning import ConditionScaling, concatenate_condition
 from diffusion.ema import warmed_up_ema
 from diffusion.latents import Latent, Target, decode, encode, from_x0, to_x0
 from diffusion.noise import offset_noise, seeded_generators, seeded_noise
-from diffusion.objectives import denoising_loss, min_snr_weights, predicted_x0, prediction_target
+from diffusion.objectives import denoising_loss, min_snr_weights, noise_levels
+from diffusion.parametrization import predicted_x0, prediction_target
 from diffusion.pipeline import BoneSuppressionOutput, BoneSuppressionPipeline
 from diffusion.sampler import sample
 from diffusion.schedulers import ThresholdedDDIMScheduler, ThresholdedDDPMScheduler, ThresholdedDPMSolverScheduler
@@ -15,6 +17,7 @@ from diffusion.unet import build_unet
 __all__ = [
     "BoneSuppressionOutput",
     "BoneSuppressionPipeline",
+    "BrownianBridgeScheduler",
     "ConditionScaling",
     "Latent",
     "Target",
@@ -28,6 +31,7 @@ __all__ = [
     "encode",
     "from_x0",
     "min_snr_weights",
+    "noise_levels",
     "offset_noise",
     "predicted_x0",
     "prediction_target",

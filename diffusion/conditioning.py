@@ -17,15 +17,15 @@ def check_condition_scaling(scaling: str) -> None:
 
 
 def concatenate_condition(
-    noisy: Tensor, condition: Tensor, alpha_bar: Tensor, scaling: ConditionScaling, training: bool
+    noisy: Tensor, condition: Tensor, alpha: Tensor, scaling: ConditionScaling, training: bool
 ) -> Tensor:
     """The U-Net's input (B, C + Cc, H, W) from the noisy target (B, C, H, W) and the condition (B, Cc, H, W).
 
-    alpha_bar: the schedule's cumulative product at each image's timestep, (B,) or a scalar.
+    alpha: what x0 is multiplied by in the noisy target, sqrt(alpha_bar_t), (B, 1, 1, 1).
     scaling: `clean` gives the condition as it is. BS-LDM's code noises target and condition together with zero noise on
     the condition, so that its training sees sqrt(alpha_bar_t) * condition while its sampling feeds the clean one:
     `legacy` reproduces that, and `scaled` scales in sampling as well, as weights trained so would want it.
     """
     if scaling == "scaled" or (scaling == "legacy" and training):
-        condition = alpha_bar.to(condition).reshape(-1, 1, 1, 1).sqrt() * condition
+        condition = alpha * condition
     return torch.cat([noisy, condition], dim=1)

@@ -54,7 +54,7 @@ class BoneSuppressionPipeline(DiffusionPipeline):
         super().__init__()
         check_condition_scaling(condition_scaling)
         check_latent_options(target, latent)
-        check_scheduler(scheduler)
+        check_scheduler(scheduler, target)
         self.register_modules(vqgan=vqgan.eval(), unet=unet.eval(), scheduler=scheduler)
         self.register_to_config(
             condition_scaling=condition_scaling, target=target, latent=latent, residual_scale=residual_scale

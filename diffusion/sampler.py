@@ -6,15 +6,16 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import torch
-from diffusers.models.unets.unet_2d import UNet2DModel
+from diffusers.models.modeling_utils import ModelMixin
 from torch import Tensor
 
 from diffusion.conditioning import ConditionScaling, concatenate_condition
 from diffusion.noise import seeded_generators, seeded_noise
+from diffusion.objectives import noise_levels
 
 
 def sample(
-    unet: UNet2DModel,
+    network: ModelMixin,
     scheduler: Any,
     condition: Tensor,
     num_inference_steps: int,
@@ -37,8 +38,8 @@ def sample(
     x = seeded_noise(generators, (channels, *condition.shape[2:]), condition.device) * scheduler.init_noise_sigma
     with torch.no_grad():
         for timestep in progress(scheduler.timesteps):
-            alpha_bar = scheduler.alphas_cumprod[int(timestep)]
-            inputs = concatenate_condition(x, condition, alpha_bar, condition_scaling, training=False)
-            output = unet(inputs.to(unet.dtype), timestep).sample[:, :channels].float()
+            alpha, _ = noise_levels(scheduler, timestep)
+            inputs = concatenate_condition(x, condition, alpha, condition_scaling, training=False)
+            output = network(inputs.to(network.dtype), timestep).sample[:, :channels].float()
             x = scheduler.step(output, timestep, x, generator=generators, return_dict=False)[0]
     return x

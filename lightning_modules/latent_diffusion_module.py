@@ -67,7 +67,7 @@ class LatentDiffusionModule(LightningModule):
         check_condition_scaling(condition_scaling)
         check_latent_options(target, latent)
         for one in (scheduler, sampler or scheduler):
-            check_scheduler(one)
+            check_scheduler(one, target)
         self.vqgan: Any
         self.vqgan_folder = vqgan if isinstance(vqgan, str) else None
         if not isinstance(vqgan, str):

@@ -24,9 +24,9 @@ def test_seeded_noise_depends_on_the_seed_alone():
 
 
 def test_scaled_condition_is_scaled_in_sampling_and_legacy_is_not():
-    noisy, condition, alpha_bar = torch.zeros(2, 1, 2, 2), torch.ones(2, 1, 2, 2), torch.tensor(0.25)
+    noisy, condition, alpha = torch.zeros(2, 1, 2, 2), torch.ones(2, 1, 2, 2), torch.tensor(0.5).reshape(1, 1, 1, 1)
     for scaling, expected in (("clean", 1.0), ("legacy", 1.0), ("scaled", 0.5)):
-        assert concatenate_condition(noisy, condition, alpha_bar, scaling, training=False)[:, 1].unique() == expected
+        assert concatenate_condition(noisy, condition, alpha, scaling, training=False)[:, 1].unique() == expected
 
 
 def test_ema_ramps_up_to_its_decay():

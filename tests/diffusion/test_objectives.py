@@ -2,12 +2,14 @@ from __future__ import annotations
 
 import pytest
 import torch
+from diffusers.training_utils import compute_snr
 from torch import nn
 
 from diffusion import (
     ThresholdedDDIMScheduler,
     denoising_loss,
     min_snr_weights,
+    noise_levels,
     predicted_x0,
     prediction_target,
     sample,
@@ -20,37 +22,42 @@ def scheduler_for(prediction: str, **options) -> ThresholdedDDIMScheduler:
     return ThresholdedDDIMScheduler(prediction_type=prediction, **options)
 
 
-@pytest.mark.parametrize("prediction", ["epsilon", "sample", "v_prediction"])
+@pytest.mark.parametrize("prediction", ["epsilon", "sample", "v_prediction", "difference"])
 def test_targets_are_their_closed_forms_and_invert(prediction):
-    scheduler = scheduler_for(prediction)
     x0, noise = torch.randn(3, 4, 5, 5), torch.randn(3, 4, 5, 5)
-    a = scheduler.alphas_cumprod[T].reshape(-1, 1, 1, 1)
-    closed = {"epsilon": noise, "sample": x0, "v_prediction": a.sqrt() * noise - (1 - a).sqrt() * x0}[prediction]
-    target = prediction_target(scheduler, x0, noise, T)
-    torch.testing.assert_close(target, closed)
-    noisy = a.sqrt() * x0 + (1 - a).sqrt() * noise
-    torch.testing.assert_close(predicted_x0(scheduler, target, noisy, T), x0, atol=1e-4, rtol=1e-4)
+    alpha, sigma = noise_levels(scheduler_for("sample"), T)
+    noisy = alpha * x0 + sigma * noise
+    closed = {"epsilon": noise, "sample": x0, "v_prediction": alpha * noise - sigma * x0, "difference": noisy - x0}
+    target = prediction_target(prediction, x0, noise, alpha, sigma)
+    torch.testing.assert_close(target, closed[prediction])
+    torch.testing.assert_close(predicted_x0(prediction, target, noisy, alpha, sigma), x0, atol=1e-4, rtol=1e-4)
+
+
+def test_noising_and_velocity_are_diffusers_own():
+    scheduler = scheduler_for("v_prediction")
+    x0, noise = torch.randn(3, 4, 5, 5), torch.randn(3, 4, 5, 5)
+    alpha, sigma = noise_levels(scheduler, T)
+    torch.testing.assert_close(alpha * x0 + sigma * noise, scheduler.add_noise(x0, noise, T))
+    velocity = prediction_target("v_prediction", x0, noise, alpha, sigma)
+    torch.testing.assert_close(velocity, scheduler.get_velocity(x0, noise, T))
 
 
 def test_min_snr_weights_ask_the_same_of_x0_whatever_is_predicted():
     """An error d in x0 is d, d*sqrt(SNR) in epsilon and d*sqrt(1 + SNR) in v: the weighted squares must agree."""
-    snr = scheduler_for("sample").alphas_cumprod[T]
-    snr = snr / (1 - snr)
+    levels = noise_levels(scheduler_for("sample"), T)
+    snr = compute_snr(scheduler_for("sample"), T)
     assert snr[0] > 5 > snr[1]
     expected = snr.clamp(max=5.0)
-    torch.testing.assert_close(min_snr_weights(scheduler_for("sample"), T, 5.0), expected)
-    torch.testing.assert_close(min_snr_weights(scheduler_for("epsilon"), T, 5.0) * snr, expected)
-    torch.testing.assert_close(min_snr_weights(scheduler_for("v_prediction"), T, 5.0) * (snr + 1), expected)
+    torch.testing.assert_close(min_snr_weights("sample", *levels, 5.0), expected)
+    torch.testing.assert_close(min_snr_weights("epsilon", *levels, 5.0) * snr, expected)
+    torch.testing.assert_close(min_snr_weights("v_prediction", *levels, 5.0) * (snr + 1), expected)
 
 
 def test_zero_terminal_snr_leaves_nothing_of_x0_at_the_last_step():
     scheduler = scheduler_for("v_prediction", rescale_betas_zero_snr=True, beta_schedule="scaled_linear")
-    assert scheduler.alphas_cumprod[-1] == 0
-    last = torch.tensor([999])
-    noise = torch.randn(1, 1, 2, 2)
-    assert torch.equal(scheduler.add_noise(torch.full((1, 1, 2, 2), 50.0), noise, last), noise)
-    torch.testing.assert_close(prediction_target(scheduler, noise * 3, noise, last), noise * -3)
-    assert min_snr_weights(scheduler, last, 5.0).item() == 0
+    alpha, sigma = noise_levels(scheduler, torch.tensor([999]))
+    assert alpha == 0 and sigma == 1
+    assert min_snr_weights("v_prediction", alpha, sigma, 5.0).item() == 0
 
 
 class Recorder(nn.Module):
@@ -78,7 +85,7 @@ def test_min_snr_multiplies_each_images_error():
     scheduler = scheduler_for("sample")
     x0, noise = torch.randn(3, 4, 5, 5), torch.randn(3, 4, 5, 5)
     loss = denoising_loss(Recorder(), scheduler, x0, x0, noise, T, min_snr_gamma=5.0)
-    expected = (x0.square().mean(dim=(1, 2, 3)) * min_snr_weights(scheduler, T, 5.0)).mean()
+    expected = (x0.square().mean(dim=(1, 2, 3)) * min_snr_weights("sample", *noise_levels(scheduler, T), 5.0)).mean()
     torch.testing.assert_close(loss, expected)
 
 
