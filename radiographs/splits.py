@@ -5,7 +5,9 @@ from __future__ import annotations
 import csv
 import hashlib
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
+from itertools import accumulate
 from pathlib import Path
 
 
@@ -47,21 +49,30 @@ def split_by_patient(
 ) -> dict[str, list[str]]:
     """Deal whole patients to the splits, in about the given fractions (they sum to 1).
 
-    A patient's split depends on the seed and the patient alone (a hash), so adding images moves nobody.
+    A patient's split depends on the seed and the patient alone (a hash), so adding images moves nobody. Only where
+    few patients leave a split empty, it takes the patient nearest to its share from a split that has several.
+    ValueError: fractions that do not sum to 1, or fewer patients than splits.
     """
     if abs(sum(fractions.values()) - 1) > 1e-6 or min(fractions.values()) < 0:
         raise ValueError(f"fractions {dict(fractions)}: they must not be negative and must sum to 1")
-    splits: dict[str, list[str]] = {split: [] for split in fractions}
-    last = [split for split, fraction in fractions.items() if fraction > 0][-1]
-    for name in names:
-        digest = hashlib.sha256(f"{seed}:{patients[name]}".encode()).digest()
-        position = int.from_bytes(digest[:7], "big") / 2**56
-        for split, fraction in fractions.items():
-            if position < fraction or split == last:
-                splits[split].append(name)
-                break
-            position -= fraction
-    return splits
+    wanted = [split for split, fraction in fractions.items() if fraction > 0]
+    ends = dict(zip(wanted, accumulate(fractions[split] for split in wanted)))
+    places = {patient: _place(seed, patient) for patient in sorted({patients[name] for name in names})}
+    if len(places) < len(wanted):
+        raise ValueError(f"{len(places)} patients for {len(wanted)} splits ({', '.join(wanted)}): each needs one")
+    homes = {who: next((s for s in wanted if place < ends[s]), wanted[-1]) for who, place in places.items()}
+    for split in wanted:
+        if split not in homes.values():
+            crowds = Counter(homes.values())
+            movable = [who for who in places if crowds[homes[who]] > 1]
+            middle = ends[split] - fractions[split] / 2
+            homes[min(movable, key=lambda who: abs(places[who] - middle))] = split
+    return {split: [name for name in names if homes[patients[name]] == split] for split in fractions}
+
+
+def _place(seed: int, patient: str) -> float:
+    """A patient's place in [0, 1), by a hash."""
+    return int.from_bytes(hashlib.sha256(f"{seed}:{patient}".encode()).digest()[:7], "big") / 2**56
 
 
 def refuse_overlap(splits: Mapping[str, Sequence[str]], patients: Mapping[str, str]) -> None:

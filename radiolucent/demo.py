@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 SIZE = 128  # pixels
+BATCH = 2  # pairs, of the VQ-GAN
 MONTAGE_ROWS = 5
 
 
@@ -28,8 +29,8 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--out", type=str, required=True, help="folder for pairs, models, results.json and montage.png")
     parser.add_argument("--bodies", type=int, default=40, help="body shapes to render, 8 poses each")
     parser.add_argument("--held-out", type=int, default=4, help="bodies kept for the test")
-    parser.add_argument("--vqgan-steps", type=int, default=400, help="optimisation steps of the VQ-GAN")
-    parser.add_argument("--diffusion-steps", type=int, default=600, help="optimisation steps of the diffusion model")
+    parser.add_argument("--vqgan-epochs", type=int, default=3, help="passes of the VQ-GAN over the pairs")
+    parser.add_argument("--diffusion-steps", type=int, default=500, help="optimisation steps of the diffusion model")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--workers", type=int, default=2, help="processes that render")
 
@@ -126,14 +127,25 @@ def run(args: Namespace) -> int:
         print(f"{trained_on} pairs to train on, {held_out} held out, {SIZE}x{SIZE}, in {pairs}")
     shared = {"seed_everything": args.seed, "data.init_args.root": pairs}
     with stage("train_vqgan", seconds):
-        fit("vqgan/demo.yaml", out / "train_vqgan", {**shared, "trainer.max_steps": args.vqgan_steps})
+        length = {
+            "trainer.max_epochs": args.vqgan_epochs,
+            "model.init_args.scheduler.init_args.total_iters": args.vqgan_epochs * (trained_on // BATCH),
+        }
+        fit("vqgan/demo.yaml", out / "vqgan", {**shared, **length})
     with stage("train_diffusion", seconds):
-        diffusion = {"model.init_args.vqgan": out / "vqgan", "trainer.max_steps": args.diffusion_steps}
-        fit("suppression/demo.yaml", out / "train_diffusion", {**shared, **diffusion})
+        length = {
+            "trainer.max_steps": args.diffusion_steps,
+            "model.init_args.lr_scheduler.init_args.total_iters": args.diffusion_steps,
+        }
+        fit(
+            "suppression/demo.yaml",
+            out / "diffusion",
+            {**shared, **length, "model.init_args.vqgan": out / "vqgan/model"},
+        )
     with stage("suppress", seconds):
         names = (pairs / "test_set.txt").read_text().split()
         radiograph, soft = read_pairs(pairs, names)
-        pipeline = BoneSuppressionPipeline.from_pretrained(out / "pipeline")
+        pipeline = BoneSuppressionPipeline.from_pretrained(out / "diffusion/model")
         suppressed = pipeline(radiograph, num_inference_steps=10).soft
         with torch.no_grad():
             reconstructed = pipeline.vqgan(soft)[0].clamp(-1, 1)
@@ -143,5 +155,5 @@ def run(args: Namespace) -> int:
     (out / "results.json").write_text(json.dumps(results, indent=2) + "\n")
     picture = draw(out, names, radiograph, suppressed, soft)
     print_table(results)
-    print(f"look at {picture}; then: radiolucent suppress IMAGE --checkpoint {out}/pipeline --out suppressed")
+    print(f"look at {picture}; then: radiolucent suppress IMAGE --checkpoint {out}/diffusion/model --out suppressed")
     return 0

@@ -60,3 +60,12 @@ def test_patients_from_a_csv(tmp_path: Path) -> None:
 def test_fractions_are_checked(fractions: dict[str, float]) -> None:
     with pytest.raises(ValueError, match="sum to 1"):
         split_by_patient(["a"], {"a": "a"}, fractions)
+
+
+def test_few_patients_leave_no_split_empty() -> None:
+    names = [f"p{i}_0.png" for i in range(3)]
+    for seed in range(20):
+        splits = split_by_patient(names, patients_from_names(names), FRACTIONS, seed=seed)
+        assert all(len(chosen) == 1 for chosen in splits.values())
+    with pytest.raises(ValueError, match="2 patients for 3 splits"):
+        split_by_patient(names[:2], patients_from_names(names), FRACTIONS)
