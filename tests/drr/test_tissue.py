@@ -42,7 +42,7 @@ def test_a_body_of_finer_voxels():
     result = isolate_body(Volume(hu, np.diag([1.25, 1.25, 1.25, 1]))).hu
     np.testing.assert_array_equal(result[inside], hu[inside])
     assert (result[:, 100:104] == AIR).all() and (hu[:, 100:104] == 100).all()
-    cut = isolate_body(Volume(hu, np.diag([1.25, 1.25, 1.25, 1])), crop=True)
+    cut = isolate_body(Volume(hu.copy(), np.diag([1.25, 1.25, 1.25, 1])), crop=True)
     assert cut.hu.shape[0] == 10 and cut.hu.size < 0.7 * hu.size
     first = np.rint(cut.affine[:3, 3] / 1.25).astype(int)
     full = np.full_like(hu, AIR)
