@@ -1,0 +1,95 @@
+"""Every shipped config builds what it names; the tiny ones train, one on top of the other."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import yaml
+
+from radiolucent.cli import dispatch
+
+CONFIGS = Path(__file__).resolve().parents[1] / "configs"
+TRAINING = sorted(
+    [*CONFIGS.glob("vqgan/*.yaml"), *CONFIGS.glob("suppression/*.yaml"), *CONFIGS.glob("synthesis/*.yaml")]
+)
+RENDERING = sorted(CONFIGS.glob("drr/*.yaml"))
+
+
+def name(path: Path) -> str:
+    return str(path.relative_to(CONFIGS))
+
+
+def test_every_folder_of_experiments_has_a_tiny_one():
+    folders = {path.parent for path in CONFIGS.rglob("*.yaml")}
+    assert all((folder / "tiny.yaml").exists() for folder in folders)
+
+
+@pytest.mark.parametrize("path", TRAINING, ids=name)
+def test_training_config_builds(path):
+    from lightning.pytorch import LightningDataModule, LightningModule
+    from lightning.pytorch.cli import LightningCLI
+
+    with torch.device("meta"):  # the published sizes need no memory
+        cli = LightningCLI(
+            LightningModule,
+            LightningDataModule,
+            subclass_mode_model=True,
+            subclass_mode_data=True,
+            auto_configure_optimizers=False,
+            run=False,
+            args=["--config", str(path), "--trainer.accelerator=cpu", "--trainer.logger=false"],
+        )
+    written = yaml.safe_load(path.read_text())
+    assert type(cli.model).__name__ == written["model"]["class_path"].rsplit(".", 1)[1]
+    assert cli.datamodule.image_size == written["data"]["init_args"]["image_size"]
+    assert sum(parameter.numel() for parameter in cli.model.parameters()) > 0
+
+
+@pytest.mark.parametrize("path", RENDERING, ids=name)
+def test_rendering_config_parses(path):
+    from jsonargparse import ArgumentParser
+
+    from radiolucent import drr
+
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_argument("--config", action="config")
+    drr.add_arguments(parser)
+    arguments = parser.parse_args(["--config", str(path)])
+    assert arguments.view == yaml.safe_load(path.read_text())["view"]
+
+
+@pytest.fixture(scope="module")
+def pairs(tmp_path_factory) -> Path:
+    from radiographs import write_radiograph
+
+    folder = tmp_path_factory.mktemp("pairs")
+    rng = np.random.default_rng(0)
+    for i in range(8):
+        soft = np.clip(rng.normal(size=(4, 4)).repeat(16, 0).repeat(16, 1) * 0.3, -0.9, 0.7).astype(np.float32)
+        radiograph = soft.copy()
+        radiograph[8 * i : 8 * i + 4] += 0.3
+        for kind, image in (("CXR", radiograph), ("BS", soft)):
+            write_radiograph(folder / kind / f"{i}.png", image)
+    return folder
+
+
+def test_tiny_configs_train_and_suppress(pairs, tmp_path):
+    def fit(config: str, *options: str) -> None:
+        root = f"--trainer.default_root_dir={tmp_path / Path(config).parts[0]}"
+        epochs = ("--trainer.max_epochs=1", "--trainer.enable_progress_bar=false")
+        assert (
+            dispatch(
+                ["fit", "--config", str(CONFIGS / config), root, f"--data.init_args.root={pairs}", *epochs, *options]
+            )
+            == 0
+        )
+
+    fit("vqgan/tiny.yaml")
+    fit("suppression/tiny.yaml", f"--model.init_args.vqgan={tmp_path / 'vqgan/model'}")
+    checkpoint, out = tmp_path / "suppression/model", tmp_path / "suppressed"
+    suppress = ["suppress", str(pairs / "CXR/0.png"), "--checkpoint", str(checkpoint), "--out", str(out)]
+    assert dispatch([*suppress, "--steps", "2", "--size", "64"]) == 0
+    assert (out / "0.png").stat().st_size > 0
