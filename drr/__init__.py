@@ -6,35 +6,53 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .deform import deform
+    from .anatomy import project_structures
+    from .deformation import deform
     from .detector import detector_response
+    from .findings import Finding, truth
     from .geometry import ConeBeam
+    from .look import Look, render_pair
+    from .physics import Physics, expose
     from .projector import project
     from .tissue import isolate_body, separate_bone
     from .volume import Volume
     from .volume_io import read_ct, sample_ct
 
 HOME = {
-    "Volume": "volume",
     "ConeBeam": "geometry",
+    "Finding": "findings",
+    "Look": "look",
+    "Physics": "physics",
+    "Volume": "volume",
+    "deform": "deformation",
+    "detector_response": "detector",
+    "expose": "physics",
+    "isolate_body": "tissue",
     "project": "projector",
+    "project_structures": "anatomy",
     "read_ct": "volume_io",
+    "render_pair": "look",
     "sample_ct": "volume_io",
     "separate_bone": "tissue",
-    "isolate_body": "tissue",
-    "detector_response": "detector",
-    "deform": "deform",
+    "truth": "findings",
 }
 __all__ = [
     "ConeBeam",
+    "Finding",
+    "Look",
+    "Physics",
     "Volume",
     "deform",
     "detector_response",
+    "expose",
     "isolate_body",
     "project",
+    "project_structures",
     "read_ct",
+    "render_pair",
     "sample_ct",
     "separate_bone",
+    "truth",
 ]
 
 

@@ -40,9 +40,7 @@ def render_body(job: tuple[int, str, int, int]) -> list[str]:
 
     job: (body number, folder, image size, seed). Body 0 is the CT as it is.
     """
-    from drr import project
-    from drr.deform import deform
-    from drr.look import Look, render_pair
+    from drr import Look, deform, project, render_pair
     from radiographs import write_radiograph
 
     body, folder, size, seed = job

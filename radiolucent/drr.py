@@ -58,7 +58,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("inputs", type=str, nargs="+", help="CT files, folders, a CT-RATE tree, or 'sample'")
     parser.add_argument("--view", type=list[str], default=["PA"], help="PA, AP, LL or LATERAL; may be repeated")
     parser.add_argument("--size", type=int, default=512, help="height and width of the images in pixels")
-    parser.add_argument("--materials", nargs="+", choices=MATERIALS, default=["total"], help="what to draw")
+    parser.add_argument("--materials", nargs="+", choices=MATERIALS, default=MATERIALS, help="what to draw")
     parser.add_argument(
         "--preset", choices=["standard", "drr-rate"], default="standard", help="geometry: ours, or as DRR-RATE was made"
     )

@@ -24,6 +24,7 @@ from drr.detector import decode_lines, detector_response
 from drr.volume_io import LPS_FROM_RAS
 from radiographs import read_radiograph, to_levels
 from radiolucent.cli import dispatch
+from radiolucent.drr import MATERIALS
 
 SIZE = 48
 ALL = ["total", "bone", "soft"]
@@ -214,7 +215,7 @@ def test_bad_files_are_set_aside_and_the_rest_goes_on(chest, tmp_path, capsys):
     for name, words in says.items():
         assert words in reasons[name] and "\n" not in reasons[name], (name, reasons[name])
     done = {name: read_radiograph(out / "PA" / f"{name}_total.png").pixels for name in ("good", "left", "offset")}
-    assert len(list(out.rglob("*.png"))) == 3
+    assert len(list(out.rglob("*.png"))) == 3 * len(MATERIALS)
     np.testing.assert_allclose(done["left"], done["good"], atol=1e-4)
     np.testing.assert_array_equal(done["offset"], done["good"])
     assert drr(tmp_path / "in" / "good.nii.gz", "--out", out) == 0

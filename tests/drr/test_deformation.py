@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from drr.deform import deform
+from drr.deformation import deform
 from drr.volume import Volume
 
 
