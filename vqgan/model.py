@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from vqgan.encoder_decoder import Architecture, Decoder, Encoder
 from vqgan.quantizer import VectorQuantizer
+from vqgan.shortcut import BlockShortcut
 
 
 class VQGAN(ModelMixin, ConfigMixin):  # type: ignore[misc]
@@ -21,6 +22,7 @@ class VQGAN(ModelMixin, ConfigMixin):  # type: ignore[misc]
 
     in_channels: 1 for radiographs. codebook_size: number of codes, each of latent_channels numbers.
     commitment, usage_decay, revive_below: see VectorQuantizer. All others but the last: see Architecture.
+    shortcut: a linear path round encoder and decoder, see BlockShortcut: a model that learns in minutes; not published.
     scaling_factor: diffusion works on latents times this; 1 / their standard deviation once trained.
     """
 
@@ -41,6 +43,7 @@ class VQGAN(ModelMixin, ConfigMixin):  # type: ignore[misc]
         attention_resolutions: Sequence[int] = (),
         resolution: int = 256,
         norm_groups: int = 32,
+        shortcut: bool = False,
         scaling_factor: float = 1.0,
     ) -> None:
         super().__init__()
@@ -61,6 +64,10 @@ class VQGAN(ModelMixin, ConfigMixin):  # type: ignore[misc]
         self.quantizer = VectorQuantizer(codebook_size, latent_channels, commitment, usage_decay, revive_below)
         self.quant_conv = nn.Conv2d(latent_channels, latent_channels, 1)
         self.post_quant_conv = nn.Conv2d(latent_channels, latent_channels, 1)
+        self.block_shortcut = BlockShortcut(in_channels, latent_channels, self.downsampling) if shortcut else None
+        if shortcut:  # start as the block transform alone
+            for parameter in (*self.quant_conv.parameters(), *self.decoder.conv_out.parameters()):
+                nn.init.zeros_(parameter)
 
     @property
     def downsampling(self) -> int:
@@ -80,7 +87,8 @@ class VQGAN(ModelMixin, ConfigMixin):  # type: ignore[misc]
                 f"VQGAN got an image of {x.shape[2]}x{x.shape[3]} pixels, but both sides must be multiples of {f}: "
                 "pad or resize the image."
             )
-        return self.quant_conv(self.encoder(x))
+        z = self.quant_conv(self.encoder(x))
+        return z if self.block_shortcut is None else z + self.block_shortcut.encode(x)
 
     def quantize(self, z: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """z (B, C, h, w) -> nearest codes z_q (B, C, h, w), codebook loss (), code indices (B, h, w)."""
@@ -88,7 +96,8 @@ class VQGAN(ModelMixin, ConfigMixin):  # type: ignore[misc]
 
     def decode(self, z_q: Tensor) -> Tensor:
         """(B, latent_channels, h, w) -> image (B, in_channels, f*h, f*w)."""
-        return self.decoder(self.post_quant_conv(z_q))
+        x = self.decoder(self.post_quant_conv(z_q))
+        return x if self.block_shortcut is None else x + self.block_shortcut.decode(z_q)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Image (B, in_channels, H, W) -> reconstruction of the same shape, codebook loss (), indices (B, h, w)."""
