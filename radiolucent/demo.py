@@ -7,6 +7,7 @@ configs/vqgan/demo.yaml and configs/suppression/demo.yaml, and the result comes 
 from __future__ import annotations
 
 import json
+import logging
 import time
 from contextlib import contextmanager
 from importlib.resources import files
@@ -29,7 +30,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--out", type=str, required=True, help="folder for pairs, models, results.json and montage.png")
     parser.add_argument("--bodies", type=int, default=40, help="body shapes to render, 8 poses each")
     parser.add_argument("--held-out", type=int, default=4, help="bodies kept for the test")
-    parser.add_argument("--vqgan-epochs", type=int, default=3, help="passes of the VQ-GAN over the pairs")
+    parser.add_argument("--vqgan-epochs", type=int, default=2, help="passes of the VQ-GAN over the pairs")
     parser.add_argument("--diffusion-steps", type=int, default=500, help="optimisation steps of the diffusion model")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--workers", type=int, default=2, help="processes that render")
@@ -48,6 +49,7 @@ def fit(config: str, out: Path, overrides: dict[str, object]) -> None:
     """`radiolucent fit --config configs/... --key value ...`, printed as a user would type it."""
     from radiolucent.train import main
 
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     options = [f"--{key}={value}" for key, value in overrides.items()]
     path = files("configs").joinpath(config)
     print(f"radiolucent fit --config configs/{config} {' '.join(options)}", flush=True)
@@ -92,7 +94,7 @@ def draw(out: Path, names: list[str], radiograph: Tensor, suppressed: Tensor, so
         [enlarged(radiograph[i]), enlarged(suppressed[i]), enlarged(soft[i]), enlarged(suppressed[i] - soft[i], 0.5)]
         for i in range(min(MONTAGE_ROWS, len(names)))
     ]
-    titles = ["radiograph", "bones suppressed", "truth", "difference, 4x contrast"]
+    titles = ["radiograph", "bones suppressed", "truth", "difference, 2x contrast"]
     return montage(rows, titles, out / "montage.png", row_labels=names)
 
 
