@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -97,3 +99,28 @@ def test_statistics_of_known_assignments():
     perplexity, used = codebook_statistics(torch.tensor([0, 0, 1, 1, 2, 2, 2, 2]), 8)
     assert perplexity.item() == pytest.approx(math.exp(0.25 * math.log(4) * 2 + 0.5 * math.log(2)))
     assert used.item() == pytest.approx(3 / 8)
+
+
+RANK = """
+import sys
+import torch
+from torch import distributed
+from vqgan import VectorQuantizer
+rank, store = int(sys.argv[1]), sys.argv[2]
+distributed.init_process_group("gloo", init_method="file://" + store, rank=rank, world_size=2)
+quantizer = VectorQuantizer(8, 2)
+for step in range(2):
+    torch.manual_seed(10 * step + rank)
+    quantizer(torch.randn(1, 2, 8, 8))
+torch.save(quantizer.state_dict(), sys.argv[3])
+"""
+
+
+def test_two_processes_with_different_batches_keep_one_codebook(tmp_path):
+    files = [tmp_path / f"{rank}.pt" for rank in range(2)]
+    commands = [[sys.executable, "-c", RANK, str(rank), str(tmp_path / "store"), str(files[rank])] for rank in range(2)]
+    processes = [subprocess.Popen(command) for command in commands]
+    assert [process.wait(timeout=120) for process in processes] == [0, 0]
+    first, second = (torch.load(file, weights_only=True) for file in files)
+    assert all(torch.equal(first[name], second[name]) for name in first)
+    assert first["usage"].sum().item() == pytest.approx(1)
