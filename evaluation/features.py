@@ -40,9 +40,9 @@ class Transform:
         image = torch.from_numpy(np.ascontiguousarray(pixels))[None, None]
         if image.shape[-2:] != (self.size, self.size):
             image = F.interpolate(image, (self.size, self.size), mode="bilinear", antialias=True)
-        scaled = (self.low + (image[0].clamp(-1, 1) + 1) / 2 * (self.high - self.low)).expand(self.channels, -1, -1)
-        mean, std = (torch.tensor(values)[:, None, None] for values in (self.mean, self.std))
-        return (scaled - mean) / std
+        mean, std = (torch.tensor(values).expand(self.channels)[:, None, None] for values in (self.mean, self.std))
+        half = (self.high - self.low) / 2
+        return image[0].clamp(-1, 1) * (half / std) + (self.low + half - mean) / std
 
 
 TRANSFORMS = {
@@ -199,53 +199,77 @@ class Reading:
     progress: Callable[[str, int, int], None] = _silent
 
 
-def read_batches(paths: Sequence[Path], transform: Callable[[np.ndarray], Tensor], reading: Reading) -> DataLoader:
-    """Batches of (tensor, thumbnail, size) or, for an unreadable file, the reason as a string."""
-    return DataLoader(_Files(paths, transform), reading.batch_size, num_workers=reading.workers, collate_fn=list)
+def loader_options(workers: int) -> dict[str, Any]:
+    """Worker processes do not start threads of OpenCV's, which forked ones cannot rely on."""
+    return {"num_workers": workers, "worker_init_fn": _one_thread if workers else None}
+
+
+def _one_thread(worker: int) -> None:
+    import cv2
+
+    cv2.setNumThreads(0)
 
 
 def extract(images: ImageSet, extractor: Extractor, reading: Reading = Reading(), what: str = "") -> Extracted:
     """Features of all images; `what` names them for the progress. BadInputs with the list of unreadable files."""
-    network, cache = extractor.network.to(reading.device), reading.cache
     paths = list(images.paths.values())
-    chunks, problems = [], []
-    for start in range(0, len(paths), CHUNK):
-        part = paths[start : start + CHUNK]
-        saved = None if cache is None else Path(cache) / f"{_digest(part, extractor)}.npz"
-        if saved is not None and saved.is_file():
-            with np.load(saved, allow_pickle=False) as arrays:
-                chunks.append(Extracted(arrays["features"], arrays["thumbnails"], arrays["sizes"]))
-            reading.progress(what, start + len(part), len(paths))
-            continue
-        features, thumbnails, sizes = [], [], []
-        for batch in read_batches(part, extractor.transform, reading):
-            problems += [item for item in batch if isinstance(item, str)]
-            good = [item for item in batch if not isinstance(item, str)]
-            if good:
-                with torch.inference_mode():
-                    output = as_features(network(torch.stack([item[0] for item in good]).to(reading.device)))
-                features.append(output.float().cpu().numpy())
-                thumbnails += [item[1] for item in good]
-                sizes += [item[2] for item in good]
-            reading.progress(what, start + len(sizes), len(paths))
-        if problems:
-            continue  # go on for the whole list
-        chunk = Extracted(np.concatenate(features), np.stack(thumbnails), np.array(sizes))
-        if saved is not None:
-            with atomic_path(saved) as temporary:
-                np.savez(temporary, features=chunk.features, thumbnails=chunk.thumbnails, sizes=chunk.sizes)
-        chunks.append(chunk)
+    starts = range(0, len(paths), CHUNK)
+    saved = {start: _saved(paths[start : start + CHUNK], extractor, reading.cache) for start in starts}
+    todo = [start for start, path in saved.items() if path is None or not path.is_file()]
+    batches = [
+        list(range(first, min(first + reading.batch_size, start + CHUNK, len(paths))))
+        for start in todo
+        for first in range(start, min(start + CHUNK, len(paths)), reading.batch_size)
+    ]
+    loader = DataLoader(
+        _Files(paths, extractor.transform), batch_sampler=batches, collate_fn=list, **loader_options(reading.workers)
+    )
+    network = extractor.network.to(reading.device)
+    found: dict[int, Extracted] = {}
+    problems: list[str] = []
+    rows: list[Extracted] = []
+    for indices, batch in zip(batches, loader):
+        problems += [item for item in batch if isinstance(item, str)]
+        if not problems:  # else only the list matters
+            with torch.inference_mode():
+                output = as_features(network(torch.stack([item[0] for item in batch]).to(reading.device)))
+            thumbnails, sizes = (np.stack([item[i] for item in batch]) for i in (1, 2))
+            rows.append(Extracted(output.float().cpu().numpy(), thumbnails, sizes))
+            if (indices[-1] + 1) % CHUNK == 0 or indices[-1] + 1 == len(paths):
+                start = indices[0] // CHUNK * CHUNK
+                found[start] = _join(rows)
+                _save(found[start], saved[start])
+                rows = []
+        reading.progress(what, indices[-1] + 1, len(paths))
     refuse(images.source, problems)
-    arrays = (np.concatenate([getattr(c, name) for c in chunks]) for name in ("features", "thumbnails", "sizes"))
-    whole = Extracted(*arrays)
+    whole = _join([found[start] if start in found else _load(saved[start]) for start in starts])
     broken = ~np.isfinite(whole.features).all(axis=1)
     refuse(images.source, [f"{name}: features that are not finite" for name, bad in zip(images.names, broken) if bad])
     return whole
 
 
-def _digest(paths: Sequence[Path], extractor: Extractor) -> str:
+def _join(parts: Sequence[Extracted]) -> Extracted:
+    names = ("features", "thumbnails", "sizes")
+    return Extracted(*(np.concatenate([getattr(part, name) for part in parts]) for name in names))
+
+
+def _save(part: Extracted, path: Path | None) -> None:
+    if path is not None:
+        with atomic_path(path) as temporary:
+            np.savez(temporary, features=part.features, thumbnails=part.thumbnails, sizes=part.sizes)
+
+
+def _load(path: Path | None) -> Extracted:
+    with np.load(str(path), allow_pickle=False) as arrays:
+        return Extracted(arrays["features"], arrays["thumbnails"], arrays["sizes"])
+
+
+def _saved(paths: Sequence[Path], extractor: Extractor, cache: str | Path | None) -> Path | None:
+    """Where the features of these files are kept, by the network, its input, and the files' sizes and times."""
+    if cache is None:
+        return None
     digest = hashlib.sha256(f"{extractor.digest} {extractor.transform}".encode())
     for path in paths:
         stat = path.stat()
         digest.update(f"{path.resolve()} {stat.st_size} {stat.st_mtime_ns}".encode())
-    return digest.hexdigest()[:32]
+    return Path(cache) / f"{digest.hexdigest()[:32]}.npz"

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset
 
-from evaluation.features import TRANSFORMS, Extractor, Reading, Transform, extract
+from evaluation.features import TRANSFORMS, Extractor, Reading, Transform, extract, loader_options
 from evaluation.inputs import ImageSet, check_pair, check_set
 from evaluation.labels import read_labels
 from evaluation.report import Cell, Interval, Report, Table
@@ -126,7 +126,8 @@ def train(images: Sequence[ImageSet], protocol: UtilityProtocol, what: str) -> n
     data = LabelledImages(images, labels, protocol.transform)
     order = torch.Generator().manual_seed(protocol.seed)
     batch = min(reading.batch_size, len(data))
-    loader = DataLoader(data, batch, shuffle=True, drop_last=True, num_workers=reading.workers, generator=order)
+    options = loader_options(reading.workers)
+    loader = DataLoader(data, batch, shuffle=True, drop_last=True, generator=order, **options)
     network = build_network(protocol)
     module = LabelClassifier(network, protocol.learning_rate, lambda n: reading.progress(what, n, protocol.steps))
     trainer = L.Trainer(

@@ -66,6 +66,17 @@ def test_cache_is_found_again_and_depends_on_the_files(images, script, tmp_path)
     assert changed[0, 0] == pytest.approx(1) and np.array_equal(changed[1:], first.features[1:])
 
 
+def test_chunks_and_workers_change_nothing(images, script, tmp_path, monkeypatch):
+    extractor = load_extractor(script, "unit", size=40)
+    expected = extract(images, extractor).features
+    monkeypatch.setattr("evaluation.features.CHUNK", 4)
+    seen = []
+    reading = Reading(3, workers=2, cache=tmp_path / "cache", progress=lambda *state: seen.append(state))
+    assert np.allclose(extract(images, extractor, reading, "all").features, expected, atol=1e-6)
+    assert seen == [("all", 3, 6), ("all", 4, 6), ("all", 6, 6)]
+    assert len(list((tmp_path / "cache").iterdir())) == 2
+
+
 def test_unreadable_files_are_refused_with_the_list(images, script):
     for name in ("1", "4"):
         images.paths[name].write_bytes(images.paths[name].read_bytes()[:200])
