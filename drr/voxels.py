@@ -14,7 +14,6 @@ from .ray import NO_BONE, Q_SOFT, read_only
 from .volume import Volume
 
 HU_LIMIT = 31767  # the packed copy holds 15 bits of HU + 1000; anything denser counts as this
-BLOCK = 64
 
 
 class Slices(NamedTuple):
@@ -119,39 +118,26 @@ def _pack(hu: Any, bone: Any, packed: Any) -> None:
 def _find_spans(hu: Any, bone: Any, spans: Any) -> None:
     for z in numba.prange(hu.shape[0]):
         for y in range(hu.shape[1]):
-            spans[0, z, y], spans[1, z, y] = _span(hu[z, y], -1000, 0)
+            spans[0, z, y], spans[1, z, y] = _span(hu[z, y], -1000)
             if bone.size > 0:
-                spans[2, z, y], spans[3, z, y] = _span(bone[z, y], 0, 0)
+                spans[2, z, y], spans[3, z, y] = _span(bone[z, y], 0)
 
 
 @numba.njit(cache=True, parallel=True)
 def _find_packed_spans(packed: Any, spans: Any) -> None:
     for z in numba.prange(packed.shape[0]):
         for x in range(packed.shape[1]):
-            spans[0, z, x], spans[1, z, x] = _span(packed[z, x], 0, 0)
-            spans[2, z, x], spans[3, z, x] = _span(packed[z, x], (1 << 15) - 1, 0)
+            spans[0, z, x], spans[1, z, x] = _span(packed[z, x], 0)
+            spans[2, z, x], spans[3, z, x] = _span(packed[z, x], (1 << 15) - 1)
 
 
 @numba.njit(cache=True)
-def _span(row: Any, limit: int, nothing: int) -> tuple[int, int]:
-    """First index above `limit` and one after the last; whole blocks are passed over by a test that vectorises."""
-    first, last = 0, row.size
-    while first < last and not _any_above(row[first : first + BLOCK], limit):
-        first += BLOCK
-    if first >= last:
-        return nothing, nothing
-    while not _any_above(row[max(last - BLOCK, 0) : last], limit):
-        last -= BLOCK
-    while row[first] <= limit:
-        first += 1
-    while row[last - 1] <= limit:
-        last -= 1
-    return first, last
-
-
-@numba.njit(cache=True)
-def _any_above(values: Any, limit: int) -> bool:
-    found = False
-    for value in values:
-        found |= value > limit
-    return found
+def _span(row: Any, limit: int) -> tuple[Any, Any]:
+    """First index above `limit` and one after the last, 0 and 0 where there is none; in vector registers."""
+    none, least = np.int32(1 << 30), row.dtype.type(limit)  # narrow types: more of them fit a register
+    first, last = none, np.int32(0)
+    for x in range(np.int32(row.size)):
+        place, above = np.int32(x), row[x] > least
+        first = min(first, place if above else none)
+        last = max(last, place + np.int32(1) if above else np.int32(0))
+    return (first, last) if last > 0 else (np.int32(0), last)
