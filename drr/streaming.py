@@ -17,7 +17,7 @@ import numpy as np
 
 from .geometry import ConeBeam
 from .lanes import LANES, WIDEST_STEP, resample
-from .ray import Q_SOFT, index_geometry
+from .ray import Q_SOFT, index_geometry, ray_lengths
 from .sweep import AXES, Sweep, plan, reaches_behind
 from .volume import Volume
 from .voxels import occupied, slices_along
@@ -40,7 +40,7 @@ def stream(volume: Volume, beam: ConeBeam, with_bone: bool) -> np.ndarray | None
     sweeps = plan(geometry, box, beam.shape, volume.spacing)
     if sweeps is None or reaches_behind(slices_along(volume, 1).spans, geometry):
         return None
-    millimetres = np.stack([beam.numpy("origin") - beam.numpy("source"), beam.numpy("du"), beam.numpy("dv")])
+    millimetres = ray_lengths(beam)
     for sweep in sweeps:
         order = list(AXES[sweep.axis])
         sums = _run(volume, sweep, box[sweep.axis], with_bone)
@@ -214,9 +214,10 @@ def _convert_bone(q: Any, code: Any, excess: Any) -> None:
 def _unpack(packed: Any, row: Any) -> None:
     q, excess = row[0], row[1]
     for x in range(packed.size):
-        value = np.float32(np.int32(packed[x] & 0x7FFF))
+        code = np.int32(packed[x])
+        value = np.float32(code & 0x7FFF)
         q[x] = value
-        excess[x] = value - np.float32(Q_SOFT) if packed[x] >= 0x8000 else np.float32(0)
+        excess[x] = value - np.float32(Q_SOFT) if code >= 0x8000 else np.float32(0)
 
 
 @numba.njit(cache=True)

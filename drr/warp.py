@@ -8,7 +8,7 @@ from typing import Any
 import numba
 import numpy as np
 
-from .ray import MU_PER_Q, NO_BONE, read_only, trace_cpu
+from .ray import MU_PER_Q, NO_BONE, read_only, trace_cpu, whole
 from .sweep import AXES, Sweep
 from .volume import Volume
 
@@ -31,12 +31,14 @@ def cast_border_rays(
     place = np.array(AXES[sweep.axis])
     cuts = np.array([(n, face, sweep.step[n - 1]) for n, face in faces], np.float64)
     ends = (box[0] - sweep.source[0]).astype(np.float64)
-    _cast_grazing(flat, flat_bone, volume.hu.shape, sweep.source, rays, mm, cuts, ends, place, out)
+    _cast_grazing(
+        flat, flat_bone, volume.hu.shape, whole(volume.hu.shape), sweep.source, rays, mm, cuts, ends, place, out
+    )
 
 
 @numba.njit(cache=True, parallel=True)
-def _cast_grazing(hu: Any, bone: Any, shape: Any, source: Any, rays: Any, mm: Any, cuts: Any, ends: Any, place: Any,
-                  out: Any) -> None:  # fmt: skip
+def _cast_grazing(hu: Any, bone: Any, shape: Any, grid: Any, source: Any, rays: Any, mm: Any, cuts: Any,
+                  ends: Any, place: Any, out: Any) -> None:  # fmt: skip
     nz, ny, nx = shape
     for r in numba.prange(out.shape[1]):
         start, direction = np.empty(3), np.empty(3)  # x, y, z
@@ -55,7 +57,7 @@ def _cast_grazing(hu: Any, bone: Any, shape: Any, source: Any, rays: Any, mm: An
                 start[place[0]], start[place[1]], start[place[2]] = source[0], source[1], source[2]
                 direction[place[0]], direction[place[1]], direction[place[2]] = dk, di, dj
                 total, excess = trace_cpu(
-                    hu, bone, nx, ny, nz, start[0], start[1], start[2], direction[0], direction[1], direction[2]
+                    hu, bone, nx, ny, nz, grid, start[0], start[1], start[2], direction[0], direction[1], direction[2]
                 )
                 out[0, r, c], out[1, r, c] = scale * total, scale * excess
 
