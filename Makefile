@@ -23,7 +23,7 @@ test: $(STAMP)
 lint: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy radiolucent lightning_modules vqgan diffusion drr radiographs
+	$(BIN)/mypy radiolucent lightning_modules evaluation vqgan diffusion drr radiographs
 
 bench: $(STAMP)
 	$(BIN)/python -m benchmarks.drr
