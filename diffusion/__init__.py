@@ -4,6 +4,13 @@ from __future__ import annotations
 
 from diffusion.bridge import BrownianBridgeScheduler
 from diffusion.conditioning import ConditionScaling, concatenate_condition
+from diffusion.distillation import (
+    boundary_scalings,
+    consistency_function,
+    ddim_step,
+    distillation_loss,
+    solver_timesteps,
+)
 from diffusion.ema import warmed_up_ema
 from diffusion.latents import Latent, Target, decode, encode, from_x0, to_x0
 from diffusion.noise import offset_noise, seeded_generators, seeded_noise
@@ -11,7 +18,12 @@ from diffusion.objectives import denoising_loss, min_snr_weights, noise_levels
 from diffusion.parametrization import predicted_x0, prediction_target
 from diffusion.pipeline import BoneSuppressionOutput, BoneSuppressionPipeline
 from diffusion.sampler import sample
-from diffusion.schedulers import ThresholdedDDIMScheduler, ThresholdedDDPMScheduler, ThresholdedDPMSolverScheduler
+from diffusion.schedulers import (
+    ThresholdedDDIMScheduler,
+    ThresholdedDDPMScheduler,
+    ThresholdedDPMSolverScheduler,
+    ThresholdedLCMScheduler,
+)
 from diffusion.unet import build_unet
 
 __all__ = [
@@ -24,10 +36,15 @@ __all__ = [
     "ThresholdedDDIMScheduler",
     "ThresholdedDDPMScheduler",
     "ThresholdedDPMSolverScheduler",
+    "ThresholdedLCMScheduler",
+    "boundary_scalings",
     "build_unet",
     "concatenate_condition",
+    "consistency_function",
+    "ddim_step",
     "decode",
     "denoising_loss",
+    "distillation_loss",
     "encode",
     "from_x0",
     "min_snr_weights",
@@ -38,6 +55,7 @@ __all__ = [
     "sample",
     "seeded_generators",
     "seeded_noise",
+    "solver_timesteps",
     "to_x0",
     "warmed_up_ema",
 ]

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from diffusion.bridge import BrownianBridgeScheduler
 from diffusion.conditioning import ConditionScaling, concatenate_condition
 from diffusion.parametrization import PREDICTION_TYPES, prediction_target
+from diffusion.schedulers import TemporalAdaptiveThresholding
 
 
 def check_scheduler(scheduler: Any, target: str) -> None:
@@ -23,6 +24,11 @@ def check_scheduler(scheduler: Any, target: str) -> None:
         raise ValueError(f"prediction_type is '{prediction}'; expected one of {', '.join(PREDICTION_TYPES)}")
     if bridge and target != "bone":
         raise ValueError(f"the Brownian bridge diffuses what is taken away: target is '{target}', set it to bone")
+    if not bridge and scheduler.config.thresholding and not isinstance(scheduler, TemporalAdaptiveThresholding):
+        raise ValueError(
+            f"{type(scheduler).__name__} has thresholding set, which rescales latents; make it with "
+            "thresholding=False, for example from_config(config, thresholding=False), or take a Thresholded scheduler of diffusion"
+        )
     if prediction == "epsilon" and not bridge and scheduler.config.rescale_betas_zero_snr:
         raise ValueError(
             "with rescale_betas_zero_snr the noisiest step holds nothing of x0, so epsilon prediction cannot recover "

@@ -37,7 +37,7 @@ class BoneSuppressionPipeline(DiffusionPipeline):
 
     vqgan: the autoencoder (see diffusion.latents); unet: see build_unet; both are put into evaluation mode.
     scheduler: DDPM, DDIM or DPM-Solver++ of diffusers or of diffusion.schedulers; to exchange it,
-    `pipeline.scheduler = Other.from_config(pipeline.scheduler.config)`.
+    `pipeline.scheduler = Other.from_config(pipeline.scheduler.config)` (with thresholding=False for diffusers' own).
     condition_scaling: see diffusion.conditioning. target, latent, residual_scale: see diffusion.latents.
     """
 
@@ -92,6 +92,7 @@ class BoneSuppressionPipeline(DiffusionPipeline):
         """
         self._check_radiograph(radiograph)
         options: Any = self.config
+        check_scheduler(self.scheduler, options.target)
         condition = encode(self.vqgan, radiograph.to(self.device, self.vqgan.dtype), options.latent).float()
         x0 = sample(
             self.unet,

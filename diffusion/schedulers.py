@@ -13,7 +13,7 @@ from __future__ import annotations
 from typing import Any, Literal
 
 import torch
-from diffusers import DDIMScheduler, DDPMScheduler, DPMSolverMultistepScheduler
+from diffusers import DDIMScheduler, DDPMScheduler, DPMSolverMultistepScheduler, LCMScheduler
 from diffusers.configuration_utils import register_to_config
 from diffusers.schedulers.scheduling_utils import SchedulerMixin
 from torch import Tensor
@@ -143,5 +143,39 @@ class ThresholdedDPMSolverScheduler(TemporalAdaptiveThresholding, DPMSolverMulti
             timestep_spacing=timestep_spacing,
             rescale_betas_zero_snr=rescale_betas_zero_snr,
             solver_order=solver_order,
+            thresholding=thresholding,
+        )
+
+
+class ThresholdedLCMScheduler(TemporalAdaptiveThresholding, LCMScheduler):
+    """Multistep consistency sampling (Luo et al., arXiv 2310.04378) with GL-LCM's thresholding."""
+
+    @register_to_config
+    def __init__(
+        self,
+        num_train_timesteps: int = 1000,
+        beta_start: float = 0.00085,
+        beta_end: float = 0.012,
+        beta_schedule: BetaSchedule = "scaled_linear",
+        prediction_type: PredictionType = "epsilon",
+        original_inference_steps: int = 50,
+        timestep_scaling: float = 10.0,
+        rescale_betas_zero_snr: bool = False,
+        clip_sample: bool = False,
+        thresholding: bool = True,
+        threshold_start: float = 2.0,
+        threshold_rate: float = 0.025,
+        threshold_count: ThresholdCount = "step",
+    ) -> None:
+        super().__init__(
+            num_train_timesteps=num_train_timesteps,
+            beta_start=beta_start,
+            beta_end=beta_end,
+            beta_schedule=beta_schedule,
+            prediction_type=prediction_type,
+            original_inference_steps=original_inference_steps,
+            timestep_scaling=timestep_scaling,
+            rescale_betas_zero_snr=rescale_betas_zero_snr,
+            clip_sample=clip_sample,
             thresholding=thresholding,
         )

@@ -59,6 +59,9 @@ def test_bone_target_with_a_silent_network_returns_the_radiograph(pipeline, radi
 
 def test_diffusers_own_scheduler_takes_over_the_config(pipeline, radiograph):
     pipeline.scheduler = DPMSolverMultistepScheduler.from_config(pipeline.scheduler.config)
+    with pytest.raises(ValueError, match=r"DPMSolverMultistepScheduler has thresholding set.*thresholding=False"):
+        pipeline(radiograph)
+    pipeline.scheduler = DPMSolverMultistepScheduler.from_config(pipeline.scheduler.config, thresholding=False)
     assert pipeline.scheduler.config.prediction_type == "v_prediction"
     assert pipeline.scheduler.config.beta_schedule == "squaredcos_cap_v2"
     assert pipeline(radiograph, num_inference_steps=3).soft.isfinite().all()

@@ -4,7 +4,12 @@ import pytest
 import torch
 from diffusers import DDIMScheduler, DDPMScheduler
 
-from diffusion import ThresholdedDDIMScheduler, ThresholdedDDPMScheduler, ThresholdedDPMSolverScheduler
+from diffusion import (
+    ThresholdedDDIMScheduler,
+    ThresholdedDDPMScheduler,
+    ThresholdedDPMSolverScheduler,
+    ThresholdedLCMScheduler,
+)
 
 ALL = [ThresholdedDDPMScheduler, ThresholdedDDIMScheduler, ThresholdedDPMSolverScheduler]
 
@@ -113,3 +118,12 @@ def test_with_a_wide_bound_they_are_diffusers_own():
             scheduler.set_timesteps(10)
             results.append(scheduler.step(answer, 499, x, generator=torch.Generator().manual_seed(0)).prev_sample)
         assert torch.equal(*results)
+
+
+def test_lcm_clips_by_gl_lcms_values():
+    scheduler = ThresholdedLCMScheduler(prediction_type="sample")
+    scheduler.set_timesteps(50)
+    scheduler._step_index = 10
+    step = scheduler.step(torch.full((1, 1, 2, 2), 100.0), scheduler.timesteps[10], torch.zeros(1, 1, 2, 2))
+    assert step.denoised.max().item() == pytest.approx(2.25, abs=1e-5)
+    assert ThresholdedLCMScheduler.from_config(ThresholdedDDPMScheduler().config).config.threshold_start == 1.4
