@@ -26,8 +26,8 @@ def check_scheduler(scheduler: Any, target: str) -> None:
         raise ValueError(f"the Brownian bridge diffuses what is taken away: target is '{target}', set it to bone")
     if not bridge and scheduler.config.thresholding and not isinstance(scheduler, TemporalAdaptiveThresholding):
         raise ValueError(
-            f"{type(scheduler).__name__} has thresholding set, which rescales latents; make it with "
-            "thresholding=False, for example from_config(config, thresholding=False), or take a Thresholded scheduler of diffusion"
+            f"{type(scheduler).__name__} has thresholding set, which rescales latents; make it with from_config(config, "
+            "thresholding=False), or take a Thresholded scheduler of diffusion"
         )
     if prediction == "epsilon" and not bridge and scheduler.config.rescale_betas_zero_snr:
         raise ValueError(
