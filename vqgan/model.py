@@ -96,7 +96,7 @@ class VQGAN(ModelMixin, ConfigMixin):  # type: ignore[misc]
 
     def decode(self, z_q: Tensor) -> Tensor:
         """(B, latent_channels, h, w) -> image (B, in_channels, f*h, f*w)."""
-        x = self.decoder(self.post_quant_conv(z_q))
+        x = self.decoder(self.post_quant_conv(z_q.to(self.dtype)))
         return x if self.block_shortcut is None else x + self.block_shortcut.decode(z_q)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:

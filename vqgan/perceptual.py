@@ -73,6 +73,8 @@ def load_perceptual(source: str | os.PathLike) -> VGGPerceptual:
     if text.startswith(HUB):
         from huggingface_hub import hf_hub_download
 
+        if text.count("/") < 4:
+            raise ValueError(f"{text} names no file on the hub: write {HUB}owner/name/file.")
         owner, name, file = text.removeprefix(HUB).split("/", 2)
         text = hf_hub_download(f"{owner}/{name}", file)
     tensors = _read_tensors(Path(text))

@@ -16,7 +16,7 @@ def codebook_statistics(indices: Tensor, codebook_size: int) -> tuple[Tensor, Te
 class VectorQuantizer(VectorQuantizer2):
     """Nearest-neighbour quantiser with a straight-through gradient (van den Oord et al. 2017, arXiv:1711.00937, eq. 3).
 
-    The loss is ||sg(z) - e||^2 + commitment * ||z - sg(e)||^2, in float32 also under autocast.
+    The loss is ||sg(z) - e||^2 + commitment * ||z - sg(e)||^2, in the codebook's dtype also under autocast.
     While training, a running mean of each code's share of the assignments is kept; a code whose share falls under
     `revive_below` / codebook_size is set to an encoder output of the current batch ("random restarts", Dhariwal et al.
     2020, arXiv:2005.00341, section 3.1). A fresh codebook is dead as a whole, so the first batch initialises it.
@@ -43,9 +43,9 @@ class VectorQuantizer(VectorQuantizer2):
         self.register_buffer("batches", torch.zeros((), dtype=torch.long))
 
     def forward(self, z: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """(B, C, h, w) -> quantised (B, C, h, w) float32, loss (), indices (B, h, w) int64."""
+        """(B, C, h, w) -> quantised (B, C, h, w) of the codebook's dtype, loss (), indices (B, h, w) int64."""
         with torch.autocast(z.device.type, enabled=False):
-            z = z.float()
+            z = z.to(self.embedding.weight.dtype)
             if self.training:
                 self._revive(z.detach())
             quantised, loss, (_, _, indices) = super().forward(z)

@@ -19,7 +19,7 @@ def lowest_frequencies(block: int, count: int) -> Tensor:
 class BlockShortcut(nn.Module):
     """Blocks of f x f pixels to latent pixels and back: residual autoencoding (Chen et al., arXiv:2410.10733).
 
-    Both ways start as the orthonormal DCT's lowest frequencies and are learnt. In float32 also under autocast.
+    Both ways start as the orthonormal DCT's lowest frequencies and are learnt. Autocast does not lower their precision.
     Raises ValueError unless 1 <= latent_channels / image_channels <= f * f in whole numbers.
     """
 

@@ -90,6 +90,21 @@ def test_a_saved_folder_gives_the_same_outputs(tmp_path):
     assert [path.name for path in sorted(tmp_path.iterdir())] == ["config.json", "diffusion_pytorch_model.safetensors"]
 
 
+@pytest.mark.parametrize("shortcut", [False, True])
+def test_half_precision_weights_give_nearly_the_same_image(shortcut):
+    torch.manual_seed(0)
+    model = VQGAN(**TINY, shortcut=shortcut)
+    image = smooth_images(1, 32)
+    with torch.no_grad():
+        model(image)  # the first batch sets the codebook
+        z = model.eval().encode(image)
+        expected = model.decode(z)
+        half = model.to(torch.bfloat16)
+        assert half(image.bfloat16())[0].dtype == torch.bfloat16
+        error = (half.decode(z).float() - expected).abs().max()
+    assert error < 0.03 * expected.abs().max()
+
+
 def test_saves_and_loads_inside_a_pipeline(tmp_path):
     torch.manual_seed(0)
     model = VQGAN(**TINY).eval()

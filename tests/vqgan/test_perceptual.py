@@ -60,6 +60,8 @@ class Bomb:
 
 
 def test_bad_files_are_refused_in_a_sentence(tmp_path):
+    with pytest.raises(ValueError, match="hf://owner names no file on the hub"):
+        load_perceptual("hf://owner")
     with pytest.raises(FileNotFoundError, match="No file of perceptual weights"):
         load_perceptual(tmp_path / "none.pth")
     (tmp_path / "bomb.pth").write_bytes(pickle.dumps({"features.0.weight": Bomb()}))

@@ -37,6 +37,17 @@ def test_a_fresh_vqgan_is_the_block_transform():
             torch.testing.assert_close(model.decode(model.encode(image)), image, atol=1e-5, rtol=0)
 
 
+def test_both_ways_are_learnt_apart_and_saved(tmp_path):
+    torch.manual_seed(0)
+    model = VQGAN(channels=32, channel_multipliers=(1,), patch=2, residual_blocks=1, shortcut=True).eval()
+    with torch.no_grad():
+        model.block_shortcut.analysis.mul_(2)
+    assert torch.equal(model.block_shortcut.synthesis[:, 0], lowest_frequencies(2, 4))
+    model.save_pretrained(tmp_path)
+    image = torch.rand(1, 1, 8, 8)
+    assert torch.equal(VQGAN.from_pretrained(tmp_path).encode(image), model.encode(image))
+
+
 def test_impossible_channels_are_named():
     with pytest.raises(ValueError, match="1 image channels to 5 latent channels in blocks of 2x2"):
         BlockShortcut(1, 5, block=2)
