@@ -50,10 +50,14 @@ def _pool(workers: int) -> ProcessPoolExecutor:
 
 
 def worker_environment(workers: int) -> dict[str, str]:
-    """The cores shared out among the workers, and memory in large pages (glibc 2.35 or later; ignored elsewhere)."""
+    """The cores shared out among the workers, and memory in large pages (glibc 2.35 or later; ignored elsewhere).
+
+    What the environment holds already goes first.
+    """
     threads = str(max(1, (os.cpu_count() or 1) // workers))
     names = ("OMP_NUM_THREADS", "NUMBA_NUM_THREADS", "OPENCV_FOR_THREADS_NUM")
-    return {**dict.fromkeys(names, threads), "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"}
+    wanted = {**dict.fromkeys(names, threads), "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"}
+    return {name: os.environ.get(name, value) for name, value in wanted.items()}
 
 
 def run_local(work: Work, items: Sequence[Item], workers: int) -> Iterator[Result]:
@@ -62,8 +66,7 @@ def run_local(work: Work, items: Sequence[Item], workers: int) -> Iterator[Resul
         for key, payload in items:
             yield (key, *attempt(work, payload))
         return
-    for name, value in worker_environment(workers).items():  # spawned processes inherit it
-        os.environ.setdefault(name, value)
+    os.environ.update(worker_environment(workers))  # spawned processes inherit it
     waiting = list(reversed(items))
     while waiting:
         lost: list[Item] = []
