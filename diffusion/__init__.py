@@ -11,12 +11,14 @@ from diffusion.distillation import (
     distillation_loss,
     solver_timesteps,
 )
+from diffusion.dit import LatentDiT
 from diffusion.ema import warmed_up_ema
 from diffusion.latents import Latent, Target, decode, encode, from_x0, to_x0
 from diffusion.noise import offset_noise, seeded_generators, seeded_noise
 from diffusion.objectives import denoising_loss, min_snr_weights, noise_levels
 from diffusion.parametrization import predicted_x0, prediction_target
 from diffusion.pipeline import BoneSuppressionOutput, BoneSuppressionPipeline
+from diffusion.pixels import PixelSpace
 from diffusion.sampler import sample
 from diffusion.schedulers import (
     ThresholdedDDIMScheduler,
@@ -32,6 +34,8 @@ __all__ = [
     "BrownianBridgeScheduler",
     "ConditionScaling",
     "Latent",
+    "LatentDiT",
+    "PixelSpace",
     "Target",
     "ThresholdedDDIMScheduler",
     "ThresholdedDDPMScheduler",

@@ -26,7 +26,7 @@ def check_scheduler(scheduler: Any, target: str) -> None:
         raise ValueError(f"the Brownian bridge diffuses what is taken away: target is '{target}', set it to bone")
     if not bridge and scheduler.config.thresholding and not isinstance(scheduler, TemporalAdaptiveThresholding):
         raise ValueError(
-            f"{type(scheduler).__name__} has thresholding set, which rescales latents; make it with from_config(config, "
+            f"{type(scheduler).__name__} has thresholding set, which rescales latents; make it by from_config(config, "
             "thresholding=False), or take a Thresholded scheduler of diffusion"
         )
     if prediction == "epsilon" and not bridge and scheduler.config.rescale_betas_zero_snr:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers.models.unets.unet_2d import UNet2DModel
+from diffusers.models.modeling_utils import ModelMixin
 from diffusers.pipelines.pipeline_utils import DiffusionPipeline
 from diffusers.utils import BaseOutput
 from torch import Tensor, nn
@@ -22,7 +22,7 @@ from diffusion.sampler import sample
 from diffusion.unet import size_multiple
 
 COMPONENTS = ("vqgan", "unet", "scheduler")
-AUTOENCODER_PACKAGE = "vqgan"  # the only package beside diffusers that a folder may name
+AUTOENCODER_PACKAGE = "vqgan"  # the only package beside diffusers and this one that a folder may name
 
 
 @dataclass
@@ -35,7 +35,7 @@ class BoneSuppressionOutput(BaseOutput):
 class BoneSuppressionPipeline(DiffusionPipeline):
     """Conditional latent diffusion from a radiograph to its soft-tissue image (BS-LDM, arXiv 2412.15670).
 
-    vqgan: the autoencoder (see diffusion.latents); unet: see build_unet; both are put into evaluation mode.
+    vqgan: the autoencoder (see diffusion.latents); unet: build_unet's or a LatentDiT; both are put to evaluation.
     scheduler: DDPM, DDIM or DPM-Solver++ of diffusers or of diffusion.schedulers; to exchange it,
     `pipeline.scheduler = Other.from_config(pipeline.scheduler.config)` (with thresholding=False for diffusers' own).
     condition_scaling: see diffusion.conditioning. target, latent, residual_scale: see diffusion.latents.
@@ -44,7 +44,7 @@ class BoneSuppressionPipeline(DiffusionPipeline):
     def __init__(
         self,
         vqgan: nn.Module,
-        unet: UNet2DModel,
+        unet: ModelMixin,
         scheduler: Any,
         condition_scaling: str = "clean",
         target: str = "soft",
@@ -83,12 +83,17 @@ class BoneSuppressionPipeline(DiffusionPipeline):
 
     @torch.no_grad()
     def __call__(
-        self, radiograph: Tensor, num_inference_steps: int = 50, seeds: Sequence[int] | None = None
+        self,
+        radiograph: Tensor,
+        num_inference_steps: int = 50,
+        seeds: Sequence[int] | None = None,
+        guidance_scale: float = 1.0,
     ) -> BoneSuppressionOutput:
         """Suppress the bones of a batch.
 
         radiograph: float (B, 1, H, W) in [-1, 1], bones bright; H and W divisible by `size_multiple`.
         seeds: one an image (0, 1, ... where none are given); the image depends on its own seed, not on its batch.
+        guidance_scale: see diffusion.sampler; 1 is none.
         """
         self._check_radiograph(radiograph)
         options: Any = self.config
@@ -102,6 +107,7 @@ class BoneSuppressionPipeline(DiffusionPipeline):
             range(len(radiograph)) if seeds is None else seeds,
             channels=condition.shape[1],
             condition_scaling=options.condition_scaling,
+            guidance_scale=guidance_scale,
             progress=self.progress_bar,
         )
         soft = from_x0(x0, condition, options.target, options.residual_scale)

@@ -22,10 +22,13 @@ def sample(
     seeds: Sequence[int],
     channels: int,
     condition_scaling: ConditionScaling = "clean",
+    guidance_scale: float = 1.0,
     progress: Callable[[Iterable[Tensor]], Iterable[Tensor]] = iter,
 ) -> Tensor:
     """x0 (B, channels, H, W), float32, given the condition (B, Cc, H, W); image i depends on seeds[i] alone.
 
+    guidance_scale: classifier-free guidance (Ho and Salimans, arXiv 2207.12598) by a network that was trained with its
+    condition left out, as zeros, now and then; 1 is none, any other value costs a second call a step.
     The starting noise and, for samplers that add some, each step's noise come from one generator per image.
     Raises ValueError unless there is one seed an image and num_inference_steps is 1 or more.
     """
@@ -36,10 +39,17 @@ def sample(
     scheduler.set_timesteps(num_inference_steps, device=condition.device)
     generators = seeded_generators(seeds)
     x = seeded_noise(generators, (channels, *condition.shape[2:]), condition.device) * scheduler.init_noise_sigma
+
+    def answer(noisy: Tensor, given: Tensor, alpha: Tensor, timestep: Tensor) -> Tensor:
+        inputs = concatenate_condition(noisy, given, alpha, condition_scaling, training=False)
+        return network(inputs.to(network.dtype), timestep).sample[:, :channels].float()
+
     with torch.no_grad():
         for timestep in progress(scheduler.timesteps):
             alpha, _ = noise_levels(scheduler, timestep)
-            inputs = concatenate_condition(x, condition, alpha, condition_scaling, training=False)
-            output = network(inputs.to(network.dtype), timestep).sample[:, :channels].float()
+            output = answer(x, condition, alpha, timestep)
+            if guidance_scale != 1:
+                without = answer(x, torch.zeros_like(condition), alpha, timestep)
+                output = without + guidance_scale * (output - without)
             x = scheduler.step(output, timestep, x, generator=generators, return_dict=False)[0]
     return x

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from diffusers.models.unets.unet_2d import UNet2DModel
 
@@ -60,6 +61,8 @@ def build_unet(
     )
 
 
-def size_multiple(unet: UNet2DModel) -> int:
-    """What a latent's height and width must be divisible by: the U-Net's total downsampling."""
-    return 2 ** (len(unet.config["block_out_channels"]) - 1)
+def size_multiple(network: Any) -> int:
+    """What a latent's height and width must be divisible by: a U-Net's total downsampling, a transformer's patch."""
+    if isinstance(network, UNet2DModel):
+        return 2 ** (len(network.config["block_out_channels"]) - 1)
+    return network.size_multiple

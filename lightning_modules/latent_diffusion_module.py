@@ -6,7 +6,7 @@ from typing import Any, Literal, cast
 
 import numpy as np
 import torch
-from diffusers.models.unets.unet_2d import UNet2DModel
+from diffusers.models.modeling_utils import ModelMixin
 from diffusers.schedulers.scheduling_utils import SchedulerMixin
 from lightning.pytorch import LightningModule
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
@@ -15,6 +15,7 @@ from torch.optim.swa_utils import AveragedModel
 from torchmetrics.functional.image import peak_signal_noise_ratio
 
 from diffusion.conditioning import ConditionScaling, check_condition_scaling
+from diffusion.distillation import distillation_loss
 from diffusion.ema import warmed_up_ema
 from diffusion.latents import Latent, Target, check_latent_options, encode, to_x0
 from diffusion.noise import offset_noise
@@ -26,11 +27,14 @@ from vqgan.model import VQGAN
 class LatentDiffusionModule(LightningModule):
     """Batches are dicts with "radiograph" and "soft", each (B, 1, H, W) in [-1, 1], and "name".
 
-    vqgan: a trained VQ-GAN, or the folder of one (read when a run starts); it stays frozen.
-    unet: see diffusion.build_unet. scheduler: the noise schedule and what the network predicts.
+    vqgan: a trained VQ-GAN, or the folder of one (read when a run starts), or diffusion.PixelSpace; it stays frozen.
+    unet: diffusion.build_unet's or a diffusion.LatentDiT. scheduler: the noise schedule and what the network predicts.
     sampler: scheduler of validation and of the saved pipeline, the same one where none is given.
     condition_scaling, target, latent: see diffusion.conditioning and diffusion.latents.
     offset_noise_strength: see diffusion.noise; min_snr_gamma: see diffusion.objectives, None weighs all steps alike.
+    condition_dropout: how often training leaves the condition out, for guidance; guidance_scale: of sampling.
+    teacher: a pipeline's folder to distil (diffusion.distillation) into this network on a grid of `solver_steps`:
+        `vqgan` and the weights then come from it, `unet` and `scheduler` must be of its form, and `ema` is the target.
     measure_latents: before the first step, set vqgan.config.scaling_factor, and for target `bone` the residual scale,
         so that the first batch's latents have standard deviation 1 (Rombach et al., arXiv 2112.10752, appendix G).
     cache_latents: keep each named pair's latents in memory. Only for data without random augmentation.
@@ -44,8 +48,8 @@ class LatentDiffusionModule(LightningModule):
 
     def __init__(
         self,
-        vqgan: VQGAN | str,
-        unet: UNet2DModel,
+        vqgan: ModelMixin | str,
+        unet: ModelMixin,
         scheduler: SchedulerMixin,
         sampler: SchedulerMixin | None = None,
         condition_scaling: ConditionScaling = "clean",
@@ -53,6 +57,9 @@ class LatentDiffusionModule(LightningModule):
         latent: Latent = "quantized",
         offset_noise_strength: float = 0.1,
         min_snr_gamma: float | None = None,
+        condition_dropout: float = 0.0,
+        teacher: str | None = None,
+        solver_steps: int = 50,
         measure_latents: bool = True,
         cache_latents: bool = False,
         ema_decay: float = 0.995,
@@ -61,6 +68,7 @@ class LatentDiffusionModule(LightningModule):
         lr_interval: Literal["epoch", "step"] = "epoch",
         validation_images: int = 4,
         sampling_steps: int = 50,
+        guidance_scale: float = 1.0,
         seed: int = 0,
     ) -> None:
         super().__init__()
@@ -81,12 +89,37 @@ class LatentDiffusionModule(LightningModule):
         self.residual_scale, self.measured = 1.0, not measure_latents
         self.cache: dict[str, Tensor] | None = {} if cache_latents else None
         self.optimizer, self.lr_scheduler, self.lr_interval = optimizer, lr_scheduler, lr_interval
+        self.condition_dropout, self.guidance_scale = condition_dropout, guidance_scale
+        self.teacher_folder, self.solver_steps = teacher, solver_steps
+        self.teacher: Any = None
         self.validation_images, self.sampling_steps, self.seed = validation_images, sampling_steps, seed
 
     def setup(self, stage: str) -> None:
         if self.vqgan_folder is not None and not hasattr(self, "vqgan"):
             vqgan = VQGAN.from_pretrained(self.vqgan_folder, low_cpu_mem_usage=False)
             self.vqgan = vqgan.requires_grad_(False).eval()
+
+        if self.teacher_folder is not None and self.teacher is None:
+            self._learn_from(BoneSuppressionPipeline.from_pretrained(self.teacher_folder))
+
+    def _learn_from(self, pipeline: BoneSuppressionPipeline) -> None:
+        """Start as the teacher, between the same latents. ValueError for a teacher of another form."""
+        ours = {"condition_scaling": self.condition_scaling, "target": self.target, "latent": self.latent}
+        theirs = {name: pipeline.config[name] for name in ours}
+        predictions = [scheduler.config.prediction_type for scheduler in (self.scheduler, pipeline.scheduler)]
+        if ours != theirs or predictions[0] != predictions[1]:
+            raise ValueError(
+                f"the teacher has {theirs}, predicting {predictions[1]}; this model has {ours}, predicting "
+                f"{predictions[0]}: make them the same"
+            )
+        self.vqgan = pipeline.vqgan.requires_grad_(False)
+        self.teacher = pipeline.unet.requires_grad_(False)
+        try:
+            self.unet.load_state_dict(self.teacher.state_dict())
+        except RuntimeError:
+            raise ValueError("the teacher's network is of another size: give `unet` the teacher's options") from None
+        self.ema.module.load_state_dict(self.teacher.state_dict())
+        self.residual_scale, self.measured = pipeline.config["residual_scale"], True
 
     def configure_optimizers(self) -> Any:
         optimizer = self.optimizer(self.unet.parameters())
@@ -98,7 +131,7 @@ class LatentDiffusionModule(LightningModule):
         """The model as it stands, with the averaged network."""
         pipeline = BoneSuppressionPipeline(
             self.vqgan,
-            cast(UNet2DModel, self.ema.module),
+            cast(ModelMixin, self.ema.module),
             self.sampler,
             condition_scaling=self.condition_scaling,
             target=self.target,
@@ -133,13 +166,29 @@ class LatentDiffusionModule(LightningModule):
         self.residual_scale = deviation / (condition - soft).std().clamp(min=1e-6).item()
         self.measured = True
 
-    def _loss(self, batch: dict[str, Any], network: UNet2DModel, stage: int, batch_idx: int) -> Tensor:
+    def _loss(self, batch: dict[str, Any], network: ModelMixin, stage: int, batch_idx: int) -> Tensor:
         condition, soft = self.latents(batch)
         x0 = to_x0(soft, condition, self.target, self.residual_scale)
         epoch = self.current_epoch if stage == 0 else 0  # measuring asks the same of every epoch
         state = np.random.SeedSequence([self.seed, stage, self.global_rank, epoch, batch_idx]).generate_state(1)
         generator = torch.Generator().manual_seed(int(state[0]))
         noise = offset_noise(x0.shape, self.offset_noise_strength, generator).to(x0.device)
+        if self.condition_dropout and stage == 0:
+            kept = torch.rand(len(x0), 1, 1, 1, generator=generator) >= self.condition_dropout
+            condition = condition * kept.to(condition)
+        if self.teacher is not None:
+            return distillation_loss(
+                network,
+                cast(ModelMixin, self.ema.module),
+                self.teacher,
+                self.scheduler,
+                x0,
+                condition,
+                noise,
+                torch.randint(0, self.solver_steps, (len(x0),), generator=generator).to(x0.device),
+                self.solver_steps,
+                self.condition_scaling,
+            )
         timesteps = torch.randint(0, self.scheduler.config.num_train_timesteps, (len(x0),), generator=generator)
         return denoising_loss(
             network,
@@ -169,7 +218,7 @@ class LatentDiffusionModule(LightningModule):
 
     def _evaluate(self, batch: dict[str, Any], batch_idx: int, stage: str, images: int) -> Tensor | None:
         """Log the averaged network's loss, and the PSNR in dB of the first `images` sampled, which are returned."""
-        loss = self._loss(batch, cast(UNet2DModel, self.ema.module), 1, batch_idx)
+        loss = self._loss(batch, cast(ModelMixin, self.ema.module), 1, batch_idx)
         self.log(f"{stage}/loss", loss, prog_bar=True, batch_size=len(batch["radiograph"]))
         if not images:
             return None
@@ -182,7 +231,8 @@ class LatentDiffusionModule(LightningModule):
 
     def predict_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
         """Soft-tissue images (B, 1, H, W), seeds 0, 1, ... in a batch."""
-        return self.pipeline()(batch["radiograph"], num_inference_steps=self.sampling_steps).soft
+        steps, guidance = self.sampling_steps, self.guidance_scale
+        return self.pipeline()(batch["radiograph"], num_inference_steps=steps, guidance_scale=guidance).soft
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         scale = self.vqgan.config.scaling_factor

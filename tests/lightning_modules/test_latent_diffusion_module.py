@@ -10,7 +10,7 @@ from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from torch.utils.data import DataLoader
 
-from diffusion import ThresholdedDDIMScheduler, build_unet
+from diffusion import ThresholdedDDIMScheduler, ThresholdedLCMScheduler, build_unet
 from lightning_modules.latent_diffusion_module import LatentDiffusionModule
 from vqgan import VQGAN
 
@@ -144,3 +144,35 @@ def test_bad_options_are_refused(vqgan, tmp_path):
         build(vqgan, condition_scaling="loud")
     with pytest.raises(ValueError, match="target is 'ribs'"):
         build(vqgan, target="ribs")
+
+
+def test_a_student_starts_as_its_teacher_and_learns_from_it(vqgan, pairs, tmp_path):
+    teacher = build(vqgan)
+    fit(teacher, pairs, tmp_path / "teacher", 2)
+    teacher.pipeline().save_pretrained(tmp_path / "model")
+    sampler = ThresholdedLCMScheduler(prediction_type="sample", beta_schedule="squaredcos_cap_v2")
+    options = {"teacher": str(tmp_path / "model"), "sampler": sampler, "solver_steps": 10}
+    student = build(str(tmp_path / "model" / "vqgan"), **options)
+    student.setup("fit")
+    weights = teacher.ema.module.state_dict()
+    assert all(torch.equal(value, weights[name]) for name, value in student.unet.state_dict().items())
+    assert student.vqgan.config.scaling_factor == vqgan.config.scaling_factor
+    _, trainer = fit(student, pairs, tmp_path / "student", 2)
+    assert all(torch.equal(value, weights[name]) for name, value in student.teacher.state_dict().items())
+    assert not torch.equal(student.unet.conv_in.weight, weights["conv_in.weight"])
+    assert not torch.equal(student.ema.module.conv_in.weight, weights["conv_in.weight"])
+    assert trainer.callback_metrics["val/psnr"].isfinite()
+    with pytest.raises(ValueError, match="make them the same"):
+        build(vqgan, target="bone", **options).setup("fit")
+    other = build(vqgan, **options)
+    other.unet = build_unet(base_channels=32, multipliers=(1,), residual_blocks=1, attention_levels=(), norm_groups=8)
+    with pytest.raises(ValueError, match="of another size"):
+        other.setup("fit")
+
+
+def test_a_condition_left_out_is_seen_in_training_only(vqgan, pairs, tmp_path):
+    seen = []
+    module = build(vqgan, condition_dropout=0.5)
+    module.unet.register_forward_pre_hook(lambda _, inputs: seen.extend((inputs[0][:, 4:] == 0).all(dim=(1, 2, 3))))
+    fit(module, pairs, tmp_path, 6)
+    assert len(seen) == 36 and 6 < sum(seen) < 30
