@@ -133,7 +133,7 @@ class BoneSuppressionPipeline(DiffusionPipeline):
         module = index["vqgan"][0]
         if module.split(".")[0] == AUTOENCODER_PACKAGE:
             importlib.import_module(module)  # diffusers resolves a class by name only in modules already imported
-        return super().from_pretrained(folder, **{"low_cpu_mem_usage": False, "use_safetensors": True, **options})
+        return super().from_pretrained(str(folder), **{"low_cpu_mem_usage": False, "use_safetensors": True, **options})
 
 
 def _read_index(folder: Path, kind: str) -> dict[str, Any]:
