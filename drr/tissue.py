@@ -22,53 +22,70 @@ def is_bone(structure: str) -> bool:
     return structure.startswith(BONES)
 
 
-def isolate_body(volume: Volume, crop: bool = False) -> Volume:
+def isolate_body(volume: Volume) -> Volume:
     """Everything outside the body becomes air: table, cushions, cables, the padding around the field of view.
 
     The body is the largest connected thing denser than -300 HU once thin things are opened away, with every hole
     of its axial sections (lungs, bowel) filled.
 
-    crop: cut the grid down to the body and some air around it, which changes no line integral, in the memory of
-        `volume.hu` itself, which is lost: for batches, where time and memory count.
     ValueError: no body in the volume.
     """
     coarse, steps = _coarsen(volume)
+    hu = np.empty_like(volume.hu)
+    _keep(volume.hu, _find_body(coarse, volume.source), hu, *steps)
+    return volume.replace(hu=hu)
+
+
+def prepare(volume: Volume, with_bone: bool = True) -> Volume:
+    """`isolate_body` and `separate_bone` for batches, with less time and memory and the same line integrals.
+
+    The grid is cut down to the body and some air around it, in the memory of `volume.hu` itself, which is lost.
+    """
+    coarse, steps = _coarsen(volume)
+    body = _find_body(coarse, volume.source)
+    inside = _box(body)
+    coarse = np.where(body, coarse, np.int16(AIR))[inside]
+    start = np.array([part.start * step for part, step in zip(inside, steps)])
+    box = tuple(slice(part.start * step, part.stop * step) for part, step in zip(inside, steps))
+    cut = volume.hu[box]
+    flags = volume.hu.flags
+    memory = volume.hu if flags.c_contiguous and flags.writeable else np.empty_like(volume.hu, order="C")
+    hu = memory.reshape(-1)[: cut.size].reshape(cut.shape)
+    _keep(cut, body[inside], hu, *steps)
+    affine = volume.affine.copy()
+    affine[:3, 3] += affine[:3, :3] @ start[::-1]
+    labels = None if volume.labels is None else volume.labels[box]
+    result = volume.replace(hu=hu, affine=affine, labels=labels, bone=None)
+    if not with_bone:
+        return result
+    if labels is not None:
+        return separate_bone(result)
+    return result.replace(bone=_bone_map(hu, bone_from_hu(coarse, COARSE_MM), steps))
+
+
+def _find_body(coarse: np.ndarray, source: str) -> np.ndarray:
+    """uint8 mask of the body on the coarse grid."""
     dense = (coarse > BODY_HU).view(np.uint8)
     element = disc(OPENING_MM / COARSE_MM)
     thick = [cv2.morphologyEx(s, cv2.MORPH_OPEN, element, borderType=cv2.BORDER_REPLICATE) for s in dense]
     parts, count = ndimage.label(np.stack(thick))
     if count == 0:
-        raise ValueError(f"{volume.source or 'volume'}: no body in this CT, all of it is air; give a chest CT in HU")
+        raise ValueError(f"{source or 'volume'}: no body in this CT, all of it is air; give a chest CT in HU")
     body = (parts == np.bincount(parts.ravel())[1:].argmax() + 1).view(np.uint8)
     for section, everything in zip(body, dense):
         # The skin that the opening rounded off comes back, and one voxel of partial volume with it.
         skin = cv2.dilate(section, disc(1.5)) & everything
         section[:] = cv2.dilate(fill(skin), disc(1.5))
-    if crop:
-        return _crop(volume, body, steps)
-    hu = np.empty_like(volume.hu)
-    _keep(volume.hu, body, hu, *steps)
-    return volume.replace(hu=hu)
+    return body
 
 
-def _crop(volume: Volume, body: np.ndarray, steps: tuple[int, int, int]) -> Volume:
-    """The body's box with a coarse voxel or two of margin, moved to the beginning of the volume's memory."""
-    inside, starts = [], []
-    for axis, (step, size) in enumerate(zip(steps, body.shape)):
-        found = np.flatnonzero(body.any(axis=tuple({0, 1, 2} - {axis})))
-        first = max(found[0] - 1, 0) & ~1  # even: what looks at every second voxel sees the same ones
-        inside.append(slice(first, min(found[-1] + 2, size)))
-        starts.append(inside[-1].start * step)
-    box = tuple(slice(part.start * step, part.stop * step) for part, step in zip(inside, steps))
-    affine = volume.affine.copy()
-    affine[:3, 3] += affine[:3, :3] @ starts[::-1]
-    cut = volume.hu[box]
-    flags = volume.hu.flags
-    memory = volume.hu if flags.c_contiguous and flags.writeable else np.empty_like(volume.hu, order="C")
-    hu = memory.reshape(-1)[: cut.size].reshape(cut.shape)
-    _keep(cut, body[tuple(inside)], hu, *steps)
-    rest = {name: None if (array := getattr(volume, name)) is None else array[box] for name in ("labels", "bone")}
-    return volume.replace(hu=hu, affine=affine, **rest)
+def _box(mask: np.ndarray) -> tuple[slice, ...]:
+    """Where a mask lies, with a voxel or two of margin; it starts evenly, for those who look at every second voxel."""
+    box = []
+    for axis, size in enumerate(mask.shape):
+        found = np.flatnonzero(mask.any(axis=tuple({0, 1, 2} - {axis})))
+        box.append(slice(max(found[0] - 1, 0) & ~1, min(found[-1] + 2, size)))
+    return tuple(box)
 
 
 def separate_bone(volume: Volume) -> Volume:

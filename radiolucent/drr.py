@@ -27,8 +27,6 @@ SAMPLE = "sample"
 BONE_CONTRAST = 8.0  # bone alone, at the exposure of a chest, would be nearly black
 DRR_RATE = {"AP": "drr-rate", "LATERAL": "drr-rate-lateral"}
 MATERIALS = ["total", "bone", "soft"]
-# Workers keep the memory of one volume for the next: a tenth of the time went into new pages. Ignored without glibc.
-MEMORY = "glibc.malloc.hugetlb=1:glibc.malloc.mmap_max=0:glibc.malloc.trim_threshold=8589934592"
 FILES = (".nii", ".nii.gz", ".mha", ".mhd", ".nrrd", ".nhdr")
 
 
@@ -97,7 +95,6 @@ def run(args: Namespace) -> int:
     for name in ("view", "materials"):
         if len(set(args[name])) != len(args[name]) or not args[name]:
             raise ValueError(f"--{name} {' '.join(args[name])}: give at least one, and each only once")
-    os.environ.setdefault("GLIBC_TUNABLES", MEMORY)
     if args.ray_address:
         os.environ["RAY_ADDRESS"] = args.ray_address
     options = Options(args.view, args.size, args.materials, args.preset, args.levels, args.require_chest)
@@ -155,14 +152,13 @@ def _merge(paths: list[str], read: Any) -> dict[str, Any]:
 
 def render_volume(job: Job, *, out: str, options: Options, backend: str) -> dict[str, Any]:
     """Read one volume, project all views and materials at once, write the images; its record for the manifest."""
-    from drr import ConeBeam, isolate_body, project, separate_bone
+    from drr import ConeBeam, project
     from drr.manifest import image_row
+    from drr.tissue import prepare
     from radiolucent import __version__
 
     volume, decision, notes = read_job(job, options.require_chest)
-    volume = isolate_body(volume, crop=True)
-    if options.materials != ["total"]:
-        volume = separate_bone(volume)
+    volume = prepare(volume, with_bone=options.materials != ["total"])
     shape = (options.size, options.size)
     beams = [ConeBeam.preset(beam_name(view, options.preset), volume, shape) for view in options.views]
     lines = project(volume, beams, materials=options.materials, backend=backend).cpu().numpy()

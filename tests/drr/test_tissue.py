@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from drr.tissue import AIR, is_bone, isolate_body, separate_bone
+from drr.tissue import AIR, is_bone, isolate_body, prepare, separate_bone
 from drr.volume import Volume
 from drr.volume_io import sample_ct
 
@@ -42,13 +42,26 @@ def test_a_body_of_finer_voxels():
     result = isolate_body(Volume(hu, np.diag([1.25, 1.25, 1.25, 1]))).hu
     np.testing.assert_array_equal(result[inside], hu[inside])
     assert (result[:, 100:104] == AIR).all() and (hu[:, 100:104] == 100).all()
-    cut = isolate_body(Volume(hu.copy(), np.diag([1.25, 1.25, 1.25, 1])), crop=True)
+    cut = prepare(Volume(hu.copy(), np.diag([1.25, 1.25, 1.25, 1])), with_bone=False)
     assert cut.hu.shape[0] == 10 and cut.hu.size < 0.7 * hu.size
     first = np.rint(cut.affine[:3, 3] / 1.25).astype(int)
     full = np.full_like(hu, AIR)
     full[tuple(slice(n, n + size) for n, size in zip(first[::-1], cut.hu.shape))] = cut.hu
     np.testing.assert_array_equal(full, result)
     assert (cut.hu[:, 0] == AIR).all() and (cut.hu[:, :, [0, -1]] == AIR).all()  # the border stays air
+
+
+@pytest.mark.parametrize("with_labels", [True, False])
+def test_prepared_for_a_batch_is_the_same_on_a_smaller_grid(with_labels):
+    raw = sample_ct() if with_labels else sample_ct().replace(labels=None)
+    expected = separate_bone(isolate_body(raw))
+    cut = prepare(raw)
+    first = np.rint(np.linalg.inv(raw.affine) @ cut.affine[:, 3]).astype(int)[2::-1]
+    box = tuple(slice(n, n + size) for n, size in zip(first, cut.hu.shape))
+    assert cut.hu.size < 0.8 * expected.hu.size and first.any()
+    np.testing.assert_array_equal(cut.hu, expected.hu[box])
+    np.testing.assert_array_equal(cut.bone, expected.bone[box])
+    assert (expected.hu != AIR).sum() == (cut.hu != AIR).sum() and expected.bone.sum() == cut.bone.sum()
 
 
 def test_all_air_is_refused():
