@@ -125,15 +125,13 @@ def _sweep_tile(voxels: Any, bone: Any, grid: Any, spans: Any, maps: Any, slopes
         left, right = _pixels(low - over, high + over, scale_j, shift_j, 0, width)
         if right <= left:
             continue
-        for c in range(right - left):
-            place = shift_j + scale_j * (c + left)
-            if cut:
-                slope = slopes[1, 0] + slopes[1, 1] * (c + left)
-                share_j[c] = _share(place, slope, before, after, nj - 1) / (after - before)
-                place = min(max(place, low), high)
-            index[c] = int(place) - low
-            weight[c] = place - int(place)
-            offset[c] = index[c] - index[c - c % LANES]
+        low = min(max(int(shift_j + scale_j * left), low), high)
+        high = max(min(int(shift_j + scale_j * (right - 1)) + 1, high), low)
+        _place(shift_j + scale_j * left, scale_j, low, high, right - left, index, weight, offset)
+        if cut:
+            for c in range(left, right):
+                slope = slopes[1, 0] + slopes[1, 1] * c
+                share_j[c - left] = _share(shift_j + scale_j * c, slope, before, after, nj - 1) / (after - before)
         bone_left = bone_right = 0
         if with_bone:
             bone_low, bone_high = _union(spans[2], spans[3], i0, i1, k)
@@ -185,6 +183,18 @@ def _union(low: Any, high: Any, i0: int, i1: int, k: int) -> Any:
 def _pixels(low: float, high: float, scale: float, shift: float, first: int, last: int) -> tuple[int, int]:
     """The virtual pixels of first..last-1 that fall between voxels low and high: the first and one after the last."""
     return max(first, math.ceil((low - shift) / scale)), min(last, math.floor((high - shift) / scale) + 1)
+
+
+@numba.njit(cache=True)
+def _place(first: float, step: float, low: int, high: int, count: int, index: Any, weight: Any, offset: Any) -> None:
+    """Where `count` columns lie between voxels low and high, as `resample` takes it, from voxel low on."""
+    for c in range(count):
+        place = min(max(first + step * c - low, 0.0), np.float64(high - low))
+        index[c] = np.int32(place)
+        weight[c] = np.float32(place - np.int32(place))
+    for start in range(0, count, LANES):
+        for lane in range(start, start + LANES):
+            offset[lane] = index[lane] - index[start]
 
 
 @numba.njit(cache=True)

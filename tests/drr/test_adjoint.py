@@ -102,7 +102,7 @@ def test_a_volume_is_recovered_by_descent():
         loss = sum(((view - true) ** 2).sum() for view, true in zip(views, truth))
         loss.backward()
         optimiser.step()
-        losses.append(float(loss))
+        losses.append(float(loss.detach()))
     assert losses[-1] < losses[0] / 10
 
 
