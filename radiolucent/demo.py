@@ -31,7 +31,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--bodies", type=int, default=40, help="body shapes to render, 8 poses each")
     parser.add_argument("--held-out", type=int, default=4, help="bodies kept for the test")
     parser.add_argument("--vqgan-epochs", type=int, default=3, help="passes of the VQ-GAN over the pairs")
-    parser.add_argument("--diffusion-steps", type=int, default=500, help="optimisation steps of the diffusion model")
+    parser.add_argument("--diffusion-steps", type=int, default=700, help="optimisation steps of the diffusion model")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--workers", type=int, default=2, help="processes that render")
 
