@@ -26,6 +26,7 @@ lint: $(STAMP)
 	$(BIN)/mypy radiolucent lightning_modules evaluation vqgan diffusion drr radiographs
 
 bench: $(STAMP)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[test,bench]'
 	$(BIN)/python -m benchmarks.drr
 
 clean:

@@ -81,7 +81,8 @@ def plastimatch(mu: np.ndarray, volume: Volume, beam: ConeBeam) -> Render:
         spent, read = (re.search(rf"{what} time: ([\d.]+)", done.stdout) for what in ("Total", "I/O"))
         render.seconds = float(spent[1]) - float(read[1])  # type: ignore[attr-defined,index]
         data = Path(folder.name, "out_0000.pfm").read_bytes().split(b"\n", 3)[3]
-        return np.frombuffer(data, "<f4").reshape(rows, columns)
+        image = np.frombuffer(data, "<f4").reshape(rows, columns)
+        return 10 * image[:, ::-1]  # lengths in cm; columns run the other way round
 
     render.folder = folder  # type: ignore[attr-defined]
     return render
