@@ -1,7 +1,8 @@
 """Linear resampling of a row, sixteen outputs at a time where the CPU has AVX-512.
 
 LLVM turns `q[j0[c]]` into one load an element. Neighbouring outputs need neighbouring inputs, so that sixteen of them
-come from 32 consecutive inputs, which two registers hold and one instruction (vpermt2ps) shuffles: five times faster.
+come from 16 or 32 consecutive inputs, which one or two registers hold and one instruction (vpermps, vpermt2ps)
+shuffles: five times faster.
 """
 
 from __future__ import annotations
@@ -18,12 +19,15 @@ LANES = 16
 _config: Any = numba.config
 _CHOSEN = bool(_config.CPU_NAME or _config.CPU_FEATURES)
 HAS_AVX512 = "+avx512f" in (_config.CPU_FEATURES or "" if _CHOSEN else binding.get_host_cpu_features().flatten())
-WIDEST_STEP = (2 * LANES - 2) / (LANES - 1)  # inputs per output beyond which 16 outputs need more than 32 inputs
+# Inputs per output beyond which 16 outputs need more than 16 and 32 inputs.
+WIDEST_STEPS = ((LANES - 2) / (LANES - 1), (2 * LANES - 2) / (LANES - 1))
 
 
-@intrinsic
-def _lerp16(typingctx: Any, q: Any, start: Any, offset: Any, weight: Any, out: Any, at: Any) -> Any:
-    """out[at + l] = q linearly at start + offset[at + l] + weight[at + l], for 16 lanes l; offset is within 0..30."""
+def _lerp16(registers: int) -> Any:
+    """lerp(q, start, offset, weight, out, at): out[at + l] = q linearly at start + offset[at + l] + weight[at + l].
+
+    For 16 lanes l; offset is within 0..14 with one register and 0..30 with two.
+    """
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         floats, ints = ir.VectorType(ir.FloatType(), LANES), ir.VectorType(ir.IntType(32), LANES)
@@ -35,31 +39,45 @@ def _lerp16(typingctx: Any, q: Any, start: Any, offset: Any, weight: Any, out: A
         first = context.cast(builder, args[1], signature.args[1], types.intp)
         lane = context.cast(builder, args[5], signature.args[5], types.intp)
         low = builder.load(address(0, first, floats), align=4)
-        high = builder.load(address(0, builder.add(first, ir.Constant(first.type, LANES)), floats), align=4)
         index = builder.load(address(2, lane, ints), align=4)
         share = builder.load(address(3, lane, floats), align=4)
-        shuffle = builder.module.declare_intrinsic(
-            "llvm.x86.avx512.vpermi2var.ps.512", fnty=ir.FunctionType(floats, [floats, ints, floats])
-        )
-        here = builder.call(shuffle, [low, index, high])
-        there = builder.call(shuffle, [low, builder.add(index, ir.Constant(ints, [1] * LANES)), high])
+        after = builder.add(index, ir.Constant(ints, [1] * LANES))
+        if registers == 1:
+            kind = ir.FunctionType(floats, [floats, ints])
+            shuffle = builder.module.declare_intrinsic("llvm.x86.avx512.permvar.sf.512", fnty=kind)
+            here, there = builder.call(shuffle, [low, index]), builder.call(shuffle, [low, after])
+        else:
+            high = builder.load(address(0, builder.add(first, ir.Constant(first.type, LANES)), floats), align=4)
+            kind = ir.FunctionType(floats, [floats, ints, floats])
+            shuffle = builder.module.declare_intrinsic("llvm.x86.avx512.vpermi2var.ps.512", fnty=kind)
+            here, there = builder.call(shuffle, [low, index, high]), builder.call(shuffle, [low, after, high])
         step = builder.fmul(share, builder.fsub(there, here), flags=("contract",))
         builder.store(builder.fadd(here, step, flags=("contract",)), address(4, lane, floats), align=4)
         return context.get_dummy_value()
 
-    return types.void(q, start, offset, weight, out, at), codegen
+    def lerp(typingctx: Any, q: Any, start: Any, offset: Any, weight: Any, out: Any, at: Any) -> Any:
+        return types.void(q, start, offset, weight, out, at), codegen
+
+    return intrinsic(lerp)
+
+
+_lerp_one, _lerp_two = _lerp16(1), _lerp16(2)
 
 
 @numba.njit(cache=True)
-def resample(q: Any, index: Any, offset: Any, weight: Any, out: Any, first: int, last: int, narrow: bool) -> None:
+def resample(q: Any, index: Any, offset: Any, weight: Any, out: Any, first: int, last: int, registers: int) -> None:
     """out[c] = (1 - weight[c]) * q[index[c]] + weight[c] * q[index[c] + 1] for c from `first` to `last`; float32.
 
-    first: a multiple of 16. offset[c] = index[c] - index[16 * (c // 16)]. narrow: the step is at most WIDEST_STEP.
+    first: a multiple of 16. offset[c] = index[c] - index[16 * (c // 16)]. registers: how many, of 16 inputs each, hold
+    those of 16 outputs: 1 or 2 (WIDEST_STEPS), or more.
     With AVX-512 up to 15 elements after `last` are written too, and 31 of q after those asked for are read.
     """
-    if HAS_AVX512 and narrow:
+    if HAS_AVX512 and registers == 1:
         for c in range(first, last, LANES):
-            _lerp16(q, index[c], offset, weight, out, c)  # type: ignore[call-arg]
+            _lerp_one(q, index[c], offset, weight, out, c)
+    elif HAS_AVX512 and registers == 2:
+        for c in range(first, last, LANES):
+            _lerp_two(q, index[c], offset, weight, out, c)
     else:
         for c in range(first, last):
             here = q[index[c]]

@@ -16,7 +16,7 @@ import numba
 import numpy as np
 
 from .geometry import ConeBeam
-from .lanes import LANES, WIDEST_STEP, resample
+from .lanes import LANES, WIDEST_STEPS, resample
 from .ray import Q_SOFT, index_geometry, ray_lengths
 from .sweep import AXES, Sweep, plan, reaches_behind
 from .volume import Volume
@@ -24,6 +24,7 @@ from .voxels import occupied, slices_along
 from .warp import cast_border_rays, scale_sums, warp_sums
 
 ROWS_A_TILE = 24  # rows of voxels that a tile of the virtual detector covers
+DEPTH = 4  # slices taken together (even): their rows are neighbours in memory, and the sums are read and written once
 
 
 def stream(volume: Volume, beam: ConeBeam, with_bone: bool) -> np.ndarray | None:
@@ -70,13 +71,13 @@ def _run(volume: Volume, sweep: Sweep, ends: np.ndarray, with_bone: bool) -> np.
     maps[4, 0] = maps[5, -1] = 0
     per_pixel = maps[0, ends].max()
     tile = max(4, min(int(ROWS_A_TILE / per_pixel), math.ceil(sweep.shape[0] / (4 * numba.get_num_threads()))))
-    rows = int(tile * per_pixel) + 3
+    rows = int(tile * per_pixel) + 3 + DEPTH
     sums = np.zeros((2, *sweep.shape), np.float32)
     bone_too = with_bone and bool(slices.spans[3].any())
-    narrow = bool(maps[2, ends].max() <= WIDEST_STEP)
+    registers = 1 + sum(float(maps[2, ends].max()) > step for step in WIDEST_STEPS)
     grid = (slices.row_step, slices.slice_step, slices.shape[0], slices.shape[2], int(ends[0]), int(ends[1]))
     with numba.parallel_chunksize(1):
-        _sweep_tiles(slices.voxels, slices.bone, grid, slices.spans, maps, slopes, (tile, rows), (bone_too, narrow),
+        _sweep_tiles(slices.voxels, slices.bone, grid, slices.spans, maps, slopes, (tile, rows), (bone_too, registers),
                      sums)  # fmt: skip
     return sums
 
@@ -98,91 +99,108 @@ def _sweep_tile(voxels: Any, bone: Any, grid: Any, spans: Any, maps: Any, slopes
     """Add every slice to the rows of a tile of the sums. bone: None if the voxels are packed."""
     row_step, slice_step, ni, nj, near, far = grid
     first, last, rows = tile
-    with_bone, narrow = flags
+    with_bone, registers = flags
     width = sums.shape[2]
-    resampled = np.zeros((2 if with_bone else 1, rows, width + LANES), np.float32)
-    row = np.zeros((2, nj + 4 * LANES), np.float32)
-    index, offset = np.zeros(width + LANES, np.int32), np.zeros(width + LANES, np.int32)
-    weight = np.zeros(width + LANES, np.float32)
-    share_j = np.zeros(width + LANES, np.float32)
+    padded = width + LANES
+    resampled = np.zeros((2 if with_bone else 1, DEPTH, rows, padded), np.float32)
+    row = np.zeros((DEPTH, 2, nj + 4 * LANES), np.float32)
+    index, offset = np.zeros((DEPTH, padded), np.int32), np.zeros((DEPTH, padded), np.int32)
+    weight, share_j = np.zeros((DEPTH, padded), np.float32), np.zeros((DEPTH, padded), np.float32)
+    at, w = np.zeros(DEPTH, np.int64), np.zeros((DEPTH, 2), np.float32)
     slope_a, slope_b = slopes[0, 0] + slopes[0, 1] * first, slopes[0, 0] + slopes[0, 1] * (last - 1)
     over_i = max(abs(slope_a), abs(slope_b)) / 2  # how far beyond the border a cell still has its share
     over_j = max(abs(slopes[1, 0]), abs(slopes[1, 0] + slopes[1, 1] * (width - 1))) / 2
-    for k in range(near, far + 1):
-        scale_i, shift_i, scale_j, shift_j = maps[0, k], maps[1, k], maps[2, k], maps[3, k]
-        before, after = maps[4, k], maps[5, k]
-        top, end = _pixels(-over_i, ni - 1 + over_i, scale_i, shift_i, first, last)
-        if end <= top:
-            continue
-        i0 = int(max(shift_i + scale_i * top, 0))
-        i1 = min(int(shift_i + scale_i * (end - 1)) + 1, ni - 1)
-        low, high = _union(spans[0], spans[1], i0, i1, k)
-        if high <= low:
+    for k0 in range(near, far + 1, DEPTH):
+        k1 = min(k0 + DEPTH, far + 1)
+        top, end = _pixels(-over_i, ni - 1 + over_i, maps[0:2, k0:k1], first, last)
+        i0, i1 = _voxels(top, end, 0, ni - 1, maps[0:2, k0:k1])
+        low, high = _union(spans[0], spans[1], i0, i1, k0, k1)
+        if end <= top or high <= low:
             continue
         low, high = max(low - 1, 0), min(high, nj - 1)
         cut = low == 0 or high == nj - 1
         over = over_j if cut else 0.0
-        left, right = _pixels(low - over, high + over, scale_j, shift_j, 0, width)
+        left, right = _pixels(low - over, high + over, maps[2:4, k0:k1], 0, width)
         if right <= left:
             continue
-        low = min(max(int(shift_j + scale_j * left), low), high)
-        high = max(min(int(shift_j + scale_j * (right - 1)) + 1, high), low)
-        _place(shift_j + scale_j * left, scale_j, low, high, right - left, index, weight, offset)
-        if cut:
-            for c in range(left, right):
-                slope = slopes[1, 0] + slopes[1, 1] * c
-                share_j[c - left] = _share(shift_j + scale_j * c, slope, before, after, nj - 1) / (after - before)
-        bone_left = bone_right = 0
+        low, high = _voxels(left, right, low, high, maps[2:4, k0:k1])
+        bone_left = bone_right = left
         if with_bone:
-            bone_low, bone_high = _union(spans[2], spans[3], i0, i1, k)
+            bone_low, bone_high = _union(spans[2], spans[3], i0, i1, k0, k1)
             if bone_high > bone_low:
-                bone_low, bone_high = bone_low - 1 - over, bone_high + over
-                bone_left, bone_right = _pixels(bone_low, bone_high, scale_j, shift_j, left, right)
+                bone_left, bone_right = _pixels(bone_low - 1 - over, bone_high + over, maps[2:4, k0:k1], left, right)
                 bone_left = left + (bone_left - left) // LANES * LANES
+        for k in range(k0, k1):
+            d = k - k0
+            _place(maps[3, k] + maps[2, k] * left, maps[2, k], low, high, right - left, index[d], weight[d], offset[d])
+            if cut:
+                for c in range(left, right):
+                    place, slope = maps[3, k] + maps[2, k] * c, slopes[1, 0] + slopes[1, 1] * c
+                    share = _share(place, slope, maps[4, k], maps[5, k], nj - 1)
+                    share_j[d, c - left] = share / (maps[5, k] - maps[4, k])
         for i in range(i0, i1 + 1):
-            at = i * row_step + k * slice_step
-            if bone is None:
-                _unpack(voxels[at + low : at + high + 1], row)
-            else:
-                _convert(voxels[at + low : at + high + 1], row[0])
-                if bone_right > bone_left:
-                    _convert_bone(row[0], bone[at + low : at + high + 1], row[1])
-            row[0, high - low + 1] = row[1, high - low + 1] = 0
-            for m in range(2 if bone_right > bone_left else 1):
-                a, b = (bone_left - left, bone_right - left) if m else (0, right - left)
-                resample(row[m], index, offset, weight, resampled[m, i - i0], a, b, narrow)
-                if cut:
-                    _multiply(resampled[m, i - i0, a:b], share_j[a:b])
+            for d in range(k1 - k0):
+                start = i * row_step + (k0 + d) * slice_step
+                if bone is None:
+                    _unpack(voxels[start + low : start + high + 1], row[d], bone_right > bone_left)
+                else:
+                    _convert(voxels[start + low : start + high + 1], row[d, 0])
+                    if bone_right > bone_left:
+                        _convert_bone(row[d, 0], bone[start + low : start + high + 1], row[d, 1])
+                row[d, 0, high - low + 1] = row[d, 1, high - low + 1] = 0
+            # Only now, so that what was written is in the cache: a load does not find what two stores still hold.
+            for d in range(k1 - k0):
+                for m in range(2 if bone_right > bone_left else 1):
+                    a, b = (bone_left - left, bone_right - left) if m else (0, right - left)
+                    resample(row[d, m], index[d], offset[d], weight[d], resampled[m, d, i - i0], a, b, registers)
+                    if cut:
+                        _multiply(resampled[m, d, i - i0, a:b], share_j[d, a:b])
+        w[:] = 0
         for r in range(top, end):
-            place = shift_i + scale_i * r
-            share = _share(place, slopes[0, 0] + slopes[0, 1] * r, before, after, ni - 1)
-            if share == 0:
-                continue
-            place = min(max(place, 0), ni - 1)
-            i = min(int(place), ni - 2) - i0
-            w1 = np.float32(share * (place - i - i0))
-            w0 = np.float32(share) - w1
-            b = right - left
-            _add(sums[0, r, left:right], resampled[0, i, :b], resampled[0, i + 1, :b], w0, w1)
+            for k in range(k0, k1):
+                place, slope = maps[1, k] + maps[0, k] * r, slopes[0, 0] + slopes[0, 1] * r
+                share = _share(place, slope, maps[4, k], maps[5, k], ni - 1)
+                place = min(max(place, 0), ni - 1)
+                i = min(int(place), ni - 2)
+                at[k - k0] = i - i0 if share > 0 else 0
+                w[k - k0, 0], w[k - k0, 1] = share * (i + 1 - place), share * (place - i)
+            _add(sums[0, r, left:right], resampled[0], at, w, 0)
             if bone_right > bone_left:
-                a, b = bone_left - left, bone_right - left
-                _add(sums[1, r, bone_left:bone_right], resampled[1, i, a:b], resampled[1, i + 1, a:b], w0, w1)
+                _add(sums[1, r, bone_left:bone_right], resampled[1], at, w, bone_left - left)
 
 
 @numba.njit(cache=True)
-def _union(low: Any, high: Any, i0: int, i1: int, k: int) -> Any:
-    """The span that covers those of rows i0..i1 of slice k; 0, 0 if all are empty."""
-    first, last = np.int64(1 << 30), np.int64(0)
+def _union(low: Any, high: Any, i0: int, i1: int, k0: int, k1: int) -> Any:
+    """The span that covers those of rows i0..i1 of slices k0..k1-1; 0, 0 if all are empty."""
+    first, last = 1 << 30, 0
     for i in range(i0, i1 + 1):
-        if high[i, k] > low[i, k]:
-            first, last = min(first, low[i, k]), max(last, high[i, k])
-    return (first, last) if last > 0 else (np.int64(0), np.int64(0))
+        for k in range(k0, k1):
+            if high[i, k] > low[i, k]:
+                first, last = min(first, low[i, k]), max(last, high[i, k])
+    return (first, last) if last > 0 else (0, 0)
 
 
 @numba.njit(cache=True)
-def _pixels(low: float, high: float, scale: float, shift: float, first: int, last: int) -> tuple[int, int]:
-    """The virtual pixels of first..last-1 that fall between voxels low and high: the first and one after the last."""
-    return max(first, math.ceil((low - shift) / scale)), min(last, math.floor((high - shift) / scale) + 1)
+def _pixels(low: float, high: float, maps: Any, first: int, last: int) -> Any:
+    """The virtual pixels of first..last-1, to one past the end, that fall between voxels low and high of any slice.
+
+    maps: (2, slices) voxels a virtual pixel, and the voxel at pixel 0.
+    """
+    start, end = last, first
+    for scale, shift in maps.T:
+        start = min(start, max(first, math.ceil((low - shift) / scale)))
+        end = max(end, min(last, math.floor((high - shift) / scale) + 1))
+    return start, end
+
+
+@numba.njit(cache=True)
+def _voxels(start: int, end: int, low: int, high: int, maps: Any) -> Any:
+    """The voxels of low..high between which pixels start..end-1 of some slices fall, both included."""
+    first, last = high, low
+    for scale, shift in maps.T:
+        first = min(first, max(low, int(max(shift + scale * start, 0))))
+        last = max(last, min(high, int(max(shift + scale * (end - 1), 0)) + 1))
+    return first, last
 
 
 @numba.njit(cache=True)
@@ -221,13 +239,13 @@ def _convert_bone(q: Any, code: Any, excess: Any) -> None:
 
 
 @numba.njit(cache=True)
-def _unpack(packed: Any, row: Any) -> None:
+def _unpack(packed: Any, row: Any, with_bone: bool) -> None:
     q, excess = row[0], row[1]
     for x in range(packed.size):
-        code = np.int32(packed[x])
-        value = np.float32(code & 0x7FFF)
-        q[x] = value
-        excess[x] = value - np.float32(Q_SOFT) if code >= 0x8000 else np.float32(0)
+        q[x] = np.float32(np.int32(packed[x]) & 0x7FFF)
+    if with_bone:
+        for x in range(packed.size):
+            excess[x] = q[x] - np.float32(Q_SOFT) if np.int32(packed[x]) >= 0x8000 else np.float32(0)
 
 
 @numba.njit(cache=True)
@@ -237,6 +255,12 @@ def _multiply(row: Any, share: Any) -> None:
 
 
 @numba.njit(cache=True, fastmath={"contract"})
-def _add(sums: Any, row_0: Any, row_1: Any, share_0: Any, share_1: Any) -> None:
-    for c in range(sums.size):
-        sums[c] += share_0 * row_0[c] + share_1 * row_1[c]
+def _add(sums: Any, resampled: Any, at: Any, w: Any, first: int) -> None:
+    """Add to a row of the sums, of each of DEPTH slices, rows at[d] and at[d] + 1 with the weights w[d]."""
+    last = first + sums.size
+    for d in range(0, DEPTH, 2):
+        a, b = resampled[d, at[d], first:last], resampled[d, at[d] + 1, first:last]
+        e, f = resampled[d + 1, at[d + 1], first:last], resampled[d + 1, at[d + 1] + 1, first:last]
+        wa, wb, we, wf = w[d, 0], w[d, 1], w[d + 1, 0], w[d + 1, 1]
+        for c in range(sums.size):
+            sums[c] += (wa * a[c] + wb * b[c]) + (we * e[c] + wf * f[c])
