@@ -124,13 +124,19 @@ def run_batch(
         raise ValueError(f"--workers {workers}: give 0 (work in this process) or more")
     manifest = Manifest(out, settings)
     try:
-        for stale in Path(out).rglob(f"{PART}*"):
-            stale.unlink(missing_ok=True)
+        _remove_parts(manifest.out)
         todo = [item for item in items if not manifest.is_finished(item[0])]
         bad = _record(EXECUTORS[executor](work, todo, workers), manifest, len(items), len(todo), title)
+        _remove_parts(manifest.out)
     finally:
         manifest.close()
     return 1 if bad else 0
+
+
+def _remove_parts(out: Path) -> None:
+    """Remove what killed processes left half written; nobody may be at work."""
+    for part in out.rglob(f"{PART}*"):
+        part.unlink(missing_ok=True)
 
 
 def _record(results: Iterator, manifest: Manifest, total: int, todo: int, title: str) -> int:

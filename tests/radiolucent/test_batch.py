@@ -34,6 +34,7 @@ def work(payload, out, pause=0.0):
         raise RuntimeError("a bug")
     if payload == "deadly" or (payload == "once" and not (out / "once.seen").exists()):
         (out / "once.seen").touch()
+        (out / f".part-{payload}").touch()
         os._exit(9)
     with atomic_path(out / f"{payload}.txt") as part:
         part.write_text(f"{payload} begun\\n")
@@ -101,6 +102,7 @@ def test_a_lost_workers_item_is_done_again_and_only_the_guilty_is_blamed(work: A
     assert list(errors(tmp_path)) == ["deadly"] and "died" in errors(tmp_path)["deadly"]
     for name in sorted(set(names) - {"deadly"}):
         assert (tmp_path / "out" / f"{name}.txt").read_text() == f"{name} done\n"
+    assert not list((tmp_path / "out").glob(".part-*"))  # the dead worker's half-written file
 
 
 @pytest.mark.parametrize("workers", [0, 2])
