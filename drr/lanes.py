@@ -82,3 +82,19 @@ def resample(q: Any, index: Any, offset: Any, weight: Any, out: Any, first: int,
         for c in range(first, last):
             here = q[index[c]]
             out[c] = here + weight[c] * (q[index[c] + 1] - here)
+
+
+@intrinsic
+def prefetch(typingctx: Any, array: Any, index: Any) -> Any:
+    """Ask for the cache line of array[index], which will be read soon."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        data = context.make_array(signature.args[0])(context, builder, args[0]).data
+        at = builder.gep(data, [context.cast(builder, args[1], signature.args[1], types.intp)])
+        byte, number = ir.IntType(8).as_pointer(), ir.IntType(32)
+        kind = ir.FunctionType(ir.VoidType(), [byte, number, number, number])
+        ask = builder.module.declare_intrinsic("llvm.prefetch", [byte], fnty=kind)
+        builder.call(ask, [builder.bitcast(at, byte), *(ir.Constant(number, n) for n in (0, 3, 1))])  # read, keep, data
+        return context.get_dummy_value()
+
+    return types.void(array, index), codegen

@@ -16,7 +16,7 @@ import numba
 import numpy as np
 
 from .geometry import ConeBeam
-from .lanes import LANES, WIDEST_STEPS, resample
+from .lanes import LANES, WIDEST_STEPS, prefetch, resample
 from .ray import Q_SOFT, index_geometry, ray_lengths
 from .sweep import AXES, Sweep, plan, reaches_behind
 from .volume import Volume
@@ -24,6 +24,8 @@ from .voxels import occupied, slices_along
 from .warp import cast_border_rays, scale_sums, warp_sums
 
 ROWS_A_TILE = 24  # rows of voxels that a tile of the virtual detector covers
+AHEAD = 2  # rows of voxels that are asked for before they are needed
+LINE = 32  # int16 in a line of the cache
 DEPTH = 4  # slices taken together (even): their rows are neighbours in memory, and the sums are read and written once
 
 
@@ -139,6 +141,11 @@ def _sweep_tile(voxels: Any, bone: Any, grid: Any, spans: Any, maps: Any, slopes
                     share = _share(place, slope, maps[4, k], maps[5, k], nj - 1)
                     share_j[d, c - left] = share / (maps[5, k] - maps[4, k])
         for i in range(i0, i1 + 1):
+            if i + AHEAD <= i1:
+                for k in range(k0, k1):
+                    start = (i + AHEAD) * row_step + k * slice_step
+                    for x in range(low, high, LINE):
+                        prefetch(voxels, start + x)
             for d in range(k1 - k0):
                 start = i * row_step + (k0 + d) * slice_step
                 if bone is None:

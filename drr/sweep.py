@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-PITCH = 0.9  # of the virtual detector, in the smaller voxel side of the far slice ...
+PITCH = 1.0  # of the virtual detector, in the smaller voxel side of the far slice ...
 PITCH_MM = 1.0  # ... and at most this: where voxels are large, more samples a voxel cost little
 MARGIN = 2  # virtual pixels around what the real ones need: the cubic's reach
 AXES = {0: (0, 2, 1), 1: (1, 2, 0), 2: (2, 1, 0)}  # slices along x, y, z; then the rows and columns of a slice
