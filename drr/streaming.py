@@ -145,7 +145,7 @@ def _sweep_tile(voxels: Any, bone: Any, grid: Any, spans: Any, maps: Any, slopes
                 for k in range(k0, k1):
                     start = (i + AHEAD) * row_step + k * slice_step
                     for x in range(low, high, LINE):
-                        prefetch(voxels, start + x)
+                        prefetch(voxels, start + x)  # type: ignore[call-arg]
             for d in range(k1 - k0):
                 start = i * row_step + (k0 + d) * slice_step
                 if bone is None:
