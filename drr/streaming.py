@@ -78,21 +78,27 @@ def _run(volume: Volume, sweep: Sweep, ends: np.ndarray, with_bone: bool) -> np.
     bone_too = with_bone and bool(slices.spans[3].any())
     registers = 1 + sum(float(maps[2, ends].max()) > step for step in WIDEST_STEPS)
     grid = (slices.row_step, slices.slice_step, slices.shape[0], slices.shape[2], int(ends[0]), int(ends[1]))
-    with numba.parallel_chunksize(1):
-        _sweep_tiles(slices.voxels, slices.bone, grid, slices.spans, maps, slopes, (tile, rows), (bone_too, registers),
-                     sums)  # fmt: skip
+    tiles = (tile, rows, numba.get_num_threads())
+    _sweep_tiles(slices.voxels, slices.bone, grid, slices.spans, maps, slopes, tiles, (bone_too, registers), sums)
     return sums
 
 
 @numba.njit(cache=True, parallel=True)
 def _sweep_tiles(voxels: Any, bone: Any, grid: Any, spans: Any, maps: Any, slopes: Any, tiles: Any, flags: Any,
                  sums: Any) -> None:  # fmt: skip
-    """Tiles of rows of the virtual detector; each is summed by one thread in the order of the slices."""
-    tile, rows = tiles
+    """Tiles of rows of the virtual detector; each is summed by one thread in the order of the slices.
+
+    A thread is given a run of numbers beforehand; dealing the tiles out in turn gives every thread full and empty ones.
+    """
+    tile, rows, hands = tiles
     height = sums.shape[1]
-    for n in numba.prange((height + tile - 1) // tile):
-        of_sums = (n * tile, min((n + 1) * tile, height), rows)
-        _sweep_tile(voxels, bone, grid, spans, maps, slopes, of_sums, flags, sums)
+    count = (height + tile - 1) // tile
+    each = (count + hands - 1) // hands
+    for n in numba.prange(each * hands):
+        number = n // each + n % each * hands
+        if number < count:
+            part = (number * tile, min((number + 1) * tile, height), rows)
+            _sweep_tile(voxels, bone, grid, spans, maps, slopes, part, flags, sums)
 
 
 @numba.njit(cache=True)
