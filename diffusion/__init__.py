@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from diffusion.bridge import BrownianBridgeScheduler
-from diffusion.conditioning import ConditionScaling, concatenate_condition
+from diffusion.conditioning import CONDITIONS, VIEWS, Conditioner, Conditions, ConditionScaling, concatenate_condition
 from diffusion.distillation import (
     boundary_scalings,
     consistency_function,
@@ -13,6 +13,7 @@ from diffusion.distillation import (
 )
 from diffusion.dit import LatentDiT
 from diffusion.ema import warmed_up_ema
+from diffusion.guidance import guidance_terms
 from diffusion.latents import Latent, Target, decode, encode, from_x0, to_x0
 from diffusion.noise import offset_noise, seeded_generators, seeded_noise
 from diffusion.objectives import denoising_loss, min_snr_weights, noise_levels
@@ -26,16 +27,23 @@ from diffusion.schedulers import (
     ThresholdedDPMSolverScheduler,
     ThresholdedLCMScheduler,
 )
+from diffusion.synthesis import SynthesisOutput, SynthesisPipeline
 from diffusion.unet import build_unet
 
 __all__ = [
+    "CONDITIONS",
+    "VIEWS",
     "BoneSuppressionOutput",
     "BoneSuppressionPipeline",
     "BrownianBridgeScheduler",
     "ConditionScaling",
+    "Conditioner",
+    "Conditions",
     "Latent",
     "LatentDiT",
     "PixelSpace",
+    "SynthesisOutput",
+    "SynthesisPipeline",
     "Target",
     "ThresholdedDDIMScheduler",
     "ThresholdedDDPMScheduler",
@@ -51,6 +59,7 @@ __all__ = [
     "distillation_loss",
     "encode",
     "from_x0",
+    "guidance_terms",
     "min_snr_weights",
     "noise_levels",
     "offset_noise",

@@ -1,0 +1,37 @@
+"""Classifier-free guidance with a scale of its own for each condition."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+
+from torch import Tensor
+
+Terms = list[tuple[float, tuple[str, ...]]]
+
+
+def guidance_terms(order: Sequence[str], scales: Mapping[str, float]) -> Terms:
+    """[(weight, conditions left out)]: the network's answers whose weighted sum is the guided one.
+
+    Brooks et al. (InstructPix2Pix, arXiv 2211.09800, eq. 3) for any number of conditions c_1, c_2, ... in `order`:
+    e() + s_1 (e(c_1) - e()) + s_2 (e(c_1, c_2) - e(c_1)) + ..., gathered by answer, those of weight 0 left away. So all
+    scales 1 is the conditional answer alone, all 0 the unconditional one, and equal scales cost two answers.
+    scales: 1 for a condition that is not named. ValueError: a name not in `order`.
+    """
+    unknown = set(scales) - set(order)
+    if unknown:
+        raise ValueError(
+            f"guidance names {', '.join(sorted(unknown))}; this model's conditions are {', '.join(order) or 'none'}"
+        )
+    steps = [1.0, *(float(scales.get(name, 1.0)) for name in order), 0.0]
+    weights = [here - following for here, following in pairwise(steps)]
+    return [(weight, tuple(order[given:])) for given, weight in enumerate(weights) if weight]
+
+
+def weighted_sum(answers: Sequence[tuple[float, Tensor]]) -> Tensor:
+    """The sum of weight * answer; an answer of weight 1 that stands alone comes out bit for bit."""
+    (weight, total), *others = answers
+    total = total if weight == 1 else weight * total
+    for weight, answer in others:
+        total = total + weight * answer
+    return total
