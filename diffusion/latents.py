@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from typing import Any, Literal, get_args
 
+import torch
 from torch import Tensor
 
 Target = Literal["soft", "bone"]
@@ -31,6 +32,20 @@ def encode(vqgan: Any, image: Tensor, latent: Latent = "quantized") -> Tensor:
     if latent == "quantized":
         z = vqgan.quantize(z)[0]
     return z * vqgan.config.scaling_factor
+
+
+def encode_pairs(
+    vqgan: Any, radiograph: Tensor, soft: Tensor, latent: Latent = "quantized", mirrored: Tensor | None = None
+) -> Tensor:
+    """Latents (B, 2, C, H/f, W/f), float32, of radiographs and soft-tissue images, each (B, 1, H, W), in one pass.
+
+    mirrored (B,), bool: which pairs are turned left to right before. A latent's mirror image is not the latent of the
+    mirror image, since the encoder's filters have a left and a right.
+    """
+    pairs = torch.stack([radiograph, soft], dim=1)
+    if mirrored is not None:
+        pairs = torch.where(mirrored.to(pairs.device).reshape(-1, 1, 1, 1, 1), pairs.flip(-1), pairs)
+    return encode(vqgan, pairs.flatten(0, 1), latent).float().unflatten(0, (-1, 2))
 
 
 def decode(vqgan: Any, latent: Tensor) -> Tensor:

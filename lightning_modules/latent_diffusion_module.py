@@ -14,13 +14,15 @@ from torch import Tensor
 from torch.optim.swa_utils import AveragedModel
 from torchmetrics.functional.image import peak_signal_noise_ratio
 
+from diffusion.attention import use_xformers
 from diffusion.conditioning import ConditionScaling, check_condition_scaling
 from diffusion.distillation import distillation_loss
 from diffusion.ema import warmed_up_ema
-from diffusion.latents import Latent, Target, check_latent_options, encode, to_x0
+from diffusion.latents import Latent, Target, check_latent_options, encode_pairs, to_x0
 from diffusion.noise import offset_noise
 from diffusion.objectives import check_scheduler, denoising_loss
 from diffusion.pipeline import BoneSuppressionPipeline
+from lightning_modules.latent_cache import LatentCache, refuse_random_images
 from vqgan.model import VQGAN
 
 
@@ -37,7 +39,13 @@ class LatentDiffusionModule(LightningModule):
         `vqgan` and the weights then come from it, `unet` and `scheduler` must be of its form, and `ema` is the target.
     measure_latents: before the first step, set vqgan.config.scaling_factor, and for target `bone` the residual scale,
         so that the first batch's latents have standard deviation 1 (Rombach et al., arXiv 2112.10752, appendix G).
-    cache_latents: keep each named pair's latents in memory. Only for data without random augmentation.
+    mirror: train on each pair or on its mirror image, drawn anew each time.
+    cache_latents: encode each named pair, and its mirror image, once, and keep the latents in the CPU's memory. Refused
+        where the DataModule augments; `mirror` goes with it.
+    channels_last: keep weights and features in that memory format.
+    compile: let torch.compile translate what a training step runs: the U-Net, the teacher, and the encoder where
+        latents are not cached. The averaged network, checkpoints and folders stay as they are.
+    xformers: let it compute the trained U-Net's attention, on CUDA, instead of torch (diffusion.attention).
     ema_decay: of the averaged network, `ema`, which validation, prediction and the pipeline use.
     optimizer: AdamW at 2e-4 by default. lr_scheduler: of its rate, stepped each `lr_interval`.
     validation_images: pairs of the first validation batch that are sampled, in `sampling_steps` steps.
@@ -61,7 +69,11 @@ class LatentDiffusionModule(LightningModule):
         teacher: str | None = None,
         solver_steps: int = 50,
         measure_latents: bool = True,
+        mirror: bool = False,
         cache_latents: bool = False,
+        channels_last: bool = False,
+        compile: bool = False,
+        xformers: bool = False,
         ema_decay: float = 0.995,
         optimizer: OptimizerCallable = lambda parameters: torch.optim.AdamW(parameters, lr=2e-4),
         lr_scheduler: LRSchedulerCallable | None = None,
@@ -87,7 +99,8 @@ class LatentDiffusionModule(LightningModule):
         self.condition_scaling, self.target, self.latent = condition_scaling, target, latent
         self.offset_noise_strength, self.min_snr_gamma = offset_noise_strength, min_snr_gamma
         self.residual_scale, self.measured = 1.0, not measure_latents
-        self.cache: dict[str, Tensor] | None = {} if cache_latents else None
+        self.mirror, self.cache = mirror, LatentCache() if cache_latents else None
+        self.channels_last, self.compiled, self.xformers = channels_last, compile, xformers
         self.optimizer, self.lr_scheduler, self.lr_interval = optimizer, lr_scheduler, lr_interval
         self.condition_dropout, self.guidance_scale = condition_dropout, guidance_scale
         self.teacher_folder, self.solver_steps = teacher, solver_steps
@@ -101,6 +114,25 @@ class LatentDiffusionModule(LightningModule):
 
         if self.teacher_folder is not None and self.teacher is None:
             self._learn_from(BoneSuppressionPipeline.from_pretrained(self.teacher_folder))
+
+        if self.channels_last:
+            self.to(memory_format=torch.channels_last)
+        if stage == "fit":
+            self._quicken()
+
+    def _quicken(self) -> None:
+        """Prepare what a training step runs, in place: names, weights and the averaged network do not change."""
+        if self.xformers:
+            use_xformers(self.unet)
+        if self.compiled:
+            encoder = None if self.cache is not None else getattr(self.vqgan, "encoder", None)  # pixels have none
+            for network in (self.unet, self.teacher, encoder):
+                if network is not None:
+                    network.compile()
+
+    def on_fit_start(self) -> None:
+        if self.cache is not None:
+            refuse_random_images(self.trainer.datamodule)  # type: ignore[attr-defined]
 
     def _learn_from(self, pipeline: BoneSuppressionPipeline) -> None:
         """Start as the teacher, between the same latents. ValueError for a teacher of another form."""
@@ -142,16 +174,20 @@ class LatentDiffusionModule(LightningModule):
         return pipeline
 
     @torch.no_grad()
-    def latents(self, batch: dict[str, Any]) -> tuple[Tensor, Tensor]:
-        """(condition, soft), the scaled latents (B, C, h, w) of a batch's pairs, float32."""
-        if self.cache is not None and all(name in self.cache for name in batch["name"]):
-            pairs = torch.stack([self.cache[name] for name in batch["name"]], dim=1).to(self.device)
+    def latents(self, batch: dict[str, Any], mirrored: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """(condition, soft), the scaled latents (B, C, h, w) of a batch's pairs or, by mirrored (B,), of their mirror
+        images, float32."""
+        radiograph, soft = batch["radiograph"], batch["soft"]
+        mirrored = torch.zeros(len(radiograph), dtype=torch.bool) if mirrored is None else mirrored
+
+        def encode(rows: Tensor) -> Tensor:
+            return encode_pairs(self.vqgan, radiograph[rows], soft[rows], self.latent, mirrored[rows])
+
+        if self.cache is None:
+            pairs = encode(torch.arange(len(radiograph)))
         else:
-            images = torch.cat([batch["radiograph"], batch["soft"]])
-            pairs = torch.stack(encode(self.vqgan, images, self.latent).float().chunk(2))
-            if self.cache is not None:
-                self.cache.update(zip(batch["name"], pairs.unbind(dim=1)))
-        return pairs[0], pairs[1]
+            pairs = self.cache(batch["name"], mirrored, encode).to(self.device)
+        return pairs[:, 0], pairs[:, 1]
 
     def on_train_batch_start(self, batch: dict[str, Any], batch_idx: int) -> None:
         if not self.measured:
@@ -167,11 +203,14 @@ class LatentDiffusionModule(LightningModule):
         self.measured = True
 
     def _loss(self, batch: dict[str, Any], network: ModelMixin, stage: int, batch_idx: int) -> Tensor:
-        condition, soft = self.latents(batch)
-        x0 = to_x0(soft, condition, self.target, self.residual_scale)
         epoch = self.current_epoch if stage == 0 else 0  # measuring asks the same of every epoch
         state = np.random.SeedSequence([self.seed, stage, self.global_rank, epoch, batch_idx]).generate_state(1)
         generator = torch.Generator().manual_seed(int(state[0]))
+        mirrored = None
+        if self.mirror and stage == 0:
+            mirrored = torch.rand(len(batch["radiograph"]), generator=generator) < 0.5
+        condition, soft = self.latents(batch, mirrored)
+        x0 = to_x0(soft, condition, self.target, self.residual_scale)
         noise = offset_noise(x0.shape, self.offset_noise_strength, generator).to(x0.device)
         if self.condition_dropout and stage == 0:
             kept = torch.rand(len(x0), 1, 1, 1, generator=generator) >= self.condition_dropout
@@ -241,3 +280,8 @@ class LatentDiffusionModule(LightningModule):
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self.vqgan.register_to_config(scaling_factor=checkpoint["latents"]["scaling_factor"])
         self.residual_scale, self.measured = checkpoint["latents"]["residual_scale"], True
+        # Fused optimisers walk through memory, so their state must lie there as this run's weights do.
+        memory_format = torch.channels_last if self.channels_last else torch.contiguous_format
+        for optimizer in checkpoint.get("optimizer_states", []):
+            for state in optimizer["state"].values():
+                state.update({k: v.to(memory_format=memory_format) for k, v in state.items() if v.ndim == 4})

@@ -26,6 +26,9 @@ class VQGANModule(LightningModule):
     optimizer, discriminator_optimizer: Adam at 1e-4 and 5e-4 by default.
     scheduler: of the VQ-GAN's learning rate, stepped each update.
     gradient_clip: largest norm of each network's gradient; null for none (Trainer's own is for automatic optimisation).
+    channels_last: keep weights and features in that memory format.
+    compile: let torch.compile translate encoder and decoder; checkpoints and folders stay as they are. Not with an
+        adaptive adversarial weight, which runs the decoder backwards more than once.
 
     Logs every loss part, the codebook's perplexity and used fraction, and on validation the PSNR in dB. Validation sets
     vqgan.config.scaling_factor to 1 / the latents' standard deviation. Trainer's max_steps counts the discriminator's
@@ -44,6 +47,8 @@ class VQGANModule(LightningModule):
         discriminator_optimizer: OptimizerCallable = lambda parameters: torch.optim.Adam(parameters, lr=5e-4),
         scheduler: LRSchedulerCallable | None = None,
         gradient_clip: float | None = 1.0,
+        channels_last: bool = False,
+        compile: bool = False,
     ) -> None:
         super().__init__()
         if loss.adversarial_weight and discriminator is None:
@@ -52,17 +57,27 @@ class VQGANModule(LightningModule):
             )
         if loss.perceptual_weight and loss.perceptual is None and perceptual_weights is None:
             raise ValueError("perceptual_weight is not 0: give perceptual_weights or set the weight to 0.")
+        if compile and loss.adversarial_weight and loss.adaptive:
+            raise ValueError(
+                "compile does not go with the adaptive adversarial weight, which runs the decoder backwards more than "
+                "once: set compile or adaptive to false."
+            )
         self.automatic_optimization = False
         self.vqgan, self.loss = vqgan, loss
         self.discriminator = discriminator if loss.adversarial_weight else None
         self.perceptual_weights = perceptual_weights
         self.optimizer, self.discriminator_optimizer, self.scheduler = optimizer, discriminator_optimizer, scheduler
-        self.gradient_clip = gradient_clip
+        self.gradient_clip, self.channels_last, self.compiled = gradient_clip, channels_last, compile
         self.register_buffer("updates", torch.zeros((), dtype=torch.long))  # decides the end of the warm-up
 
     def setup(self, stage: str) -> None:
         if self.loss.perceptual_weight and self.loss.perceptual is None:
             self.loss.perceptual = load_perceptual(str(self.perceptual_weights))
+        if self.channels_last:
+            self.to(memory_format=torch.channels_last)
+        if self.compiled and stage == "fit":
+            self.vqgan.encoder.compile()
+            self.vqgan.decoder.compile()
 
     def configure_optimizers(self) -> Any:
         optimizers = [self.optimizer(self.vqgan.parameters())]

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
+from shutil import which
 
 import pytest
 import torch
-from lightning.pytorch import Callback, Trainer
+from lightning.pytorch import Callback, LightningDataModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from torch.utils.data import DataLoader
 
-from diffusion import ThresholdedDDIMScheduler, ThresholdedLCMScheduler, build_unet
+from diffusion import BoneSuppressionPipeline, LatentDiT, ThresholdedDDIMScheduler, ThresholdedLCMScheduler, build_unet
+from diffusion.latents import encode_pairs
+from lightning_modules.ct_pair_data import CTPairDataModule
+from lightning_modules.latent_cache import refuse_random_images
 from lightning_modules.latent_diffusion_module import LatentDiffusionModule
 from vqgan import VQGAN
 
@@ -176,3 +180,140 @@ def test_a_condition_left_out_is_seen_in_training_only(vqgan, pairs, tmp_path):
     module.unet.register_forward_pre_hook(lambda _, inputs: seen.extend((inputs[0][:, 4:] == 0).all(dim=(1, 2, 3))))
     fit(module, pairs, tmp_path, 6)
     assert len(seen) == 36 and 6 < sum(seen) < 30
+
+
+def test_mirrored_latents_are_those_of_the_mirrored_images(vqgan, pairs):
+    radiograph, soft = (torch.stack([pair[key] for pair in pairs]) for key in ("radiograph", "soft"))
+    mirrored = torch.tensor([True, False, False, True, True, False])
+    expected = [vqgan.encode(image.flip(-1)) for image in (radiograph, soft)]
+    plain = [vqgan.encode(image) for image in (radiograph, soft)]
+    batch = {"radiograph": radiograph, "soft": soft, "name": [pair["name"] for pair in pairs]}
+    calls = []
+    vqgan.encoder.register_forward_hook(lambda *_: calls.append(1))
+    for options in ({}, {"cache_latents": True}):
+        module = build(vqgan, latent="continuous", **options)
+        for _ in range(2):
+            for k, latents in enumerate(module.latents(batch, mirrored)):
+                assert torch.allclose(latents[mirrored], expected[k][mirrored], atol=1e-5)
+                assert torch.allclose(latents[~mirrored], plain[k][~mirrored], atol=1e-5)
+    assert len(calls) == 2 + 1
+    flipped = encode_pairs(vqgan, radiograph, soft, "continuous").flip(-1)[:, 0]
+    assert (flipped - expected[0]).abs().max() > 1e-2  # so that encoding the mirror image is needed
+
+
+def test_mirrored_training_is_the_same_with_and_without_cache_and_encodes_each_image_once(vqgan, pairs, tmp_path):
+    plain, _ = fit(build(vqgan), pairs, tmp_path, 6, limit_val_batches=0)
+    vqgan.register_to_config(scaling_factor=1.0)
+    mirrored, _ = fit(build(vqgan, mirror=True), pairs, tmp_path, 6, limit_val_batches=0)
+    vqgan.register_to_config(scaling_factor=1.0)
+    seen = []
+    vqgan.encoder.register_forward_hook(lambda _, inputs, __: seen.append(len(inputs[0])))
+    module = build(vqgan, mirror=True, cache_latents=True)
+    cached, _ = fit(module, pairs, tmp_path, 6, limit_val_batches=0)
+    assert cached == pytest.approx(mirrored, abs=1e-5)
+    assert mirrored != pytest.approx(plain, abs=1e-3)
+    kept = module.cache.kept
+    assert {name for name, _ in kept} == {pair["name"] for pair in pairs}
+    assert {turned for _, turned in kept} == {False, True}
+    assert sum(seen) == 4 + 2 * len(kept)  # measuring, and two images a pair
+
+
+class Data(LightningDataModule):
+    def __init__(self, pairs, transform) -> None:
+        super().__init__()
+        self.loader, self.transform = DataLoader(pairs, batch_size=2), transform
+
+    def train_dataloader(self) -> DataLoader:
+        return self.loader
+
+
+def test_a_cache_refuses_images_that_change(vqgan, pairs, tmp_path):
+    trainer = Trainer(
+        max_epochs=1, accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False
+    )
+    with pytest.raises(ValueError, match=r"Data draws its training images anew every epoch.*with augment false"):
+        trainer.fit(build(vqgan, cache_latents=True), datamodule=Data(pairs, transform=abs))
+    with pytest.raises(ValueError, match="CTPairDataModule draws its training images anew"):  # it has no fixed images
+        refuse_random_images(CTPairDataModule())
+    trainer.fit(build(vqgan, cache_latents=True, mirror=True), datamodule=Data(pairs, transform=None))
+    assert trainer.global_step == 3
+    trainer = Trainer(
+        max_epochs=1, accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False
+    )
+    trainer.fit(build(vqgan, mirror=True), datamodule=Data(pairs, transform=abs))
+    assert trainer.global_step == 3
+
+
+def test_channels_last_has_the_same_losses_and_the_same_files(vqgan, pairs, tmp_path):
+    plain, _ = fit(build(vqgan), pairs, tmp_path, 3)
+    vqgan.register_to_config(scaling_factor=1.0)
+    module = build(vqgan, channels_last=True)
+    turned, _ = fit(module, pairs, tmp_path, 3)
+    assert turned == pytest.approx(plain, rel=1e-4)
+    for network in (module.unet, module.ema.module, module.vqgan):
+        weights = [p for p in network.parameters() if p.ndim == 4 and p.shape[2] == 3 and p.shape[1] > 1]
+        assert weights and all(p.is_contiguous(memory_format=torch.channels_last) for p in weights)
+    module.pipeline().save_pretrained(tmp_path / "model")
+    read = BoneSuppressionPipeline.from_pretrained(tmp_path / "model")
+    radiograph = pairs[0]["radiograph"][None]
+    assert torch.allclose(read(radiograph, 2).soft, module.pipeline()(radiograph, 2).soft, atol=1e-5)
+
+
+@pytest.mark.parametrize("before", [False, True])
+def test_a_fused_optimizer_resumes_in_another_memory_format(vqgan, pairs, tmp_path, before):
+    options = {"optimizer": lambda parameters: torch.optim.AdamW(parameters, lr=1e-3, fused=True)}
+    whole, _ = fit(build(vqgan, channels_last=before, **options), pairs, tmp_path, 4)
+    vqgan.register_to_config(scaling_factor=1.0)
+    keep = ModelCheckpoint(dirpath=tmp_path, save_last=True)
+    fit(build(vqgan, channels_last=before, **options), pairs, tmp_path, 2, callbacks=[keep], enable_checkpointing=True)
+    rest, _ = fit(build(vqgan, channels_last=not before, **options), pairs, tmp_path, 4, tmp_path / "last.ckpt")
+    assert rest == pytest.approx(whole[6:], rel=1e-4)
+
+
+@pytest.mark.skipif(which("g++") is None, reason="torch.compile needs a C++ compiler")
+def test_a_compiled_network_has_the_same_losses_names_and_averages(vqgan, pairs, tmp_path):
+    def transformer(**options) -> LatentDiffusionModule:
+        torch.manual_seed(0)
+        scheduler = ThresholdedDDIMScheduler(prediction_type="sample")
+        options = {"cache_latents": True, "measure_latents": False, "sampling_steps": 2, **options}
+        return LatentDiffusionModule(vqgan, LatentDiT(width=16, depth=1, heads=2), scheduler, **options)
+
+    plain, compiled = transformer(), transformer(compile=True)
+    names = list(plain.state_dict())
+    expected, _ = fit(plain, pairs, tmp_path, 2)
+    keep = ModelCheckpoint(dirpath=tmp_path, save_last=True)
+    torch.compiler.reset()
+    before = torch._dynamo.utils.counters["stats"]["unique_graphs"]
+    losses, _ = fit(compiled, pairs, tmp_path, 2, callbacks=[keep], enable_checkpointing=True)
+    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] > before  # it was compiled indeed
+    assert losses == pytest.approx(expected, abs=1e-5)
+    saved = torch.load(tmp_path / "last.ckpt", weights_only=True)["state_dict"]
+    assert list(saved) == names
+    assert all(torch.allclose(value, saved[name], atol=1e-5) for name, value in plain.state_dict().items())
+    compiled.pipeline().save_pretrained(tmp_path / "model")
+    read = BoneSuppressionPipeline.from_pretrained(tmp_path / "model").unet.state_dict()
+    assert read.keys() == plain.unet.state_dict().keys()
+    assert all(torch.equal(value, compiled.ema.module.state_dict()[name]) for name, value in read.items())
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="tells what is said where there is no CUDA device")
+def test_xformers_without_cuda_is_refused(vqgan, pairs, tmp_path):
+    with pytest.raises(ValueError, match="needs a CUDA device"):
+        fit(build(vqgan, xformers=True), pairs, tmp_path, 1)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_xformers_computes_the_same_attention():
+    pytest.importorskip("xformers")
+    from diffusion.attention import use_xformers
+
+    torch.manual_seed(0)
+    unet = build_unet(base_channels=64, multipliers=(1, 2), residual_blocks=1, attention_levels=(1,)).cuda()
+    x, t = torch.randn(2, 8, 16, 16, device="cuda"), torch.tensor([3, 700], device="cuda")
+    with torch.no_grad():
+        expected = unet(x, t).sample
+        use_xformers(unet)
+        assert torch.allclose(unet(x, t).sample, expected, atol=1e-3)
+    with pytest.raises(ValueError, match="LatentDiT has no attention that xformers"):
+        use_xformers(LatentDiT(width=16, depth=1, heads=2))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from shutil import which
 
 import pytest
 import torch
@@ -159,3 +160,36 @@ def test_missing_parts_are_named():
     module = VQGANModule(model, HybridLoss(perceptual_weight=0.01), perceptual_weights="nowhere.pth")
     with pytest.raises(FileNotFoundError, match=r"nowhere\.pth"):
         module.setup("fit")
+
+
+def test_channels_last_has_the_same_losses(unbroken, tmp_path):
+    expected = unbroken[2]
+    module = build(scheduler=lambda o: torch.optim.lr_scheduler.CosineAnnealingLR(o, 8), channels_last=True)
+    _, seen = fit(module, tmp_path, epochs=4)
+    assert [step["train/loss"] for step in seen] == pytest.approx([s["train/loss"] for s in expected], rel=1e-3)
+    for network in (module.vqgan, module.discriminator):
+        weights = [p for p in network.parameters() if p.ndim == 4 and p.shape[2] > 1 and p.shape[1] > 1]
+        assert weights and all(p.is_contiguous(memory_format=torch.channels_last) for p in weights)
+
+
+@pytest.mark.skipif(which("g++") is None, reason="torch.compile needs a C++ compiler")
+def test_compiled_networks_have_the_same_losses_and_names(unbroken, tmp_path):
+    expected = unbroken[2]
+    module = build(scheduler=lambda o: torch.optim.lr_scheduler.CosineAnnealingLR(o, 8), compile=True)
+    torch.compiler.reset()
+    before = torch._dynamo.utils.counters["stats"]["unique_graphs"]
+    _, seen = fit(module, tmp_path, epochs=4, limit_val_batches=0)
+    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] > before  # it was compiled indeed
+    assert [step["train/loss"] for step in seen] == pytest.approx([s["train/loss"] for s in expected], rel=1e-3)
+    assert list(module.state_dict()) == list(unbroken[0].state_dict())
+    module.vqgan.save_pretrained(tmp_path / "model")
+    images = torch.stack([pair["radiograph"] for pair in pairs()])
+    with torch.no_grad():
+        difference = VQGAN.from_pretrained(tmp_path / "model")(images)[0] - module.vqgan.eval()(images)[0]
+    assert difference.abs().max() < 1e-4
+
+
+def test_compile_refuses_an_adaptive_weight():
+    model = VQGAN(channels=32, channel_multipliers=(1,))
+    with pytest.raises(ValueError, match="set compile or adaptive to false"):
+        VQGANModule(model, HybridLoss(adversarial_weight=0.1, adaptive=True), PatchDiscriminator(), compile=True)
