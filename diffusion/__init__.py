@@ -28,6 +28,7 @@ from diffusion.schedulers import (
     ThresholdedLCMScheduler,
 )
 from diffusion.synthesis import SynthesisOutput, SynthesisPipeline
+from diffusion.text import TextEncoder
 from diffusion.unet import build_unet
 
 __all__ = [
@@ -45,6 +46,7 @@ __all__ = [
     "SynthesisOutput",
     "SynthesisPipeline",
     "Target",
+    "TextEncoder",
     "ThresholdedDDIMScheduler",
     "ThresholdedDDPMScheduler",
     "ThresholdedDPMSolverScheduler",

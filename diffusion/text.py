@@ -6,6 +6,7 @@ import hashlib
 import os
 import uuid
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
@@ -20,7 +21,8 @@ CXR_BERT = "cxr-bert"  # its own classes are remote code; underneath it is a BER
 class TextEncoder:
     """encode(texts) -> (embeddings (B, T, D), mask (B, T)): the last hidden states, as float32 of float16 values.
 
-    source: a folder, or a model's name on the Hub, with safetensors weights; remote code is never run.
+    source: a folder, or a model's name on the Hub, with safetensors weights, loaded when first needed; remote code is
+        never run.
     max_length: tokens of a text, special ones included; at most the encoder's own limit, which is the default.
     on_long: a longer text is an error, or is cut at the limit; `truncated` then records {text: its tokens}.
     cache: folder that keeps a safetensors file a text, named by the sha256 of encoder, limit and text; None keeps
@@ -38,26 +40,47 @@ class TextEncoder:
     ) -> None:
         if on_long not in ("error", "truncate"):
             raise ValueError(f"on_long is '{on_long}'; expected error or truncate")
-        self.source, self.on_long, self.device = source, on_long, device
-        self.model, self.tokenizer = _load(source)
-        self.model = self.model.eval().requires_grad_(False).to(device)
-        self.width: int = self.model.config.hidden_size
-        limit = min(self.tokenizer.model_max_length, _positions(self.model.config))
-        if max_length is not None and not 2 < max_length <= limit:
-            raise ValueError(f"max_length is {max_length}; {source} takes 3 to {limit} tokens")
-        self.limit = max_length or limit
-        self.fingerprint = _fingerprint(self.model)
+        self.source, self.max_length, self.on_long, self.device = source, max_length, on_long, device
         self.cache = None if cache is None else Path(cache)
         self.memory: dict[str, Tensor] = {}
         self.truncated: dict[str, int] = {}
 
+    @cached_property
+    def parts(self) -> tuple[Any, Any]:
+        """The model and its tokenizer, loaded when they are first needed."""
+        model, tokenizer = _load(self.source)
+        return model.eval().requires_grad_(False).to(self.device), tokenizer
+
+    @property
+    def width(self) -> int:
+        """D, of an embedding."""
+        return self.parts[0].config.hidden_size
+
+    @cached_property
+    def limit(self) -> int:
+        """Tokens of the longest text, special ones included."""
+        model, tokenizer = self.parts
+        limit = min(tokenizer.model_max_length, _positions(model.config))
+        if self.max_length is not None and not 2 < self.max_length <= limit:
+            raise ValueError(f"max_length is {self.max_length}; {self.source} takes 3 to {limit} tokens")
+        return self.max_length or limit
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """sha256 of the weights."""
+        return _fingerprint(self.parts[0])
+
     def tokens(self, text: str) -> int:
         """How many tokens a text has, special ones included."""
-        return len(self.tokenizer(text, verbose=False)["input_ids"])
+        return len(self.parts[1](text, verbose=False)["input_ids"])
 
-    def __call__(self, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
-        """An empty text has no token: its row of the mask is false."""
-        found = [self._embedding(" ".join(text.split())) for text in texts]
+    def __call__(self, texts: Sequence[str], names: Sequence[str] | None = None) -> tuple[Tensor, Tensor]:
+        """An empty text has no token: its row of the mask is false. names: to tell in an error which text it was."""
+        found = []
+        for row, text in enumerate(texts):
+            text = " ".join(text.split())
+            self._check_length(text, f"report {row + 1}" if names is None else f"the report of {names[row]}")
+            found.append(self._embedding(text))
         longest = max((len(one) for one in found), default=0)
         embeddings = torch.zeros(len(found), longest, self.width)
         mask = torch.zeros(len(found), longest, dtype=torch.bool)
@@ -70,19 +93,19 @@ class TextEncoder:
         """(T, D) float16 of one text."""
         if not text:
             return torch.zeros(0, self.width, dtype=torch.float16)
-        self._check_length(text)
         key = hashlib.sha256(f"{self.fingerprint}\n{self.limit}\n{text}".encode()).hexdigest()
-        if key not in self.memory:
-            path = None if self.cache is None else self.cache / key[:2] / f"{key}.safetensors"
-            if path is not None and path.is_file():
-                self.memory[key] = load_file(path)["embedding"]
-            else:
+        if self.cache is None:
+            if key not in self.memory:
                 self.memory[key] = self._encode(text)
-                if path is not None:
-                    _save(self.memory[key], path)
-        return self.memory[key]
+            return self.memory[key]
+        path = self.cache / key[:2] / f"{key}.safetensors"
+        if path.is_file():
+            return load_file(path)["embedding"]
+        embedding = self._encode(text)
+        _save(embedding, path)
+        return embedding
 
-    def _check_length(self, text: str) -> None:
+    def _check_length(self, text: str, name: str) -> None:
         if text in self.truncated or len(text.encode()) < self.limit - 2:  # a token is a byte at least
             return
         count = self.tokens(text)
@@ -90,16 +113,16 @@ class TextEncoder:
             return
         if self.on_long == "error":
             raise ValueError(
-                f"a report of {count} tokens ('{text[:40]}...') where {self.source} takes {self.limit}: shorten it, or "
-                "allow truncation"
+                f"{name} has {count} tokens and {self.source} takes {self.limit}: shorten it, or set on_long: truncate"
             )
         self.truncated[text] = count
 
     @torch.no_grad()
     def _encode(self, text: str) -> Tensor:
-        batch = self.tokenizer(text, truncation=True, max_length=self.limit, return_tensors="pt").to(self.device)
+        model, tokenizer = self.parts
+        batch = tokenizer(text, truncation=True, max_length=self.limit, return_tensors="pt").to(self.device)
         inputs = {name: batch[name] for name in ("input_ids", "attention_mask")}
-        return self.model(**inputs).last_hidden_state[0].half().cpu().contiguous()
+        return model(**inputs).last_hidden_state[0].half().cpu().contiguous()
 
 
 def _load(source: str) -> tuple[Any, Any]:

@@ -9,6 +9,8 @@ _HOMES = {
     "VQGANModule": "vqgan_module",
     "LatentDiffusionModule": "latent_diffusion_module",
     "PairDataModule": "pair_data",
+    "ReportDataModule": "report_data",
+    "SynthesisModule": "synthesis_module",
 }
 
 __all__ = list(_HOMES)

@@ -152,7 +152,7 @@ def read_open_i(root: Path, table: Path) -> Reading:
         study = path.stem if identity is None else identity.get("id", path.stem)
         for image in tree.iter("parentImage"):
             name = image.get("id", "")
-            view = views.get(name.removeprefix(f"{study}_"), views.get(f"CXR{name.removeprefix(f'{study}_')}", ""))
+            view = views.get(name, "")
             if view not in VIEWS:
                 found.set_aside[f"view '{view}'"] += 1
             elif not report:
