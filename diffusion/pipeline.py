@@ -16,9 +16,11 @@ from diffusers.utils import BaseOutput
 from torch import Tensor, nn
 
 from diffusion.conditioning import check_condition_scaling
+from diffusion.fusion import LocalGuidance, check_lungs, fuse, lungs_only
 from diffusion.latents import check_latent_options, decode, encode, from_x0
 from diffusion.objectives import check_scheduler
 from diffusion.sampler import sample
+from diffusion.tiles import TiledAutoencoder, TiledNetwork
 from diffusion.unet import size_multiple
 
 COMPONENTS = ("vqgan", "unet", "scheduler")
@@ -39,6 +41,7 @@ class BoneSuppressionPipeline(DiffusionPipeline):
     scheduler: DDPM, DDIM or DPM-Solver++ of diffusers or of diffusion.schedulers; to exchange it,
     `pipeline.scheduler = Other.from_config(pipeline.scheduler.config)` (with thresholding=False for diffusers' own).
     condition_scaling: see diffusion.conditioning. target, latent, residual_scale: see diffusion.latents.
+    num_inference_steps: sampling steps where a call names none.
     """
 
     def __init__(
@@ -50,6 +53,7 @@ class BoneSuppressionPipeline(DiffusionPipeline):
         target: str = "soft",
         latent: str = "quantized",
         residual_scale: float = 1.0,
+        num_inference_steps: int = 50,
     ) -> None:
         super().__init__()
         check_condition_scaling(condition_scaling)
@@ -57,13 +61,23 @@ class BoneSuppressionPipeline(DiffusionPipeline):
         check_scheduler(scheduler, target)
         self.register_modules(vqgan=vqgan.eval(), unet=unet.eval(), scheduler=scheduler)
         self.register_to_config(
-            condition_scaling=condition_scaling, target=target, latent=latent, residual_scale=residual_scale
+            condition_scaling=condition_scaling,
+            target=target,
+            latent=latent,
+            residual_scale=residual_scale,
+            num_inference_steps=num_inference_steps,
         )
 
     @property
     def size_multiple(self) -> int:
         """What an image's height and width must be divisible by."""
         return self.vqgan.downsampling * size_multiple(self.unet)
+
+    @property
+    def trained_size(self) -> int | None:
+        """Side in pixels of the images that the network was trained on; None where its config does not say."""
+        latent = self.unet.config.get("sample_size")
+        return None if latent is None else latent * self.vqgan.downsampling
 
     def _check_radiograph(self, radiograph: Tensor) -> None:
         if not torch.is_tensor(radiograph) or radiograph.ndim != 4 or radiograph.shape[1] != 1:
@@ -85,34 +99,82 @@ class BoneSuppressionPipeline(DiffusionPipeline):
     def __call__(
         self,
         radiograph: Tensor,
-        num_inference_steps: int = 50,
+        num_inference_steps: int | None = None,
         seeds: Sequence[int] | None = None,
         guidance_scale: float = 1.0,
+        tile: int | None = None,
+        lungs: Tensor | None = None,
+        local_guidance: float | None = None,
+        local_threshold: float = 3.5,
     ) -> BoneSuppressionOutput:
         """Suppress the bones of a batch.
 
         radiograph: float (B, 1, H, W) in [-1, 1], bones bright; H and W divisible by `size_multiple`.
+        num_inference_steps: as the pipeline records where none are given.
         seeds: one an image (0, 1, ... where none are given); the image depends on its own seed, not on its batch.
         guidance_scale: see diffusion.sampler; 1 is none.
+        tile: side in pixels, a multiple of `size_multiple`, of the tiles in which a larger image is encoded, denoised
+            step by step and decoded, see diffusion.tiles; None: in one pass. `trained_size` is the tile to take.
+        lungs: bool (B, 1, H, W), for GL-LCM's second path inside them and its fusion, see diffusion.fusion.
+        local_guidance: scale of that path's guidance; by default GL-LCM's 3 where the network predicts the noise, the
+            only networks it is for, else 1, none. local_threshold: where that path's clipping of x0 starts.
         """
         self._check_radiograph(radiograph)
         options: Any = self.config
         check_scheduler(self.scheduler, options.target)
-        condition = encode(self.vqgan, radiograph.to(self.device, self.vqgan.dtype), options.latent).float()
+        steps = options.num_inference_steps if num_inference_steps is None else num_inference_steps
+        seeds = range(len(radiograph)) if seeds is None else seeds
+        vqgan, network = self.vqgan, self.unet
+        if tile is not None:
+            vqgan = TiledAutoencoder(vqgan, tile, self.size_multiple)
+            network = TiledNetwork(network, tile // self.vqgan.downsampling, size_multiple(network))
+        if lungs is None:
+            soft = self._sample(radiograph, vqgan, network, self.scheduler, steps, seeds, guidance_scale)
+            return BoneSuppressionOutput(soft=soft)
+        check_lungs(lungs, radiograph)
+        scheduler: Any = self.scheduler
+        epsilon = scheduler.config.prediction_type == "epsilon"
+        local_guidance = (3.0 if epsilon else 1.0) if local_guidance is None else local_guidance
+        if local_guidance != 1 and not epsilon:
+            raise ValueError(
+                f"local_guidance is {local_guidance:g}, but this network predicts "
+                f"{self.scheduler.config.prediction_type}: the guidance is for epsilon prediction, give 1"
+            )
+        soft = self._sample(radiograph, vqgan, network, scheduler, steps, seeds, guidance_scale)
+        if "threshold_start" in scheduler.config:
+            scheduler = type(scheduler).from_config(scheduler.config, threshold_start=local_threshold)
+        if local_guidance != 1:
+            network = LocalGuidance(network, local_guidance, seeds)
+        inside = lungs_only(radiograph, lungs)
+        local = self._sample(inside, vqgan, network, scheduler, steps, seeds, guidance_scale)
+        return BoneSuppressionOutput(soft=fuse(soft, local, lungs).clamp(-1, 1))
+
+    def _sample(
+        self,
+        radiograph: Tensor,
+        vqgan: Any,
+        network: Any,
+        scheduler: Any,
+        steps: int,
+        seeds: Sequence[int],
+        guidance_scale: float,
+    ) -> Tensor:
+        """Soft-tissue images (B, 1, H, W) by way of an autoencoder and a network like this pipeline's."""
+        options: Any = self.config
+        condition = encode(vqgan, radiograph.to(self.device, self.vqgan.dtype), options.latent).float()
         x0 = sample(
-            self.unet,
-            self.scheduler,
+            network,
+            scheduler,
             condition,
-            num_inference_steps,
-            range(len(radiograph)) if seeds is None else seeds,
+            steps,
+            seeds,
             channels=condition.shape[1],
             condition_scaling=options.condition_scaling,
             guidance_scale=guidance_scale,
             progress=self.progress_bar,
         )
         soft = from_x0(x0, condition, options.target, options.residual_scale)
-        image = decode(self.vqgan, soft.to(self.vqgan.dtype)).float().clamp(-1, 1)
-        return BoneSuppressionOutput(soft=image.to(radiograph.device))
+        return decode(vqgan, soft.to(self.vqgan.dtype)).float().clamp(-1, 1).to(radiograph.device)
 
     @classmethod
     def from_pretrained(  # type: ignore[override]

@@ -1,0 +1,106 @@
+"""Images above the training size: overlapping tiles of that size, blended (MultiDiffusion, arXiv 2302.08113).
+
+Bar-Tal et al. let the network answer for each crop of the noisy latent and take, wherever crops overlap, the weighted
+mean (their eq. 5), at every step; so all tiles are one image by the end. The weights here are sin^2 windows, which
+come to nothing at a tile's edge: no seam. The same blending carries an autoencoder, or any network from image to image,
+over an image of any size with the memory of one tile. Tiles are worked one after the other, in a fixed order.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from diffusers.models.unets.unet_2d import UNet2DOutput
+from torch import Tensor
+
+SPACING = 0.75  # of a tile, from one to the next at most: neighbours share a quarter or more
+
+
+def tile_starts(length: int, tile: int, unit: int = 1) -> list[int]:
+    """Where tiles of `tile` pixels begin on a side of `length`: multiples of `unit`, evenly spread, 0 where one covers.
+
+    length and tile are multiples of `unit`.
+    """
+    if length <= tile:
+        return [0]
+    steps = math.ceil((length - tile) / (SPACING * tile))
+    return sorted({round(i * (length - tile) / (steps * unit)) * unit for i in range(steps + 1)})
+
+
+def window(height: int, width: int) -> Tensor:
+    """Weights (height, width) of a tile: sin^2 along each side, greatest in the middle, never 0."""
+    rows, columns = (torch.sin(torch.pi * (torch.arange(n) + 0.5) / n).square() for n in (height, width))
+    return rows[:, None] * columns
+
+
+def tiled(function: Callable[[Tensor], Tensor], image: Tensor, tile: int, unit: int = 1) -> Tensor:
+    """`function` of an image (B, C, H, W), tile by tile: the mean of its answers, weighted by windows.
+
+    function: (B, C, h, w) -> (B, D, s h, s w) with one scale s, h and w at most `tile`. An image that one tile covers
+    is given to it whole. Tiles begin at multiples of `unit`, which divides H, W and tile, and whose product with s must
+    be whole. ValueError for a tile that `unit` does not divide.
+    """
+    height, width = image.shape[2:]
+    if tile < unit or tile % unit:
+        raise ValueError(f"the tile is {tile}; it must be a multiple of {unit}")
+    if max(height, width) <= tile:
+        return function(image)
+    total = weights = answer = torch.empty(0)
+    for top, left in itertools.product(tile_starts(height, tile, unit), tile_starts(width, tile, unit)):
+        part = image[..., top : top + tile, left : left + tile]
+        answer = function(part)
+        rows, columns = answer.shape[2:]
+        if not weights.numel():
+            shape = (height * rows // part.shape[2], width * columns // part.shape[3])
+            total = answer.new_zeros(*answer.shape[:2], *shape, dtype=torch.float32)
+            weights = total.new_zeros(shape)
+        y, x = top * rows // part.shape[2], left * columns // part.shape[3]
+        weight = window(rows, columns).to(total.device)
+        total[..., y : y + rows, x : x + columns] += weight * answer
+        weights[y : y + rows, x : x + columns] += weight
+    return total.div_(weights).to(answer.dtype)
+
+
+@dataclass(frozen=True)
+class TiledNetwork:
+    """A denoising network whose answer on a latent larger than `tile` is blended from tiles; for `sample`."""
+
+    network: Any
+    tile: int
+    unit: int = 1
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return self.network.dtype
+
+    def __call__(self, inputs: Tensor, timestep: Tensor) -> UNet2DOutput:
+        answer = tiled(lambda part: self.network(part, timestep).sample, inputs, self.tile, self.unit)
+        return UNet2DOutput(sample=answer)
+
+
+@dataclass(frozen=True)
+class TiledAutoencoder:
+    """An autoencoder (see diffusion.latents) whose `encode` and `decode` work on tiles of `tile` pixels."""
+
+    autoencoder: Any
+    tile: int
+    unit: int
+
+    @property
+    def config(self) -> Any:
+        return self.autoencoder.config
+
+    def encode(self, image: Tensor) -> Tensor:
+        return tiled(self.autoencoder.encode, image, self.tile, self.unit)
+
+    def quantize(self, z: Tensor) -> Any:
+        return self.autoencoder.quantize(z)
+
+    def decode(self, z: Tensor) -> Tensor:
+        f = self.autoencoder.downsampling
+        return tiled(self.autoencoder.decode, z, self.tile // f, self.unit // f)
