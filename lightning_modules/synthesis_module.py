@@ -101,7 +101,8 @@ class SynthesisModule(LightningModule):
             vqgan = VQGAN.from_pretrained(self.vqgan_folder, low_cpu_mem_usage=False)
             self.vqgan = vqgan.requires_grad_(False).eval()
         width = 0 if self.text_encoder is None else self.text_encoder.width
-        wanted = self.networks["conditioner"].config["text_width"]
+        conditioner: Any = self.networks["conditioner"]
+        wanted = conditioner.config["text_width"]
         if width != wanted:
             raise ValueError(
                 f"the text encoder's embeddings are {width} wide and the conditioner's text_width {wanted}"

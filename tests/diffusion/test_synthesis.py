@@ -1,0 +1,146 @@
+"""SynthesisPipeline: guidance, seeds, batches of any size, folders."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from diffusers import FlowMatchEulerDiscreteScheduler, UNet2DConditionModel
+
+from diffusion import Conditioner, LatentDiT, SynthesisPipeline, ThresholdedDDIMScheduler
+
+VIEWS = ["PA", "AP", "LL", "LATERAL", None, "PA", "AP", "RL"]
+
+
+def build(autoencoder, kind: str, images: int = 0) -> SynthesisPipeline:
+    torch.manual_seed(0)
+    conditioner = Conditioner(width=16, text_width=6, text_length=5, demographics=True, images=images)
+    if kind == "unet":
+        network = UNet2DConditionModel(
+            sample_size=8,
+            in_channels=4 * (1 + images),
+            out_channels=4,
+            block_out_channels=(8, 16),
+            layers_per_block=1,
+            down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
+            up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
+            attention_head_dim=8,
+            norm_num_groups=4,
+            cross_attention_dim=16,
+            class_embed_type="projection",
+            projection_class_embeddings_input_dim=16,
+        )
+        scheduler = ThresholdedDDIMScheduler(prediction_type="v_prediction")
+    else:
+        network = LatentDiT(4, 4 * images, width=16, depth=2, heads=2, cross_attention_dim=16)
+        for parameter in network.parameters():  # a new one starts as zero
+            if not parameter.any():
+                torch.nn.init.normal_(parameter, std=0.2)
+        scheduler = FlowMatchEulerDiscreteScheduler(shift=2.0)
+    pipe = SynthesisPipeline(autoencoder, network, scheduler, conditioner, image_size=16)
+    pipe.set_progress_bar_config(disable=True)
+    return pipe
+
+
+def call(pipe, rows, **options):
+    """The images of some rows of one fixed table of eight, each by its own seed."""
+    generator = torch.Generator().manual_seed(3)
+    embeddings, mask = torch.randn(8, 4, 6, generator=generator), torch.rand(8, 4, generator=generator) < 0.6
+    others = torch.rand(8, 2, 1, 16, 16, generator=generator) * 2 - 1
+    views = [["PA", None], [None, None], ["LL", "AP"], [None, "RL"]] * 2
+    has_images = pipe.conditioner.config.images > 0
+    return pipe(
+        [VIEWS[i] for i in rows],
+        embeddings[rows],
+        mask[rows],
+        [{"age": 10.0 * i, "sex": "FM"[i % 2]} for i in rows],
+        others[rows] if has_images else None,
+        [views[i] for i in rows] if has_images else None,
+        **{"num_inference_steps": 3, "guidance": {"view": 2, "report": 3}, "seeds": [100 + i for i in rows], **options},
+    ).images
+
+
+@pytest.mark.parametrize("images", [0, 2])
+@pytest.mark.parametrize("kind", ["unet", "dit"])
+def test_an_image_depends_on_its_row_and_seed_alone(autoencoder, kind, images):
+    pipe = build(autoencoder, kind, images)
+    whole = call(pipe, list(range(8)))
+    assert whole.std() > 0.05
+    one_by_one = torch.cat([call(pipe, [i]) for i in range(8)])
+    in_threes = torch.cat([call(pipe, rows) for rows in ([6, 7, 0], [1, 2, 3], [4, 5])])
+    assert torch.equal(whole, one_by_one)
+    assert torch.equal(whole[[6, 7, 0, 1, 2, 3, 4, 5]], in_threes)
+
+
+def test_a_fuller_lot_gives_the_same_image_but_for_rounding(autoencoder):
+    pipe = build(autoencoder, "unet")
+    one, three = call(pipe, [0, 1, 2, 3]), call(pipe, [0, 1, 2, 3], micro_batch=3)
+    assert torch.allclose(one, three, atol=1e-4)
+
+
+@pytest.mark.parametrize("kind", ["unet", "dit"])
+def test_guidance_one_is_conditional_and_zero_unconditional(autoencoder, kind):
+    pipe = build(autoencoder, kind, images=2)
+    names = pipe.conditioner.conditions
+    assert names == ("image", "view", "demographics", "report")
+    conditional = call(pipe, [0, 2], guidance=None)
+    assert torch.equal(call(pipe, [0, 2], guidance=dict.fromkeys(names, 1)), conditional)
+    unconditional = pipe([None, None], num_inference_steps=3, seeds=[100, 102]).images
+    assert torch.equal(call(pipe, [0, 2], guidance=dict.fromkeys(names, 0)), unconditional)
+    assert (conditional - unconditional).abs().max() > 1e-3
+
+
+@pytest.mark.parametrize("kind", ["unet", "dit"])
+def test_every_condition_and_the_seed_reach_the_image(autoencoder, kind):
+    pipe = build(autoencoder, kind, images=2)
+    usual = call(pipe, [0], guidance=None)
+    for name in pipe.conditioner.conditions:
+        changed = call(pipe, [0], guidance=dict.fromkeys(("image", "view", "demographics", "report"), 1) | {name: 4})
+        assert (changed - usual).abs().max() > 1e-5, name
+    assert (call(pipe, [0], seeds=[7]) - usual).abs().max() > 1e-2
+
+
+def test_folder_gives_the_same_image(autoencoder, tmp_path):
+    pipe = build(autoencoder, "dit", images=2)
+    pipe.save_pretrained(tmp_path)
+    again = SynthesisPipeline.from_pretrained(tmp_path)
+    again.set_progress_bar_config(disable=True)
+    assert again.size_multiple == 4
+    assert again.config.image_size == 16
+    assert torch.equal(call(again, [2, 3]), call(pipe, [2, 3]))
+
+
+def test_any_size_that_the_networks_divide(autoencoder):
+    pipe = build(autoencoder, "unet")
+    assert pipe(["PA"], num_inference_steps=2, size=(24, 32)).images.shape == (1, 1, 24, 32)
+    assert pipe([], num_inference_steps=2).images.shape == (0, 1, 16, 16)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"views": ["XX"]}, "the view is 'XX'; expected one of PA, AP"),
+        ({"seeds": [1, 2]}, "1 images were asked for with 2 seeds"),
+        ({"num_inference_steps": 0}, "num_inference_steps is 0"),
+        ({"size": (18, 16)}, "the size is 18 x 16; this model needs multiples of 4"),
+        ({"guidance": {"text": 2}}, "guidance names text"),
+        ({"images": torch.zeros(1, 2, 1, 8, 8)}, r"expected \(B, K, 1, 16, 16\)"),
+        ({"images": torch.full((1, 2, 1, 16, 16), 255.0)}, r"values run from 255 to 255; expected \[-1, 1\]"),
+    ],
+)
+def test_bad_calls_are_said(autoencoder, options, message):
+    with pytest.raises(ValueError, match=message):
+        build(autoencoder, "unet")(**{"views": ["PA"], **options})
+
+
+def test_bad_folders_and_parts_are_said(autoencoder, tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"no model_index\.json"):
+        SynthesisPipeline.from_pretrained(tmp_path)
+    pipe = build(autoencoder, "dit")
+    pipe.save_pretrained(tmp_path)
+    (tmp_path / "conditioner" / "diffusion_pytorch_model.safetensors").unlink()
+    with pytest.raises(FileNotFoundError, match=r"conditioner lacks \*\.safetensors"):
+        SynthesisPipeline.from_pretrained(tmp_path)
+    with pytest.raises(ValueError, match=r"16 wide .* and the conditioner makes them 8 wide"):
+        SynthesisPipeline(autoencoder, pipe.unet, pipe.scheduler, Conditioner(width=8))
+    with pytest.raises(ValueError, match=r"takes 0 channels beside .* with 1 other views it must take 4"):
+        SynthesisPipeline(autoencoder, pipe.unet, pipe.scheduler, Conditioner(width=16, images=1))
