@@ -37,15 +37,17 @@ def encode(vqgan: Any, image: Tensor, latent: Latent = "quantized") -> Tensor:
 def encode_pairs(
     vqgan: Any, radiograph: Tensor, soft: Tensor, latent: Latent = "quantized", mirrored: Tensor | None = None
 ) -> Tensor:
-    """Latents (B, 2, C, H/f, W/f), float32, of radiographs and soft-tissue images, each (B, 1, H, W), in one pass.
+    """Latents (B, 2, C, H/f, W/f), float32, of radiographs and soft-tissue images, each (B, 1, H, W).
 
     mirrored (B,), bool: which pairs are turned left to right before. A latent's mirror image is not the latent of the
     mirror image, since the encoder's filters have a left and a right.
     """
-    pairs = torch.stack([radiograph, soft], dim=1)
-    if mirrored is not None:
-        pairs = torch.where(mirrored.to(pairs.device).reshape(-1, 1, 1, 1, 1), pairs.flip(-1), pairs)
-    return encode(vqgan, pairs.flatten(0, 1), latent).float().unflatten(0, (-1, 2))
+    latents = []
+    for image in (radiograph, soft):  # in one batch it takes twice the memory, and on a CPU longer
+        if mirrored is not None:
+            image = torch.where(mirrored.to(image.device).reshape(-1, 1, 1, 1), image.flip(-1), image)
+        latents.append(encode(vqgan, image, latent).float())
+    return torch.stack(latents, dim=1)
 
 
 def decode(vqgan: Any, latent: Tensor) -> Tensor:

@@ -128,7 +128,7 @@ def test_cached_latents_give_the_same_losses_and_encode_once(vqgan, pairs, tmp_p
     vqgan.encoder.register_forward_hook(lambda *_: calls.append(1))
     cached, _ = fit(build(vqgan, cache_latents=True), pairs, tmp_path, 3)
     assert cached == pytest.approx(plain, abs=1e-5)
-    assert len(calls) == 1 + 3 + 3  # measuring, three batches, and each epoch's sampled validation batch
+    assert len(calls) == 2 * (1 + 3) + 3  # measuring, three batches of pairs; each epoch's sampled validation batch
 
 
 def test_training_lowers_the_loss_and_validation_logs_psnr(vqgan, pairs, tmp_path):
@@ -196,7 +196,7 @@ def test_mirrored_latents_are_those_of_the_mirrored_images(vqgan, pairs):
             for k, latents in enumerate(module.latents(batch, mirrored)):
                 assert torch.allclose(latents[mirrored], expected[k][mirrored], atol=1e-5)
                 assert torch.allclose(latents[~mirrored], plain[k][~mirrored], atol=1e-5)
-    assert len(calls) == 2 + 1
+    assert len(calls) == 2 * (2 + 1)
     flipped = encode_pairs(vqgan, radiograph, soft, "continuous").flip(-1)[:, 0]
     assert (flipped - expected[0]).abs().max() > 1e-2  # so that encoding the mirror image is needed
 
