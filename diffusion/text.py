@@ -138,7 +138,7 @@ def _load(source: str) -> tuple[Any, Any]:
             return model, BertTokenizerFast.from_pretrained(source)
         model = AutoModel.from_pretrained(source, use_safetensors=True)
         tokenizer = AutoTokenizer.from_pretrained(source)
-    except OSError as error:
+    except (OSError, ValueError) as error:
         raise ValueError(
             f"{source}: no text encoder with safetensors weights could be read there ({str(error).splitlines()[0]})"
         ) from None
