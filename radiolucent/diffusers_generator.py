@@ -82,6 +82,9 @@ class DiffusersGenerator:
     """A folder of diffusers, safetensors only, with or without LoRA; the text is encoded once per distinct prompt."""
 
     def __init__(self, options: GeneratorOptions) -> None:
+        from transformers.utils import logging
+
+        logging.disable_progress_bar()
         self.options = options
         kind = text_to_image_class(options.checkpoint)
         parts = inspect.signature(kind.__init__).parameters
@@ -116,6 +119,7 @@ class DiffusersGenerator:
         given: dict[str, Any] = {"prompt": texts, "negative_prompt": [self.options.negative_prompt] * len(rows)}
         if None not in encoded:
             given = {name: torch.cat([one[name] for one in encoded if one]) for name in encoded[0] or {}}
+            given["negative_prompt"] = None  # Sana's and PixArt's default is "", which they refuse beside embeddings
         side = self.options.size or self._trained_size()
         wanted = {
             **given,
@@ -127,7 +131,11 @@ class DiffusersGenerator:
             "output_type": "np",
             "use_resolution_binning": False,  # draw what was asked for
         }
-        known = {name: value for name, value in wanted.items() if name in self.call and value is not None}
+        known = {
+            name: value
+            for name, value in wanted.items()
+            if name in self.call and (value is not None or name == "negative_prompt")
+        }
         colour = np.asarray(self.pipeline(**known).images, np.float32)
         return (colour @ np.array(LUMA, np.float32) if colour.ndim == 4 and colour.shape[-1] == 3 else colour) * 2 - 1
 
@@ -165,4 +173,8 @@ class DiffusersGenerator:
             if name in self.call:
                 wanted[name] = self.call[name].default
         found = encode(text, **{name: value for name, value in wanted.items() if name in parameters})
-        return dict(zip(names, found)) if len(found) == len(names) else None
+        shaped = len(found) == len(names) and all(
+            isinstance(value, torch.Tensor) and value.ndim == (3 if name in ENCODED[-1] else 2)
+            for name, value in zip(names, found)
+        )  # not so where a pipeline gives them in another order
+        return dict(zip(names, found)) if shaped else None

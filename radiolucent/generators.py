@@ -1,4 +1,4 @@
-"""What draws images from rows: our own SynthesisPipeline, or any text-to-image folder of diffusers, behind one protocol.
+"""What draws images from rows: our SynthesisPipeline or any text-to-image folder of diffusers, behind one protocol.
 
 An image depends on its row alone. Its noise comes from its own seed, drawn on the CPU; the networks always see the same
 number of images at once (`micro_batch`, the last lot filled up), because floating-point sums change with a matrix's

@@ -47,8 +47,8 @@ def read_prompts(
 
     A prompt in `annotated_prompt` or `prompt`; optional columns: the image's name (`img_savename`, `filename`, `image`
     or `name`), `view` (one of `views`), `seed`, and labels: a dict in `labels_dict`, `chexpert_labels` or `labels`, or
-    columns named as in `classes`. A row without a name is named after what it holds, and one without a seed gets it from
-    its name and `seed` by a hash: neither depends on the rows around it.
+    columns named as in `classes`. A row without a name is named after what it holds, and one without a seed gets it
+    from its name and `seed` by a hash: neither depends on the rows around it.
     ValueError: no prompt column, no rows, a damaged file, names that occur twice.
     """
     path = Path(path)
@@ -96,7 +96,10 @@ def _read_cells(path: Path) -> tuple[list[str], dict[int, list[str]]]:
         with open(path, newline="", encoding="utf-8-sig") as file:
             reader = csv.reader(file)
             columns = next(reader, [])
-            return columns, {reader.line_num: values for values in reader if values}
+            cells = {}
+            for values in filter(None, reader):
+                cells[reader.line_num] = values
+            return columns, cells
     except UnicodeDecodeError as error:
         raise ValueError(f"{path}: not UTF-8 text ({error.reason} at byte {error.start}): save it as UTF-8") from None
     except csv.Error as error:

@@ -1,0 +1,127 @@
+"""Small text-to-image pipelines with random weights, saved as users have them."""
+
+from __future__ import annotations
+
+import json
+import string
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+NO_TRANSFORMERS = "transformers is not installed (extra: evaluation)"
+
+
+@pytest.fixture(scope="session")
+def stable_diffusion(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A StableDiffusionPipeline's folder, 32 x 32 pixels, texts of 40 tokens, a token a letter."""
+    pytest.importorskip("transformers", reason=NO_TRANSFORMERS)
+    return save_stable_diffusion(tmp_path_factory.mktemp("model") / "roentgen", 40)
+
+
+@pytest.fixture(scope="session")
+def pixart(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A PixArtSigmaPipeline's folder, 16 x 16 pixels, with a T5 encoder."""
+    pytest.importorskip("transformers", reason=NO_TRANSFORMERS)
+    return save_pixart(tmp_path_factory.mktemp("model") / "pixart")
+
+
+def clip_tokenizer(folder: Path, length: int) -> Any:
+    """Letter by letter."""
+    import transformers
+
+    folder.mkdir(parents=True, exist_ok=True)
+    letters = list(string.ascii_lowercase + ".,")
+    tokens = [*letters, *(f"{letter}</w>" for letter in letters), "<|startoftext|>", "<|endoftext|>"]
+    (folder / "vocab.json").write_text(json.dumps({token: i for i, token in enumerate(tokens)}))
+    (folder / "merges.txt").write_text("#version: 0.2\n")
+    return transformers.CLIPTokenizer(
+        str(folder / "vocab.json"), str(folder / "merges.txt"), model_max_length=length, pad_token="<|endoftext|>"
+    )
+
+
+def save_stable_diffusion(folder: Path, length: int) -> Path:
+    import transformers
+    from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
+
+    torch.manual_seed(0)
+    tokenizer = clip_tokenizer(folder.parent / "words", length)
+    text = transformers.CLIPTextConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=16,
+        intermediate_size=16,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        max_position_embeddings=length,
+        eos_token_id=len(tokenizer) - 1,
+        bos_token_id=len(tokenizer) - 2,
+    )
+    unet = UNet2DConditionModel(
+        sample_size=16,
+        block_out_channels=(32, 64),
+        layers_per_block=1,
+        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
+        up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
+        cross_attention_dim=16,
+        attention_head_dim=8,
+        norm_num_groups=8,
+    )
+    vae = AutoencoderKL(
+        block_out_channels=(16, 32),
+        down_block_types=("DownEncoderBlock2D",) * 2,
+        up_block_types=("UpDecoderBlock2D",) * 2,
+        norm_num_groups=8,
+        latent_channels=4,
+    )
+    StableDiffusionPipeline(
+        vae=vae,
+        text_encoder=transformers.CLIPTextModel(text),
+        tokenizer=tokenizer,
+        unet=unet,
+        scheduler=DDIMScheduler(clip_sample=False, steps_offset=1),
+        safety_checker=None,
+        feature_extractor=None,
+        requires_safety_checker=False,
+    ).save_pretrained(folder)
+    return folder
+
+
+def save_pixart(folder: Path) -> Path:
+    import transformers
+    from diffusers import AutoencoderKL, DPMSolverMultistepScheduler, PixArtSigmaPipeline, PixArtTransformer2DModel
+    from tokenizers import Tokenizer, models, pre_tokenizers, processors
+
+    torch.manual_seed(0)
+    words = {text: i for i, text in enumerate(["<pad>", "</s>", "<unk>", *string.ascii_lowercase, "▁"])}
+    tokenizer = Tokenizer(models.BPE(words, [], unk_token="<unk>"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
+    tokenizer.post_processor = processors.TemplateProcessing(single="$A </s>", special_tokens=[("</s>", 1)])
+    fast = transformers.PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, eos_token="</s>", unk_token="<unk>", pad_token="<pad>", model_max_length=512
+    )
+    t5 = transformers.T5Config(
+        vocab_size=len(words), d_model=16, d_kv=8, d_ff=16, num_layers=1, num_heads=2, decoder_start_token_id=0
+    )
+    transformer = PixArtTransformer2DModel(
+        sample_size=8,
+        num_layers=1,
+        patch_size=2,
+        attention_head_dim=8,
+        num_attention_heads=2,
+        caption_channels=16,
+        in_channels=4,
+        out_channels=8,
+        cross_attention_dim=16,
+        use_additional_conditions=False,
+    )
+    vae = AutoencoderKL(
+        block_out_channels=(16, 32),
+        down_block_types=("DownEncoderBlock2D",) * 2,
+        up_block_types=("UpDecoderBlock2D",) * 2,
+        norm_num_groups=8,
+    )
+    PixArtSigmaPipeline(
+        fast, transformers.T5EncoderModel(t5), vae, transformer, DPMSolverMultistepScheduler()
+    ).save_pretrained(folder)
+    return folder
