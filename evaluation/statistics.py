@@ -41,6 +41,29 @@ def bootstrap_mean(
     return mean, float(low), float(high)
 
 
+def bootstrap_median(
+    values: np.ndarray, groups: Sequence[str] | None = None, seed: int = 0, level: float = 0.95
+) -> tuple[float, float, float]:
+    """As `bootstrap_mean`, of the median: for ratios, whose mean a few small denominators decide."""
+    values = np.asarray(values, dtype=np.float64)
+    known = ~np.isnan(values)
+    if not known.any():
+        return float("nan"), float("nan"), float("nan")
+    names = np.arange(len(values)) if groups is None else np.asarray(groups)
+    _, member = np.unique(names[known], return_inverse=True)
+    values, count = values[known], int(member.max()) + 1
+    median = float(np.median(values))
+    if count < 2:
+        return median, float("nan"), float("nan")
+    order = np.argsort(values)
+    random = np.random.default_rng(seed)
+    drawn = random.multinomial(count, np.full(count, 1 / count), RESAMPLES)  # how often each group is in each draw
+    reached = np.cumsum(drawn[:, member[order]], axis=1)
+    medians = values[order][(2 * reached >= reached[:, -1:]).argmax(axis=1)]
+    low, high = np.quantile(medians, [(1 - level) / 2, (1 + level) / 2])
+    return median, float(low), float(high)
+
+
 def paired_test(a: np.ndarray, b: np.ndarray, groups: Sequence[str] | None = None) -> dict[str, float]:
     """Wilcoxon's signed-rank test of a - b, both (N,) of the same images: mean difference, interval, p, and units.
 

@@ -38,6 +38,18 @@ def add_suppression(parser: ArgumentParser) -> None:
     parser.add_argument("--legacy", action="store_true", help="add the published, wrapping numbers")
 
 
+def add_lesions(parser: ArgumentParser) -> None:
+    """Whether nodules put into deformed bodies of the sample CT survive suppression, vanish, or appear from nothing."""
+    model = "folder of a saved pipeline; default: the model in the package"
+    parser.add_argument("--checkpoint", type=str | None, default=None, help=model)
+    parser.add_argument("--bodies", type=int, default=20, help="each with 24 nodules: 6 diameters x 2 x 2")
+    parser.add_argument("--size", type=int, default=256, help="side of the radiographs in pixels")
+    parser.add_argument("--model-size", type=int | None, default=None, help="side that the model sees, as in suppress")
+    parser.add_argument("--compose", choices=["subtract", "direct"], default="subtract", help="as in suppress")
+    parser.add_argument("--steps", type=int | None, default=None, help="sampling steps, as in suppress")
+    parser.add_argument("--seed", type=int, default=0, help="of bodies, views, looks and places, and of the sampling")
+
+
 def add_reading(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--accept", type=list[str], default=[], help="take a set with mixed 'sizes' or 'polarity'; repeat"
@@ -107,6 +119,7 @@ def add_utility(parser: ArgumentParser) -> None:
 
 PROTOCOLS = {
     "suppression": add_suppression,
+    "lesions": add_lesions,
     "synthesis": add_synthesis,
     "privacy": add_privacy,
     "utility": add_utility,

@@ -7,6 +7,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from radiolucent.evaluate_lesions import run_lesions
+
 
 def run_suppression(args: Any) -> None:
     from evaluation.suppression_protocol import SuppressionProtocol, evaluate_suppression
@@ -132,6 +134,7 @@ def run_utility(args: Any) -> None:
 
 RUN = {
     "suppression": run_suppression,
+    "lesions": run_lesions,
     "synthesis": run_synthesis,
     "privacy": run_privacy,
     "utility": run_utility,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from evaluation.statistics import auroc, auroc_interval, bootstrap_mean, holm, paired_test
+from evaluation.statistics import auroc, auroc_interval, bootstrap_mean, bootstrap_median, holm, paired_test
 
 
 def test_interval_is_that_of_the_normal_for_many_values():
@@ -28,6 +28,20 @@ def test_images_of_one_patient_widen_the_interval():
 def test_undefined_values_are_left_out_and_one_value_has_no_interval():
     mean, low, high = bootstrap_mean(np.array([3.0, np.nan]))
     assert mean == 3 and np.isnan(low) and np.isnan(high)
+
+
+def test_a_median_ignores_wild_ratios_and_has_the_interval_of_order_statistics():
+    values = np.random.default_rng(5).normal(1, 0.3, 399)
+    wild = np.concatenate([values, [1e6, -1e6, np.nan]])
+    median, low, high = bootstrap_median(wild)
+    half = 1.96 * 1.2533 * 0.3 / np.sqrt(399)  # of a normal's median
+    assert median == np.median(values)
+    assert (low, high) == pytest.approx((median - half, median + half), abs=0.02)
+    groups = np.repeat(np.arange(8), 50)[: len(values)]
+    centres = np.repeat(np.random.default_rng(6).normal(0, 1, 8), 50)[: len(values)]
+    _, low, high = bootstrap_median(values + centres, groups.astype(str))
+    assert high - low > 4 * 2 * half  # eight groups that differ say less than 399 values
+    assert np.isnan(bootstrap_median(values, ["one"] * len(values))[1])
 
 
 def test_paired_test_sees_a_constant_gain_that_the_spread_hides():

@@ -1,0 +1,72 @@
+"""`radiolucent evaluate lesions`: nodules of known size put into bodies, suppressed, and looked for again."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from evaluation.nodule_survival import Suppress, SurvivalResult
+    from evaluation.report import Picture
+
+METHOD = "suppressed"
+
+
+def run_lesions(args: Any) -> None:
+    """Render the scenes, suppress them, and write the report, nodules.csv and examples.png."""
+    from evaluation.nodule_report import survival_report, write_nodules
+    from evaluation.nodule_scenes import render_scenes
+    from evaluation.nodule_survival import evaluate_nodule_survival
+    from radiolucent.evaluate_protocols import Progress, finish, settings
+
+    scenes = render_scenes(args.bodies, args.size, args.seed)
+    suppress = load_suppressor(args)
+    with Progress() as progress:
+        result = evaluate_nodule_survival(
+            scenes, {METHOD: suppress}, lambda done: progress("bodies", done, args.bodies)
+        )
+    report = survival_report(result, settings(args))
+    write_nodules(result, Path(args.out) / "nodules.csv")
+    report.pictures.append(example_picture(result, Path(args.out) / "examples.png"))
+    finish(report, args.out)
+
+
+def load_suppressor(args: Any) -> Suppress:
+    """The checkpoint, or the package's model, as `radiolucent suppress` uses it; every image has the same noise."""
+    import numpy as np
+
+    from radiolucent.suppress import suppress_pixels
+    from radiolucent.suppress_model import load_pipeline, model_sizes, packaged_model, predict_square
+
+    if args.steps is not None and args.steps < 1:
+        raise ValueError(f"--steps {args.steps}: it must be 1 or more")
+    pipeline = load_pipeline(packaged_model() if args.checkpoint is None else args.checkpoint, args.device)
+    steps = args.steps or getattr(pipeline.config, "num_inference_steps", None)
+    size, tile = model_sizes(pipeline, args.model_size, None)
+    predict = partial(predict_square, pipeline, lungs=None, steps=steps, tile=tile)
+
+    def suppress(images: np.ndarray) -> np.ndarray:
+        softs = (
+            suppress_pixels(predict, image, compose=args.compose, seeds=[args.seed], size=size) for image in images
+        )
+        return np.stack([soft for soft, _ in softs])
+
+    return suppress
+
+
+def example_picture(result: SurvivalResult, path: Path) -> Picture:
+    """The nodules that keep least, some in the middle and the best: before, after, the truth, and the nodule alone."""
+    from evaluation.nodule_report import chosen_examples
+    from evaluation.report import Picture
+    from radiographs import atomic_path
+    from radiolucent.montage import montage
+
+    examples = chosen_examples(result, METHOD)
+    labels = [f"{e.row['diameter_mm']:g} mm {e.row['density']}, {e.row['kept']:.0%}" for e in examples]
+    titles = ["before", "after", "truth", "nodule after", "nodule, truth"]
+    with atomic_path(path) as part:
+        montage([example.crops for example in examples], titles, part, labels)
+    return Picture("The nodules that keep least, two in the middle and the one that keeps most", path.read_bytes())
