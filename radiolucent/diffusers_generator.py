@@ -38,8 +38,8 @@ def text_to_image_class(checkpoint: str) -> Any:
     if not (inspect.isclass(found) and issubclass(found, diffusers.DiffusionPipeline)):
         raise ValueError(f"{checkpoint} holds a {name}, which is neither a SynthesisPipeline nor one of diffusers'")
     call = inspect.signature(found.__call__).parameters
-    needed = [key for key, value in call.items() if value.default is value.empty and key != "self"]
-    if "prompt" not in call or [key for key in needed if key not in ("prompt", "args", "kwargs")] or "image" in needed:
+    needed = {key for key, value in call.items() if value.default is value.empty} - {"self", "args", "kwargs"}
+    if "prompt" not in call or "image" in call or needed - {"prompt"}:
         raise ValueError(f"{checkpoint} holds a {name}, which does not draw images from text alone")
     if find_spec("transformers") is None:
         raise ValueError("text-to-image pipelines need transformers: pip install 'radiolucent[evaluation]'")

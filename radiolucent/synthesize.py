@@ -81,7 +81,7 @@ def run(args: Namespace) -> int:
     batches = in_batches(rows, args.batch_size)
     items: list[tuple[str, Any]] = [*batches, *{**bad, **too_long}.items()]
     status = run_batch(
-        work, items, args.out, settings=settings, workers=args.workers, executor=args.executor, title="batches"
+        work, items, args.out, settings=settings, workers=args.workers, executor=args.executor, title="batches or bad rows"
     )
     by = Judge(
         args.filter or "",

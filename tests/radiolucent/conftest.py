@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import string
 from pathlib import Path
 from typing import Any
@@ -125,3 +126,38 @@ def save_pixart(folder: Path) -> Path:
         fast, transformers.T5EncoderModel(t5), vae, transformer, DPMSolverMultistepScheduler()
     ).save_pretrained(folder)
     return folder
+
+
+@pytest.fixture(scope="session")
+def synthesis(stable_diffusion: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A SynthesisPipeline's folder, 16 x 16 pixels, with Stable Diffusion's text encoder, texts of 20 tokens."""
+    from diffusers import UNet2DConditionModel
+
+    from diffusion import Conditioner, SynthesisPipeline, ThresholdedDDIMScheduler
+    from diffusion.text import TextEncoder
+    from vqgan import VQGAN
+
+    folder = tmp_path_factory.mktemp("ours")
+    for part in ("text_encoder", "tokenizer"):
+        shutil.copytree(stable_diffusion / part, folder / "encoder", dirs_exist_ok=True)
+    encoder = TextEncoder(str(folder / "encoder"))
+    torch.manual_seed(0)
+    unet = UNet2DConditionModel(
+        sample_size=8,
+        in_channels=4,
+        out_channels=4,
+        block_out_channels=(8, 16),
+        layers_per_block=1,
+        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
+        up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
+        attention_head_dim=8,
+        norm_num_groups=4,
+        cross_attention_dim=16,
+        class_embed_type="projection",
+        projection_class_embeddings_input_dim=16,
+    )
+    vqgan = VQGAN(channels=32, channel_multipliers=(1, 2), residual_blocks=1, resolution=16)
+    conditioner = Conditioner(16, 16, 20, text_encoder=encoder.source, text_fingerprint=encoder.fingerprint)
+    scheduler = ThresholdedDDIMScheduler(prediction_type="v_prediction")
+    SynthesisPipeline(vqgan, unet, scheduler, conditioner, image_size=16).save_pretrained(folder / "model")
+    return folder / "model"

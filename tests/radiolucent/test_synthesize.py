@@ -169,7 +169,7 @@ def test_bad_rows_are_set_aside(stable_diffusion: Path, tmp_path: Path) -> None:
         "the prompt is empty": {"annotated_prompt": "  "},
         "'../../escape.png'": {"img_savename": "../../escape.png"},
         "'/etc/passwd'": {"img_savename": "/etc/passwd"},
-        "expected a file's name": {"img_savename": "a\\..\\b.png"},
+        "'a\\..\\b.png'": {"img_savename": "a\\..\\b.png"},
         "begin with a dot": {"img_savename": ".part-a.png"},
         "longer than 200 bytes": {"img_savename": "é" * 101},
         "the view is 'OBLIQUE'": {"view": "OBLIQUE"},
