@@ -16,6 +16,12 @@ COMMANDS = {
     "test": ("train", "test a model from a YAML config"),
     "predict": ("train", "predict with a model from a YAML config"),
     "suppress": ("suppress", "remove the bones from radiographs"),
+    "synthesize": ("synthesize", "draw a dataset of chest radiographs from prompts"),
+    "tokens": ("tokens", "radiographs to a VQ-GAN's code indices in Parquet, and back"),
+    "convert-checkpoint": (
+        "convert_checkpoint",
+        "published weights (BS-LDM, MONAI, taming, ...) as our folders",
+    ),
     "evaluate": ("evaluate", "score suppression, synthesis, privacy or utility, with a report"),
 }
 
