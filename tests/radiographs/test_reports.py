@@ -149,7 +149,8 @@ def test_open_i(tmp_path):
     xml = """<eCitation><uId id="CXR7"/><MedlineCitation><Article><Abstract>
     <AbstractText Label="INDICATION">cough</AbstractText><AbstractText Label="FINDINGS">Clear lungs.</AbstractText>
     <AbstractText Label="IMPRESSION">Normal chest.</AbstractText></Abstract></Article></MedlineCitation>
-    <parentImage id="CXR7_IM-1-1001"/><parentImage id="CXR7_IM-1-2001"/><parentImage id="CXR7_IM-1-3001"/></eCitation>"""
+    <parentImage id="CXR7_IM-1-1001"/><parentImage id="CXR7_IM-1-2001"/>
+    <parentImage id="CXR7_IM-1-3001"/></eCitation>"""
     (tmp_path / "ecgen-radiology").mkdir()
     (tmp_path / "ecgen-radiology/7.xml").write_text(xml)
     touch(tmp_path / "png/CXR7_IM-1-1001.png", tmp_path / "png/CXR7_IM-1-2001.png", tmp_path / "png/CXR7_IM-1-3001.png")
