@@ -1,0 +1,143 @@
+"""What a CT's thick slices do not show, drawn into line integrals: fine vessels, nodules, and devices.
+
+Everything here is drawn in the projection and belongs to the soft image, so that a network that learns to take bone
+away learns to leave it. Attenuation is that of `drr.attenuation`; lengths are in mm.
+"""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+
+from .attenuation import MU_WATER_PER_MM
+
+CORTEX_PER_MM = 0.022  # excess of compact bone (about 1200 HU) over soft tissue
+SUBPIXEL = 4  # bits of fraction in OpenCV's coordinates
+LUNG_LIGHTER = 0.75  # of a vessel's or nodule's attenuation stands out from the lung that it replaces
+
+
+def lung_pixels(soft: np.ndarray) -> np.ndarray:
+    """bool (H, W): the body's lighter half, which in a chest is mostly lung. soft: (H, W) line integrals."""
+    body = soft > 0.3
+    return body & (soft < np.median(soft[body])) if body.any() else body
+
+
+def add_vessels(soft: np.ndarray, mm_per_pixel: float, rng: np.random.Generator, trees: int = 6) -> np.ndarray:
+    """Branching tubes that taper by Murray's law (r0^3 = r1^3 + r2^3; PNAS 12, 207, 1926); returns a new (H, W)."""
+    layer = np.zeros_like(soft)
+    places = np.argwhere(lung_pixels(soft))
+    if not len(places):
+        return soft.copy()
+    middle = np.array(soft.shape) / 2
+    for _ in range(trees):
+        root = places[rng.integers(len(places))] * 0.5 + middle * 0.5  # nearer to the hila than to the ribs
+        for _ in range(3):
+            _branch(layer, root, rng.uniform(0, 2 * np.pi), rng.uniform(1.2, 3.2), mm_per_pixel, rng)
+    fade = cv2.GaussianBlur(lung_pixels(soft).astype(np.float32), (0, 0), 6 / mm_per_pixel)
+    return soft + layer * fade * rng.uniform(0.3, 1.3)
+
+
+def _branch(layer, point, angle, radius, mm_per_pixel, rng) -> None:  # type: ignore[no-untyped-def]
+    """Draw one vessel from `point` (row, column) and what branches off it, down to a radius of 0.4 mm."""
+    while radius > 0.4:
+        length = radius * rng.uniform(6, 12) / mm_per_pixel
+        path = [point]
+        for _ in range(4):
+            angle += rng.normal(0, 0.12)
+            path.append(path[-1] + length / 4 * np.array([np.sin(angle), np.cos(angle)]))
+        _tube(layer, np.array(path), radius, mm_per_pixel)
+        point = path[-1]
+        share = rng.uniform(0.2, 0.5)
+        turn = rng.choice([-1, 1]) * rng.uniform(0.4, 0.9)
+        if radius * share ** (1 / 3) > 0.4:
+            _branch(layer, point, angle + turn, radius * share ** (1 / 3) * 0.9, mm_per_pixel, rng)
+        radius, angle = radius * (1 - share) ** (1 / 3) * 0.9, angle - turn * share
+
+
+def _tube(layer: np.ndarray, path: np.ndarray, radius: float, mm_per_pixel: float) -> None:
+    """The mean chord of a cylinder, pi r / 2, over its width; thinner than a pixel: spread over the pixel."""
+    width = 2 * radius / mm_per_pixel
+    pixels = max(1, round(width))
+    chord = MU_WATER_PER_MM * LUNG_LIGHTER * np.pi * radius / 2 * min(1.0, width / pixels)
+    points = np.rint(path[:, ::-1] * 2**SUBPIXEL).astype(np.int32)
+    stroke = np.zeros(layer.shape, np.uint8)
+    cv2.polylines(stroke, [points], False, 255, pixels, cv2.LINE_AA, SUBPIXEL)
+    x, y, w, h = cv2.boundingRect((points >> SUBPIXEL).reshape(-1, 1, 2))
+    margin = pixels + 2
+    box = (slice(max(y - margin, 0), max(y + h + margin, 0)), slice(max(x - margin, 0), max(x + w + margin, 0)))
+    np.maximum(layer[box], stroke[box] * np.float32(chord / 255), out=layer[box])
+
+
+def add_nodule_shadow(
+    soft: np.ndarray, mm_per_pixel: float, rng: np.random.Generator, diameter_mm: float, density: float = 1.0
+) -> np.ndarray:
+    """An ellipsoid of soft tissue somewhere over the lungs: its chord 2 sqrt(r^2 - d^2) mu; returns a new (H, W).
+
+    density: attenuation over the lung's, of water's; 0.3 is ground glass, 1 is solid.
+    """
+    places = np.argwhere(lung_pixels(soft))
+    if not len(places):
+        return soft.copy()
+    centre = places[rng.integers(len(places))] + rng.uniform(-0.5, 0.5, 2)
+    rows, columns = (np.arange(n, dtype=np.float32) for n in soft.shape)
+    y, x = (rows - centre[0])[:, None] * mm_per_pixel, (columns - centre[1])[None] * mm_per_pixel
+    turn, ratio = rng.uniform(0, np.pi), rng.uniform(0.75, 1.0)
+    along, across = x * np.cos(turn) + y * np.sin(turn), (y * np.cos(turn) - x * np.sin(turn)) / ratio
+    radius = diameter_mm / 2
+    angle = np.arctan2(across, along)
+    lobes = 1 + sum(rng.uniform(0, 0.08) * np.cos(k * angle + rng.uniform(0, 6.3)) for k in (2, 3, 5))
+    chord = 2 * np.sqrt(np.maximum((radius * lobes) ** 2 - along**2 - across**2, 0))
+    return soft + (MU_WATER_PER_MM * LUNG_LIGHTER * density * chord).astype(np.float32)
+
+
+def add_device(soft: np.ndarray, mm_per_pixel: float, rng: np.random.Generator) -> np.ndarray:
+    """A catheter or lead (a smooth line across the picture) or an electrode (a disc or ring); returns a new (H, W)."""
+    height, width = soft.shape
+    stroke = np.zeros(soft.shape, np.uint8)
+    if rng.random() < 0.5:
+        control = rng.uniform(0, 1, (4, 2)) * (width, height)
+        t = np.linspace(0, 1, 40)[:, None]
+        curve = (1 - t) ** 3 * control[0] + 3 * t * (1 - t) ** 2 * control[1]
+        curve = curve + 3 * t**2 * (1 - t) * control[2] + t**3 * control[3]
+        points = np.rint(curve * 2**SUBPIXEL).astype(np.int32)
+        cv2.polylines(
+            stroke, [points], False, 255, max(1, round(rng.uniform(1, 3) / mm_per_pixel)), cv2.LINE_AA, SUBPIXEL
+        )
+    else:
+        place = (int(rng.integers(width)), int(rng.integers(height)))
+        thickness = int(rng.choice([-1, 1, 2]))
+        cv2.circle(stroke, place, max(2, round(rng.uniform(3, 10) / mm_per_pixel)), 255, thickness, cv2.LINE_AA)
+    return soft + stroke * np.float32(rng.uniform(0.2, 2.0) / 255)
+
+
+def add_arm(
+    soft: np.ndarray, bone: np.ndarray, mm_per_pixel: float, rng: np.random.Generator, side: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """An arm that hangs beside the chest, which a CT with raised arms lacks; returns new (soft, bone).
+
+    The humerus is a tube of compact bone under a ball (its head), the flesh a cylinder: each pixel gets its chord.
+    side: -1 at the picture's left, 1 at its right.
+    """
+    height, width = soft.shape
+    body = np.flatnonzero((soft > 1).any(axis=0))
+    edge = (body[0] if side < 0 else body[-1]) if body.size else (0 if side < 0 else width - 1)
+    shoulder = np.array([edge + side * rng.uniform(-5, 35) / mm_per_pixel, height * rng.uniform(0.02, 0.3)])
+    lean = side * rng.uniform(0, 0.5)
+    x = np.arange(width, dtype=np.float32)[None] - shoulder[0]
+    y = np.arange(height, dtype=np.float32)[:, None] - shoulder[1]
+    across = (x * np.cos(lean) - y * np.sin(lean)) * mm_per_pixel
+    along = (x * np.sin(lean) + y * np.cos(lean)) * mm_per_pixel
+    ends = cv2.GaussianBlur((along > 0).astype(np.float32), (0, 0), 15 / mm_per_pixel)
+    flesh = _chord(rng.uniform(30, 50), across) * ends * MU_WATER_PER_MM
+    radius, wall = rng.uniform(9, 14), rng.uniform(2, 4)
+    shaft = (_chord(radius, across) - _chord(radius - wall, across)) * (along > 0)
+    head = rng.uniform(20, 26)
+    distance = np.hypot(across, along)
+    ball = _chord(head, distance) - 0.8 * _chord(head - 2, distance)
+    humerus = cv2.GaussianBlur(np.maximum(shaft, ball), (0, 0), 2 / mm_per_pixel)
+    return soft + flesh, bone + humerus * np.float32(CORTEX_PER_MM * rng.uniform(0.5, 1.2))
+
+
+def _chord(radius: float, distance: np.ndarray) -> np.ndarray:
+    """Length in mm of rays at `distance` from the axis of a cylinder or the centre of a ball."""
+    return 2 * np.sqrt(np.maximum(radius**2 - distance**2, 0))

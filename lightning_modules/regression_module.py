@@ -1,0 +1,91 @@
+"""RegressionModule: training of a U-Net that predicts the bone of a radiograph in one call."""
+
+from __future__ import annotations
+
+from typing import Any, Literal, cast
+
+import torch
+from lightning.pytorch import LightningModule
+from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.optim.swa_utils import AveragedModel
+from torchmetrics.functional.image import peak_signal_noise_ratio
+
+from diffusion.ema import warmed_up_ema
+from diffusion.regression import BoneRegressionPipeline, predict_bone
+
+
+def edge_loss(error: Tensor) -> Tensor:
+    """Mean absolute difference of neighbouring pixels of an error image (B, 1, H, W): left-over edges of ribs."""
+    return error.diff(dim=2).abs().mean() + error.diff(dim=3).abs().mean()
+
+
+class RegressionModule(LightningModule):
+    """Batches are dicts with "radiograph" and "soft", each (B, 1, H, W) in [-1, 1], and "name".
+
+    The loss is L1 of the bone in the standardised radiograph's units plus `edge_weight` times `edge_loss`.
+    unet, patch, image_size: see diffusion.regression. ema_decay: of the averaged network, which validation and the
+    saved pipeline use. optimizer: AdamW at 5e-4 by default. lr_scheduler: of its rate, stepped each `lr_interval`.
+    """
+
+    def __init__(
+        self,
+        unet: nn.Module,
+        patch: int = 2,
+        image_size: int = 256,
+        edge_weight: float = 1.0,
+        ema_decay: float = 0.995,
+        optimizer: OptimizerCallable = lambda parameters: torch.optim.AdamW(parameters, lr=5e-4),
+        lr_scheduler: LRSchedulerCallable | None = None,
+        lr_interval: Literal["epoch", "step"] = "step",
+    ) -> None:
+        super().__init__()
+        self.unet, self.patch, self.image_size, self.edge_weight = unet, patch, image_size, edge_weight
+        self.ema = AveragedModel(unet, multi_avg_fn=warmed_up_ema(ema_decay)).requires_grad_(False).eval()
+        self.optimizer, self.lr_scheduler, self.lr_interval = optimizer, lr_scheduler, lr_interval
+        self.pipeline()  # a network of another form is told here
+
+    def configure_optimizers(self) -> Any:
+        optimizer = self.optimizer(self.unet.parameters())
+        if self.lr_scheduler is None:
+            return optimizer
+        return [optimizer], [{"scheduler": self.lr_scheduler(optimizer), "interval": self.lr_interval}]
+
+    def pipeline(self) -> BoneRegressionPipeline:
+        """The model as it stands, with the averaged network."""
+        return BoneRegressionPipeline(cast(nn.Module, self.ema.module), self.patch, self.image_size)
+
+    def _loss(self, batch: dict[str, Any], network: nn.Module) -> Tensor:
+        radiograph, soft = batch["radiograph"], batch["soft"]
+        bone = predict_bone(network, radiograph, self.patch)
+        error = (bone - (radiograph - soft)) / radiograph.std(dim=(2, 3), keepdim=True).clamp(min=1e-3)
+        return F.l1_loss(error, torch.zeros_like(error)) + self.edge_weight * edge_loss(error)
+
+    def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
+        loss = self._loss(batch, self.unet)
+        self.log("train/loss", loss, prog_bar=True)
+        return loss
+
+    def optimizer_step(self, *args: Any, **options: Any) -> None:
+        super().optimizer_step(*args, **options)
+        self.ema.update_parameters(self.unet)
+
+    def validation_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
+        return self._evaluate(batch, "val")
+
+    def test_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
+        return self._evaluate(batch, "test")
+
+    def _evaluate(self, batch: dict[str, Any], stage: str) -> Tensor:
+        """Log the averaged network's loss and its PSNR in dB beside that of doing nothing; the images."""
+        self.log(f"{stage}/loss", self._loss(batch, cast(nn.Module, self.ema.module)), batch_size=len(batch["name"]))
+        predicted = self.predict_step(batch, 0)
+        for name, image in (("psnr", predicted), ("psnr_do_nothing", batch["radiograph"])):
+            psnr = peak_signal_noise_ratio(image.float(), batch["soft"].float(), data_range=2.0, dim=(1, 2, 3))
+            self.log(f"{stage}/{name}", psnr, prog_bar=True, batch_size=len(predicted))
+        return predicted
+
+    def predict_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
+        """Soft-tissue images (B, 1, H, W)."""
+        return self.pipeline()(batch["radiograph"]).soft

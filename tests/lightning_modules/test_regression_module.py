@@ -1,0 +1,62 @@
+"""Training of the regression."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from lightning.pytorch import Trainer
+from torch.utils.data import DataLoader
+
+from diffusion import build_unet
+from lightning_modules.regression_module import RegressionModule, edge_loss
+
+
+def module(**options):
+    torch.manual_seed(0)
+    unet = build_unet(
+        4, 0, 16, (1, 2), 1, (), mid_attention=False, residual_resampling=False, scale_shift=False, norm_groups=4
+    )
+    options = {"optimizer": lambda p: torch.optim.AdamW(p, lr=3e-3), "image_size": 32, "ema_decay": 0.9, **options}
+    return RegressionModule(unet, **options)
+
+
+def pairs():
+    """Soft tissue that is a ramp, with a bright bar as bone."""
+    soft = torch.linspace(-0.8, 0, 32).expand(32, 32)[None]
+    radiograph = soft.clone()
+    radiograph[:, 10:14] += 0.5
+    return [{"radiograph": radiograph, "soft": soft, "name": str(n)} for n in range(4)]
+
+
+def test_one_batch_is_learnt(tmp_path):
+    made = module()
+    trainer = Trainer(
+        max_steps=150, accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False,
+        default_root_dir=tmp_path, enable_model_summary=False,
+    )  # fmt: skip
+    loader = DataLoader(pairs(), batch_size=4)
+    trainer.fit(made, loader)
+    (scores,) = trainer.test(made, loader, verbose=False)
+    assert scores["test/psnr_do_nothing"] < 22
+    assert scores["test/psnr"] > scores["test/psnr_do_nothing"] + 12
+
+
+def test_edges_of_the_error_count():
+    error = torch.zeros(1, 1, 4, 4)
+    assert edge_loss(error + 3) == 0
+    error[0, 0, :, 2:] = 1
+    assert edge_loss(error).item() == pytest.approx(1 / 3)
+    batch = {key: value[None] if torch.is_tensor(value) else [value] for key, value in pairs()[0].items()}
+    made = module(edge_weight=0.0)
+    plain = made._loss(batch, made.unet)
+    made.edge_weight = 1.0
+    assert made._loss(batch, made.unet) > plain
+
+
+def test_the_averaged_network_is_saved():
+    made = module()
+    with torch.no_grad():
+        for parameter in made.unet.parameters():
+            parameter.add_(1)
+    saved = made.pipeline().unet.state_dict()
+    assert not any(torch.equal(saved[name], value) for name, value in made.unet.state_dict().items())
