@@ -9,6 +9,8 @@ _HOMES = {
     "VQGANModule": "vqgan_module",
     "LatentDiffusionModule": "latent_diffusion_module",
     "PairDataModule": "pair_data",
+    "CTPairDataModule": "ct_pair_data",
+    "RegressionModule": "regression_module",
     "ReportDataModule": "report_data",
     "SynthesisModule": "synthesis_module",
 }

@@ -92,7 +92,8 @@ def cast_body(job: tuple[Projections, Path, int]) -> None:
 class CTPairDataset(Dataset):
     """Pairs {"radiograph", "soft"}: (1, size, size) float32 in [-1, 1], bones bright; "name": str.
 
-    An item is asked for by (epoch, index) and depends on the seed and that alone. Each takes cached line integrals, sets
+    An item is asked for by (epoch, index) and depends on the seed and that alone. Each takes cached line integrals and
+    sets
     the field of view, turn, flip, vessels, nodules, devices, bone strength, vendor look and noise at random.
     field: range of the picture's width over the cached width.
     clutter: whether vessels, nodules, devices and arms are drawn. vary: False gives every epoch the same items.

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import numpy as np
 import pytest
 import torch
 from lightning.pytorch import Trainer
@@ -60,3 +63,18 @@ def test_the_averaged_network_is_saved():
             parameter.add_(1)
     saved = made.pipeline().unet.state_dict()
     assert not any(torch.equal(saved[name], value) for name, value in made.unet.state_dict().items())
+
+
+def test_the_tiny_config_trains_on_the_sample_ct_and_suppresses(tmp_path):
+    from radiographs import read_radiograph, write_radiograph
+    from radiolucent.cli import dispatch
+
+    config = Path(__file__).resolve().parents[2] / "configs/suppression/regression_tiny.yaml"
+    options = [f"--trainer.default_root_dir={tmp_path}", f"--data.init_args.cache={tmp_path / 'cache'}"]
+    options += ["--trainer.accelerator=cpu", "--trainer.logger=false", "--trainer.enable_progress_bar=false"]
+    dispatch(["fit", "--config", str(config), *options])
+    image = np.linspace(-1, 1, 50 * 70, dtype=np.float32).reshape(50, 70)
+    write_radiograph(tmp_path / "in" / "one.png", image, 16)
+    checkpoint = ["--checkpoint", str(tmp_path / "model"), "--out", str(tmp_path / "out")]
+    assert dispatch(["suppress", str(tmp_path / "in"), *checkpoint]) == 0
+    assert read_radiograph(tmp_path / "out" / "one.png").pixels.shape == (50, 70)
