@@ -68,7 +68,7 @@ def tiled(function: Callable[[Tensor], Tensor], image: Tensor, tile: int, unit: 
 
 @dataclass(frozen=True)
 class TiledNetwork:
-    """A denoising network whose answer on a latent larger than `tile` is blended from tiles; for `sample`."""
+    """A network of diffusers' form whose answer on anything larger than `tile` is blended from tiles."""
 
     network: Any
     tile: int
@@ -78,9 +78,10 @@ class TiledNetwork:
     def dtype(self) -> torch.dtype:
         return self.network.dtype
 
-    def __call__(self, inputs: Tensor, timestep: Tensor) -> UNet2DOutput:
+    def __call__(self, inputs: Tensor, timestep: Tensor, return_dict: bool = True) -> UNet2DOutput | tuple[Tensor]:
+        """As diffusers' networks."""
         answer = tiled(lambda part: self.network(part, timestep).sample, inputs, self.tile, self.unit)
-        return UNet2DOutput(sample=answer)
+        return UNet2DOutput(sample=answer) if return_dict else (answer,)
 
 
 @dataclass(frozen=True)

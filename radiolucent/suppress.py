@@ -1,4 +1,4 @@
-"""Remove the bones from radiographs: `radiolucent suppress INPUT... --checkpoint DIR --out DIR`.
+"""Remove the bones from radiographs: `radiolucent suppress INPUT... --out DIR [--checkpoint DIR]`.
 
 INPUT: files, or folders that are searched, of PNG, TIFF, JPEG or DICOM radiographs, 8 to 16 bit, any size and aspect.
 Each result has its input's size, depth and format (JPEG becomes PNG, so that nothing is lost twice). Research use only.
@@ -7,11 +7,20 @@ Each result has its input's size, depth and format (JPEG becomes PNG, so that no
 from __future__ import annotations
 
 import functools
-import hashlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from radiolucent.batch import add_batch_arguments, run_batch
+from radiolucent.suppress_model import (
+    checkpoint_digest,
+    find_masks,
+    is_regression,
+    load_pipeline,
+    model_sizes,
+    packaged_model,
+    predict_square,
+    read_lungs,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -27,7 +36,9 @@ STRIP_SIZE = 512  # longest side of each picture in a strip, in pixels
 def add_arguments(parser: ArgumentParser) -> None:
     """Options of `radiolucent suppress`."""
     parser.add_argument("inputs", type=str, nargs="+", help="radiographs, or folders of them")
-    parser.add_argument("--checkpoint", type=str, required=True, help="folder of a saved BoneSuppressionPipeline")
+    parser.add_argument(
+        "--checkpoint", type=str, help="folder of a saved pipeline (default: the model that came with the package)"
+    )
     add_batch_arguments(parser)
     parser.add_argument(
         "--compose",
@@ -36,10 +47,22 @@ def add_arguments(parser: ArgumentParser) -> None:
         help="subtract takes the predicted bone away from the original at its own resolution, so that detail stays; "
         "direct writes what the model draws",
     )
-    parser.add_argument("--steps", type=int, default=50, help="sampling steps (network calls)")
+    parser.add_argument("--steps", type=int, help="sampling steps (default: as the model records; regression has none)")
     parser.add_argument("--seed", type=int, default=0, help="of the sampling noise, the same for every image")
     parser.add_argument("--samples", type=int, default=1, help="average N samples, and write NAME_std.png for N > 1")
-    parser.add_argument("--size", type=int, help="longest side the model sees, in pixels (default: as in training)")
+    parser.add_argument(
+        "--size",
+        type=int,
+        help="longest side the model sees, in pixels (default: as in training); above --tile it sees overlapping "
+        "tiles, blended at every step",
+    )
+    parser.add_argument("--tile", type=int, help="side of these tiles, in pixels (default: the size of training)")
+    parser.add_argument(
+        "--lungs",
+        type=str,
+        help="GL-LCM's second path in the lungs, fused with the first: a folder of masks named as the inputs, or "
+        "'auto'; for a model trained on lungs alone besides whole radiographs",
+    )
     parser.add_argument("--strip", action="store_true", help="also write strips/NAME.png: before, after, bone")
     parser.add_argument("--keep-identity", action="store_true", help="DICOM: keep the patient and the study")
     parser.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto", help="where the model runs")
@@ -48,13 +71,21 @@ def add_arguments(parser: ArgumentParser) -> None:
 def run(args: Namespace) -> int:
     """Suppress every input; 0, or 1 if any was set aside in errors.csv."""
     for name in ("steps", "samples"):
-        if args[name] < 1:
+        if args[name] is not None and args[name] < 1:
             raise ValueError(f"--{name} {args[name]}: it must be 1 or more")
-    model_size(load_pipeline(args.checkpoint, args.device), args.size)  # a wrong checkpoint is told before the batch
-    options = {name: args[name] for name in ("compose", "steps", "seed", "samples", "size", "strip", "keep_identity")}
-    settings = {"command": "suppress", "checkpoint": checkpoint_digest(args.checkpoint), **options}
-    work = functools.partial(suppress_file, out=args.out, checkpoint=args.checkpoint, device=args.device, **options)
-    items = [(str(path), (str(path), name)) for path, name in find_inputs(args.inputs, args.out)]
+    checkpoint = packaged_model() if args.checkpoint is None else args.checkpoint
+    pipeline = load_pipeline(checkpoint, args.device)  # a wrong checkpoint is told before the batch
+    steps = None if is_regression(pipeline) else args.steps or pipeline.config["num_inference_steps"]
+    if steps is None and args.samples > 1:
+        raise ValueError(f"--samples {args.samples}: this model is a regression, every sample is the same; give 1")
+    size, tile = model_sizes(pipeline, args.size, args.tile)
+    found = find_inputs(args.inputs, args.out)
+    masks = find_masks(pipeline, args.lungs, [name for _, name in found])
+    options = {name: args[name] for name in ("compose", "seed", "samples", "strip", "keep_identity")}
+    options |= {"steps": steps, "size": size, "tile": tile}
+    settings = {"command": "suppress", "checkpoint": checkpoint_digest(checkpoint), "lungs": args.lungs, **options}
+    work = functools.partial(suppress_file, out=args.out, checkpoint=checkpoint, device=args.device, **options)
+    items = [(str(path), (str(path), name, mask)) for (path, name), mask in zip(found, masks)]
     return run_batch(
         work, items, args.out, settings=settings, workers=args.workers, executor=args.executor, title="radiographs"
     )
@@ -107,45 +138,6 @@ def _output_name(name: str) -> str:
     return name if kind else f"{name}.dcm"
 
 
-def checkpoint_digest(folder: str | Path) -> str:
-    """sha256 over the configurations and weights in a pipeline's folder."""
-    digest = hashlib.sha256()
-    for path in sorted(Path(folder).rglob("*")):
-        if path.is_file() and path.suffix in (".json", ".safetensors"):
-            digest.update(path.read_bytes())
-    return digest.hexdigest()
-
-
-@functools.lru_cache(maxsize=1)
-def load_pipeline(checkpoint: str, device: str) -> Any:
-    """The BoneSuppressionPipeline on its device, loaded once in each process."""
-    import torch
-    from diffusers.utils import logging
-
-    from diffusion import BoneSuppressionPipeline
-
-    logging.disable_progress_bar()
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    if device == "cuda" and not torch.cuda.is_available():
-        raise ValueError("--device cuda: no CUDA device was found; use --device cpu")
-    pipeline: Any = BoneSuppressionPipeline.from_pretrained(checkpoint)
-    pipeline.to(device)
-    pipeline.set_progress_bar_config(disable=True)
-    return pipeline
-
-
-def model_size(pipeline: Any, size: int | None) -> int:
-    """Side in pixels of the square that the model sees: `size`, or what it was trained on; ValueError if unknown."""
-    trained = pipeline.unet.config["sample_size"]
-    if size is None and trained is None:
-        raise ValueError("this model does not say on which image size it was trained (unet sample_size): give --size")
-    chosen = trained * pipeline.vqgan.downsampling if size is None else size
-    if chosen < 1 or chosen % pipeline.size_multiple:
-        raise ValueError(f"--size {chosen}: this model needs a multiple of {pipeline.size_multiple}")
-    return chosen
-
-
 def suppress_pixels(
     predict: Callable[[np.ndarray, int], np.ndarray], pixels: np.ndarray, *, compose: str, seeds: list[int], size: int
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -166,36 +158,31 @@ def suppress_pixels(
 
 
 def suppress_file(
-    payload: tuple[str, str],
+    payload: tuple[str, str, str | None],
     *,
     out: str,
     checkpoint: str,
     device: str,
     compose: str,
-    steps: int,
+    steps: int | None,
     seed: int,
     samples: int,
-    size: int | None,
+    size: int,
+    tile: int,
     strip: bool,
     keep_identity: bool,
 ) -> dict[str, Any]:
-    """One radiograph, (path, name of the result), to files in `out`; the record for the manifest."""
-    import torch
-
+    """One radiograph, (path, name of the result, lung mask), to files in `out`; the record for the manifest."""
     from radiographs import read_radiograph, write_radiograph
 
-    path, name = payload
+    path, name, mask = payload
     source = read_radiograph(path)
-    pipeline = load_pipeline(checkpoint, device)
-
-    def predict(fitted: np.ndarray, seed: int) -> np.ndarray:
-        seen = torch.from_numpy(fitted)[None, None].to(pipeline.device)
-        return pipeline(seen, num_inference_steps=steps, seeds=[seed]).soft[0, 0].cpu().numpy()
-
+    lungs = None if mask is None else read_lungs(mask, source.pixels, size)
+    predict = functools.partial(predict_square, load_pipeline(checkpoint, device), lungs=lungs, steps=steps, tile=tile)
     seeds = list(range(seed, seed + samples))
-    size = model_size(pipeline, size)
     soft, deviation = suppress_pixels(predict, source.pixels, compose=compose, seeds=seeds, size=size)
-    note = f"Bones suppressed by Radiolucent ({compose}, {steps} steps, seed {seed}, samples {samples})"
+    how = "regression" if steps is None else f"{steps} steps, seed {seed}, samples {samples}"
+    note = f"Bones suppressed by Radiolucent ({compose}, {how})"
     target = Path(out) / name
     outputs = [name]
     write_radiograph(target, soft, source.bits, source=source, description=note, keep_identity=keep_identity)

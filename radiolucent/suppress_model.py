@@ -1,0 +1,145 @@
+"""The model behind `radiolucent suppress`: which one, at which size, with which lung masks, and its prediction."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import importlib.resources
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import numpy as np
+    from torch import Tensor
+
+
+def packaged_model() -> str:
+    """Folder of the model that came with the package; FileNotFoundError where there is none."""
+    folder = Path(str(importlib.resources.files("radiolucent"))) / "model"
+    if not (folder / "model_index.json").is_file():
+        raise FileNotFoundError(
+            "no model came with this installation of radiolucent: give --checkpoint FOLDER, a pipeline folder that "
+            "training wrote"
+        )
+    return str(folder)
+
+
+def checkpoint_digest(folder: str | Path) -> str:
+    """sha256 over the configurations and weights in a pipeline's folder."""
+    digest = hashlib.sha256()
+    for path in sorted(Path(folder).rglob("*")):
+        if path.is_file() and path.suffix in (".json", ".safetensors"):
+            digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
+@functools.lru_cache(maxsize=1)
+def load_pipeline(checkpoint: str, device: str) -> Any:
+    """The BoneSuppressionPipeline or BoneRegressionPipeline of a folder on its device, loaded once in each process."""
+    import torch
+    from diffusers.utils import logging
+
+    from diffusion import BoneSuppressionPipeline
+
+    logging.disable_progress_bar()
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    if device == "cuda" and not torch.cuda.is_available():
+        raise ValueError("--device cuda: no CUDA device was found; use --device cpu")
+    index = Path(checkpoint) / "model_index.json"
+    name = json.loads(index.read_text()).get("_class_name") if index.is_file() else None
+    kind: Any = BoneSuppressionPipeline
+    if name == "BoneRegressionPipeline":
+        from diffusion.regression import BoneRegressionPipeline as kind
+    pipeline = kind.from_pretrained(checkpoint)  # tells what is wrong with a folder of neither
+    pipeline.to(device)
+    pipeline.set_progress_bar_config(disable=True)
+    return pipeline
+
+
+def is_regression(pipeline: Any) -> bool:
+    """Whether a pipeline is one network's one pass, without sampling: no steps, seeds or second path."""
+    return "scheduler" not in pipeline.components
+
+
+def model_sizes(pipeline: Any, size: int | None, tile: int | None) -> tuple[int, int]:
+    """Sides in pixels of the square that the model sees and of its tiles; ValueError where they do not fit the model.
+
+    By default both are what the model was trained on; if that is unknown, the tile is the size, which must be given.
+    """
+    trained = pipeline.trained_size
+    size = trained if size is None else size
+    if size is None:
+        raise ValueError("this model does not say on which image size it was trained (unet sample_size): give --size")
+    tile = (trained or size) if tile is None else tile
+    for name, side in (("size", size), ("tile", tile)):
+        if side < 1 or side % pipeline.size_multiple:
+            raise ValueError(f"--{name} {side}: this model needs a multiple of {pipeline.size_multiple}")
+    return size, tile
+
+
+def find_masks(pipeline: Any, lungs: str | None, names: list[str]) -> list[str | None]:
+    """For each result's name the file of its lung mask, "auto", or None without `lungs`.
+
+    ValueError with the list of names without a mask, or for a pipeline that has no second path.
+    """
+    if lungs is None:
+        return [None] * len(names)
+    if is_regression(pipeline):
+        raise ValueError("--lungs: this model is a regression, which has no second path in the lungs; leave it out")
+    if lungs == "auto":
+        return ["auto"] * len(names)
+    from evaluation.inputs import images_in, refuse
+
+    masks = images_in(lungs)
+    keys = [Path(name).with_suffix("").as_posix() for name in names]
+    refuse(lungs, [f"{key}: no mask" for key in keys if key not in masks])
+    return [str(masks[key]) for key in keys]
+
+
+def read_lungs(mask: str, pixels: np.ndarray, size: int) -> np.ndarray:
+    """Lung mask of a radiograph (H, W) on the model's grid: bool (size, size); mask: a file of its size, or "auto"."""
+    import numpy as np
+
+    from evaluation.inputs import read_mask
+    from evaluation.lungs import lung_mask
+    from radiographs import fit
+
+    lungs = lung_mask(pixels) if mask == "auto" else read_mask(Path(mask))
+    if lungs.shape != pixels.shape:
+        raise ValueError(
+            f"the lung mask has {lungs.shape[0]} x {lungs.shape[1]} pixels, the radiograph {pixels.shape[0]} x "
+            f"{pixels.shape[1]}: give one of its size"
+        )
+    return fit(np.where(lungs, np.float32(1), np.float32(-1)), size)[0] > 0
+
+
+def predict_square(
+    pipeline: Any, fitted: np.ndarray, seed: int, *, lungs: np.ndarray | None, steps: int | None, tile: int
+) -> np.ndarray:
+    """The model's soft tissue of a radiograph on its grid (size, size), with `lungs`, its mask, by both paths."""
+    import torch
+
+    seen = torch.from_numpy(fitted)[None, None].to(pipeline.device)
+    if is_regression(pipeline):
+        return regress(pipeline, seen, tile)[0, 0].cpu().numpy()
+    inside = None if lungs is None else torch.from_numpy(lungs)[None, None].to(pipeline.device)
+    soft = pipeline(seen, num_inference_steps=steps, seeds=[seed], tile=tile, lungs=inside).soft
+    return soft[0, 0].cpu().numpy()
+
+
+def regress(pipeline: Any, radiograph: Tensor, tile: int) -> Tensor:
+    """A BoneRegressionPipeline's soft tissue (B, 1, H, W), in tiles seen under the whole image's mean and deviation."""
+    import torch
+
+    from diffusion.regression import predict_bone
+    from diffusion.tiles import TiledNetwork
+
+    patch, multiple = pipeline.config["patch"], pipeline.size_multiple
+    if max(radiograph.shape[2:]) <= tile:
+        return pipeline(radiograph).soft
+    network: Any = TiledNetwork(pipeline.unet, tile // patch, multiple // patch)
+    with torch.no_grad():
+        bone = predict_bone(network, radiograph.to(pipeline.unet.dtype), patch).float()
+    return (radiograph - bone).clamp(-1, 1)
