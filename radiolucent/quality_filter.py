@@ -14,6 +14,7 @@ class Judge:
     """source: a TorchScript classifier's file, or a CLIP-like model's folder or hf://owner/name.
 
     classes, transform: the classifier's, see evaluation.labels. threshold: of the agreement, in 0 .. 1.
+    workers: processes that read the images.
     """
 
     source: str
@@ -21,6 +22,7 @@ class Judge:
     classes: tuple[str, ...] = ()
     transform: str = "torchxrayvision"
     device: str = "cpu"
+    workers: int = 0
 
 
 @dataclass(frozen=True)
@@ -69,7 +71,7 @@ def _probabilities(paths: Mapping[str, Path], by: Judge) -> tuple[Sequence[str],
     from evaluation.labels import CHEXPERT, load_classifier
 
     images = ImageSet("the synthetic images", dict(paths))
-    reading = Reading(device=by.device)
+    reading = Reading(workers=by.workers, device=by.device)
     if by.source.startswith(HUB) or Path(by.source).is_dir():
         from evaluation.clip import DESCRIPTORS, Clip, observations
 

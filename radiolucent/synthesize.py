@@ -81,7 +81,13 @@ def run(args: Namespace) -> int:
     batches = in_batches(rows, args.batch_size)
     items: list[tuple[str, Any]] = [*batches, *{**bad, **too_long}.items()]
     status = run_batch(
-        work, items, args.out, settings=settings, workers=args.workers, executor=args.executor, title="batches or bad rows"
+        work,
+        items,
+        args.out,
+        settings=settings,
+        workers=args.workers,
+        executor=args.executor,
+        title="batches or bad rows",
     )
     by = Judge(
         args.filter or "",
@@ -89,6 +95,7 @@ def run(args: Namespace) -> int:
         tuple(args.filter_classes),
         args.filter_transform,
         options.device,
+        args.workers,
     )
     model = Path(args.checkpoint).resolve().name
     refused = len(bad) + len(too_long)
@@ -167,7 +174,6 @@ def settings_of(options: GeneratorOptions, seed: int, bits: int) -> dict[str, An
         "seed": seed,
         "bits": bits,
         "lora": lora,
-        "long_prompts": "cut" if options.cut else "set-aside",
         **{name: getattr(options, name) for name in kept},
     }
 
