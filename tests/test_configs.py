@@ -46,6 +46,8 @@ def test_training_config_builds(path):
     assert type(cli.model).__name__ == written["model"]["class_path"].rsplit(".", 1)[1]
     assert cli.datamodule.image_size == written["data"]["init_args"]["image_size"]
     assert sum(parameter.numel() for parameter in cli.model.parameters()) > 0
+    # with save_top_k 0, Lightning writes last.ckpt at the very end alone: a run that was killed would be lost
+    assert all(saver.save_top_k != 0 for saver in cli.trainer.checkpoint_callbacks)
 
 
 @pytest.mark.parametrize("path", RENDERING, ids=name)
