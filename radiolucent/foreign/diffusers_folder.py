@@ -44,10 +44,12 @@ def _config(folder: Path, name: str) -> dict[str, Any]:
 
 def _model(folder: Path) -> Parts:
     name = _config(folder, "config.json").get("_class_name")
+    safe = any(folder.glob("*.safetensors*"))
+    options: dict[str, Any] = {"low_cpu_mem_usage": False, "local_files_only": True, "use_safetensors": safe}
     if name == "UNet2DModel":
-        return Parts(unet=diffusers.UNet2DModel.from_pretrained(folder, low_cpu_mem_usage=False, local_files_only=True))
+        return Parts(unet=diffusers.UNet2DModel.from_pretrained(folder, **options))
     if name == "VQModel":
-        model = diffusers.VQModel.from_pretrained(folder, low_cpu_mem_usage=False, local_files_only=True)
+        model: Any = diffusers.VQModel.from_pretrained(folder, **options)
         return Parts(vqgan=convert_diffusers_vq(model.state_dict(), dict(model.config)))
     raise ValueError(f"{folder} holds a {name}, which cannot be converted: only UNet2DModel and VQModel can")
 

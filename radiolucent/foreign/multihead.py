@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from diffusers.configuration_utils import register_to_config
 
 # DiffusionPipeline looks for ModelMixin in the namespace of a component's module.
 from diffusers.models.modeling_utils import ModelMixin  # noqa: F401
 from diffusers.models.unets.unet_2d import UNet2DModel
-from torch import nn
 
 
 class MultiheadUNet(UNet2DModel):
@@ -58,7 +58,7 @@ class MultiheadUNet(UNet2DModel):
                 _set_heads(attention, count)
 
 
-def _set_heads(attention: nn.Module, heads: int) -> None:
+def _set_heads(attention: Any, heads: int) -> None:
     channels = attention.to_q.out_features
     if channels % heads:
         raise ValueError(f"{channels} channels cannot be shared among {heads} attention heads")

@@ -109,8 +109,11 @@ def find_tensors(value: Any, path: str, modules: dict[str, dict[str, Any]]) -> I
     elif isinstance(value, StandIn) and isinstance(value.state, dict) and "_modules" in value.state:
         state = value.state
         modules[path] = {"class": value.origin} | {key: item for key, item in state.items() if _is_plain(item)}
-        for group in ("_parameters", "_buffers", "_modules"):
-            yield from find_tensors(state.get(group), path, modules)
+        unsaved = state.get("_non_persistent_buffers_set")  # a set, and so a stand-in called with a list
+        passing = unsaved.arguments[0] if isinstance(unsaved, StandIn) and unsaved.arguments else ()
+        buffers = {name: value for name, value in (state.get("_buffers") or {}).items() if name not in passing}
+        for group in (state.get("_parameters"), buffers, state["_modules"]):
+            yield from find_tensors(group, path, modules)
 
 
 def _is_plain(value: Any) -> bool:
@@ -119,13 +122,19 @@ def _is_plain(value: Any) -> bool:
     return isinstance(value, (bool, int, float, str))
 
 
+def load_restricted(path: str | Path) -> tuple[dict[str, torch.Tensor], dict[str, dict[str, Any]]]:
+    """As `read_pickle`, in this process; any exception is a file that is damaged or asks for too much."""
+    loaded = torch.load(path, map_location="cpu", pickle_module=RESTRICTED, weights_only=False)
+    modules: dict[str, dict[str, Any]] = {}
+    tensors = {name: tensor.detach().clone().contiguous() for name, tensor in find_tensors(loaded, "", modules)}
+    return tensors, modules
+
+
 def main() -> None:
     """In the child: argv holds the pickle's path and the safetensors file to write; a failure is one line on stderr."""
     source, target = sys.argv[1:3]
     try:
-        loaded = torch.load(source, map_location="cpu", pickle_module=RESTRICTED, weights_only=False)
-        modules: dict[str, dict[str, Any]] = {}
-        tensors = {name: tensor.detach().clone().contiguous() for name, tensor in find_tensors(loaded, "", modules)}
+        tensors, modules = load_restricted(source)
         save_file(tensors, target, metadata={"modules": json.dumps(modules)})
     except Exception as error:
         sys.exit(f"{type(error).__name__}: {error}")

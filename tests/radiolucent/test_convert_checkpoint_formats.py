@@ -167,7 +167,7 @@ def test_cross_attention_cannot_be_expressed(tmp_path):
     name = "model.diffusion_model.input_blocks.1.1.transformer_blocks.0.attn2.to_k.weight"
     state = {"model.diffusion_model.input_blocks.0.0.weight": torch.zeros(32, 4, 3, 3), name: torch.zeros(8, 8)}
     torch.save({"state_dict": state}, tmp_path / "sd.ckpt")
-    with pytest.raises(ValueError, match="cross-attention .* UNet2DModel cannot express"):
+    with pytest.raises(ValueError, match=r"cross-attention .* UNet2DModel cannot express"):
         convert(tmp_path / "sd.ckpt", "--out", tmp_path / "out")
 
 
@@ -250,12 +250,14 @@ def test_diffusers_pipeline_folder(tmp_path, safe):
     foreign.save_pretrained(tmp_path / "ldm", safe_serialization=safe)
     convert(tmp_path / "ldm", "--out", tmp_path / "out")
     pipeline = BoneSuppressionPipeline.from_pretrained(tmp_path / "out")
-    image = torch.rand(2, 1, 32, 32, generator=torch.Generator().manual_seed(1)) * 2 - 1
+    vqgan = pipeline.vqgan.double()  # theirs projects by matrices, ours by convolutions: not the same to the last bit
+    vq.double()
+    image = torch.rand(2, 1, 32, 32, generator=torch.Generator().manual_seed(1), dtype=torch.float64) * 2 - 1
     x = torch.randn(2, 6, 16, 16, generator=torch.Generator().manual_seed(2))
     with torch.no_grad():
         z = vq.encode(image).latents
-        close(pipeline.vqgan.encode(image), z)
-        close(pipeline.vqgan.decode(pipeline.vqgan.quantize(z)[0]), vq.decode(z).sample)
+        close(vqgan.encode(image), z)
+        close(vqgan.decode(vqgan.quantize(z)[0]), vq.decode(z).sample)
         close(pipeline.unet(x, TIMES).sample, unet(x, TIMES).sample)
     assert pipeline.scheduler.config["prediction_type"] == "sample"
     with pytest.raises(ValueError, match="already is a bone suppression pipeline"):
