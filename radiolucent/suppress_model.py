@@ -41,6 +41,7 @@ def load_pipeline(checkpoint: str, device: str) -> Any:
     from diffusers.utils import logging
 
     from diffusion import BoneSuppressionPipeline
+    from diffusion.regression import BoneRegressionPipeline
 
     logging.disable_progress_bar()
     if device == "auto":
@@ -49,9 +50,7 @@ def load_pipeline(checkpoint: str, device: str) -> Any:
         raise ValueError("--device cuda: no CUDA device was found; use --device cpu")
     index = Path(checkpoint) / "model_index.json"
     name = json.loads(index.read_text()).get("_class_name") if index.is_file() else None
-    kind: Any = BoneSuppressionPipeline
-    if name == "BoneRegressionPipeline":
-        from diffusion.regression import BoneRegressionPipeline as kind
+    kind: Any = BoneRegressionPipeline if name == BoneRegressionPipeline.__name__ else BoneSuppressionPipeline
     pipeline = kind.from_pretrained(checkpoint)  # tells what is wrong with a folder of neither
     pipeline.to(device)
     pipeline.set_progress_bar_config(disable=True)
