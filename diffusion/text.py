@@ -128,14 +128,14 @@ class TextEncoder:
 def _load(source: str) -> tuple[Any, Any]:
     """The text model, bare, and its tokenizer."""
     try:
-        from transformers import AutoModel, AutoTokenizer, BertModel, BertTokenizerFast, PretrainedConfig
+        from transformers import AutoModel, AutoTokenizer, BertModel, BertTokenizer, PretrainedConfig
     except ImportError:
         raise ValueError("reports need transformers: pip install 'radiolucent[evaluation]'") from None
     try:
         kind = PretrainedConfig.get_config_dict(source)[0].get("model_type")
         if kind == CXR_BERT:
             model: Any = BertModel.from_pretrained(source, use_safetensors=True, add_pooling_layer=False)
-            return model, BertTokenizerFast.from_pretrained(source)
+            return model, BertTokenizer.from_pretrained(source)
         model = AutoModel.from_pretrained(source, use_safetensors=True)
         tokenizer = AutoTokenizer.from_pretrained(source)
     except (OSError, ValueError) as error:

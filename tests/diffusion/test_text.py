@@ -28,7 +28,7 @@ def bert(tmp_path_factory) -> str:
         max_position_embeddings=12,
     )
     transformers.BertModel(config).save_pretrained(folder)
-    transformers.BertTokenizerFast(vocab=str(folder / "vocab.txt")).save_pretrained(folder)
+    transformers.BertTokenizer.from_pretrained(folder).save_pretrained(folder)
     return str(folder)
 
 

@@ -32,13 +32,13 @@ def given(tmp_path_factory) -> Path:
             write_radiograph(folder / f"{i}.png", image)
             report = "clear lungs ." if i % 4 < 2 else "nodule . " * 40
             table.writerow([f"{i}.png", report, ("PA", "LL")[i % 2], i // 2, i // 2])
-    (folder / "vocab.txt").write_text("\n".join(WORDS))
     torch.manual_seed(0)
     bert = transformers.BertConfig(
         vocab_size=9, hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16
     )
     transformers.BertModel(bert).save_pretrained(folder / "bert")
-    transformers.BertTokenizerFast(vocab=str(folder / "vocab.txt")).save_pretrained(folder / "bert")
+    (folder / "bert" / "vocab.txt").write_text("\n".join(WORDS))
+    transformers.BertTokenizer.from_pretrained(folder / "bert").save_pretrained(folder / "bert")
     size = {"channels": 32, "channel_multipliers": (1,), "patch": 4, "residual_blocks": 1, "latent_channels": 4}
     VQGAN(**size, codebook_size=16, norm_groups=8).save_pretrained(folder / "vqgan")
     return folder

@@ -1,0 +1,201 @@
+"""SynthesisModule in a Trainer: the view is obeyed, runs are resumed, what is dropped, what is cached."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import pytest
+import torch
+from diffusers import FlowMatchEulerDiscreteScheduler, UNet2DConditionModel
+from lightning.pytorch import Callback, Trainer
+from lightning.pytorch.callbacks import ModelCheckpoint
+from torch.utils.data import DataLoader
+
+from diffusion import Conditioner, LatentDiT, PixelSpace, SynthesisPipeline, ThresholdedDDIMScheduler
+from lightning_modules.callbacks import FolderExport
+from lightning_modules.report_data import collate
+from lightning_modules.synthesis_module import SynthesisModule
+
+VIEWS = ("PA", "AP", "LL", "LATERAL")
+PATTERNS = torch.stack([pattern(torch.linspace(-1, 1, 8)) for pattern in (
+    lambda x: x[:, None].expand(8, 8),
+    lambda x: x.expand(8, 8),
+    lambda x: (x[:, None] * x).sign(),
+    lambda x: 1 - 1.9 * (x[:, None] ** 2 + x**2).clamp(max=1),
+)]).unsqueeze(1)  # fmt: skip
+
+
+def item(i: int) -> dict:
+    """Every image of a view is the view's pattern; its other view is the next one's."""
+    other = (i + 1) % 4
+    return {
+        "radiograph": PATTERNS[i % 4],
+        "name": f"{i}.png",
+        "view": VIEWS[i % 4],
+        "report": "",
+        "demographics": {"age": 50.0, "sex": "F"},
+        "images": PATTERNS[other : other + 1],
+        "image_views": [VIEWS[other] if i % 2 else None],
+        "image_names": [f"{other}.png" if i % 2 else None],
+    }
+
+
+def build(kind: str = "dit", images: int = 0, **options) -> SynthesisModule:
+    torch.manual_seed(0)
+    conditioner = Conditioner(width=32, text_width=0, images=images, demographics=True, latent_channels=1)
+    if kind == "dit":
+        network = LatentDiT(1, images, width=32, depth=2, heads=2, patch=2, cross_attention_dim=32)
+        scheduler = FlowMatchEulerDiscreteScheduler()
+    else:
+        network = UNet2DConditionModel(
+            sample_size=8,
+            in_channels=1 + images,
+            out_channels=1,
+            block_out_channels=(8, 16),
+            layers_per_block=1,
+            down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
+            up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
+            attention_head_dim=8,
+            norm_num_groups=4,
+            cross_attention_dim=32,
+            class_embed_type="projection",
+            projection_class_embeddings_input_dim=32,
+        )
+        scheduler = ThresholdedDDIMScheduler(prediction_type="v_prediction")
+    settings = {"image_size": 8, "ema_decay": 0.95, "sampling_steps": 8, "validation_images": 0}
+    settings["optimizer"] = lambda parameters: torch.optim.AdamW(parameters, lr=3e-3)
+    return SynthesisModule(PixelSpace(), network, scheduler, conditioner, **{**settings, **options})
+
+
+class Losses(Callback):
+    def __init__(self) -> None:
+        self.seen: list[float] = []
+
+    def on_train_batch_end(self, trainer, module, outputs, batch, batch_idx) -> None:
+        self.seen.append(outputs["loss"].item())
+
+
+def fit(module, root: Path, epochs: int, images: int = 16, checkpoint: Path | None = None, callbacks=(), **options):
+    losses = Losses()
+    trainer = Trainer(
+        max_epochs=epochs,
+        accelerator="cpu",
+        default_root_dir=root,
+        callbacks=[losses, *callbacks],
+        logger=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+        **{"enable_checkpointing": False, **options},
+    )
+    loader = DataLoader([item(i) for i in range(images)], batch_size=8, collate_fn=collate)
+    trainer.fit(module, loader, loader, ckpt_path=checkpoint, weights_only=True)
+    return losses.seen
+
+
+@pytest.mark.parametrize(("kind", "epochs"), [("dit", 90), ("unet", 60)])
+def test_a_tiny_model_obeys_the_view(kind, epochs, tmp_path):
+    """From seeds never seen, every image is the pattern of the view that was asked for, also from the folder."""
+    quick = {"ema_decay": 0.9, "optimizer": lambda parameters: torch.optim.AdamW(parameters, lr=6e-3)}
+    module = build(kind, cache_latents=True, **quick)
+    losses = fit(module, tmp_path, epochs, callbacks=[FolderExport("model")], limit_val_batches=0)
+    assert sum(losses[-20:]) < sum(losses[:20]) / 2
+    pipe = SynthesisPipeline.from_pretrained(tmp_path / "model")
+    pipe.set_progress_bar_config(disable=True)
+    asked = [view for view in VIEWS for _ in range(2)]
+    images = pipe(asked, num_inference_steps=6, seeds=range(1000, 1008), guidance={"view": 1.5}, micro_batch=8).images
+    distances = (images.unsqueeze(1) - PATTERNS.unsqueeze(0)).square().mean(dim=(2, 3, 4))
+    assert [VIEWS[i] for i in distances.argmin(1)] == asked
+    assert distances.min(1).values.max() < 0.35  # two patterns are 0.86 apart or more
+
+
+def test_a_resumed_run_has_the_losses_of_one_that_was_not_stopped(tmp_path):
+    whole = fit(build(images=1), tmp_path / "a", 4)
+    keep = ModelCheckpoint(dirpath=tmp_path, save_last=True)
+    first = fit(build(images=1), tmp_path / "b", 2, callbacks=[keep], enable_checkpointing=True)
+    rest = fit(build(images=1), tmp_path / "c", 4, checkpoint=tmp_path / "last.ckpt")
+    assert first + rest == pytest.approx(whole, rel=1e-5)
+
+
+def test_dropout_rates_are_met():
+    module = build(images=1, dropout={"view": 0.2, "image": 0.5, "demographics": 0.0}, unconditional=0.1)
+    batch = collate([item(2 * i + 1) for i in range(2000)])
+    given = module.conditions(batch, torch.zeros(2000, 1, 8, 8))
+    dropped = module._drop(given, torch.Generator().manual_seed(0))
+    gone = {
+        "view": (dropped.view == 0),
+        "image": (dropped.image_view == 0).all(1),
+        "demographics": (dropped.demographics == 0).all(1),
+    }
+    rates = {name: rows.float().mean().item() for name, rows in gone.items()}
+    assert rates == pytest.approx({"view": 0.28, "image": 0.55, "demographics": 0.1}, abs=0.03)
+    everything = torch.stack(list(gone.values())).all(0).float().mean().item()
+    assert everything == pytest.approx(0.1, abs=0.02)
+
+
+def test_other_views_are_given_as_their_latents_and_absent_ones_as_zero():
+    module = build(images=1)
+    batch = collate([item(i) for i in range(4)])
+    x0 = module.latents(batch["radiograph"], batch["name"])
+    given = module.conditions(batch, x0)
+    assert torch.equal(given.image[1, 0], PATTERNS[2]) and torch.equal(given.image[3, 0], PATTERNS[0])
+    assert not given.image[0].any() and given.image_view[:, 0].tolist() == [0, 3, 0, 1]
+
+
+def test_cached_latents_are_scaled_to_unit_deviation_and_encoded_once(tmp_path):
+    module = build(cache_latents=True)
+    encoded = []
+    encode = module.vqgan.encode
+    module.vqgan.encode = lambda x: encoded.append(len(x)) or encode(x)
+    fit(module, tmp_path, 3)
+    # the first batch is encoded to be measured, and again at the new scale
+    assert sum(encoded) == 16 + 8
+    first = torch.cat([PATTERNS, PATTERNS])
+    assert module.vqgan.config.scaling_factor == pytest.approx(1 / first.std().item(), rel=1e-3)
+
+
+class Words:
+    """A text encoder that sees reports of four words, each its own embedding, and cuts what is longer."""
+
+    width, limit, source, fingerprint = 4, 4, "words", "0"
+
+    def __init__(self) -> None:
+        self.truncated: dict[str, int] = {}
+
+    def __call__(self, texts, names=None):
+        embeddings, mask = torch.zeros(len(texts), 4, 4), torch.zeros(len(texts), 4).bool()
+        for row, text in enumerate(texts):
+            words = text.split()
+            if len(words) > 4:
+                self.truncated[text] = len(words)
+            mask[row, : len(words)] = True
+            embeddings[row] = torch.eye(4)
+        return embeddings, mask
+
+
+def test_cut_reports_are_said_and_the_folder_names_the_encoder(caplog):
+    module = build()
+    module.text_encoder = Words()
+    with pytest.raises(ValueError, match="embeddings are 4 wide and the conditioner's text_width 0"):
+        module.setup("fit")
+    torch.manual_seed(0)
+    network = LatentDiT(1, 0, width=8, depth=1, heads=1, cross_attention_dim=8)
+    conditioner = Conditioner(width=8, text_width=4, text_length=4)
+    module = SynthesisModule(
+        PixelSpace(), network, FlowMatchEulerDiscreteScheduler(), conditioner, Words(), image_size=8
+    )
+    module.setup("fit")
+    batch = collate([{**item(i), "report": "a b" if i else "one two three four five"} for i in range(2)])
+    with caplog.at_level(logging.WARNING):
+        given = module.conditions(batch, torch.zeros(2, 1, 8, 8))
+    assert given.report_mask.sum(1).tolist() == [4, 2]
+    assert "1 reports so far were cut at 4 tokens" in caplog.text
+    assert module.pipeline().conditioner.config.text_encoder == "words"
+
+
+def test_bad_settings_are_said():
+    with pytest.raises(ValueError, match=r"dropout is \{'text': 0.1\}"):
+        build(dropout={"text": 0.1})
+    with pytest.raises(ValueError, match="the images are 8 x 8 and image_size is 16"):
+        build(image_size=16).latents(PATTERNS, ["a", "b", "c", "d"])
