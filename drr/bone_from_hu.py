@@ -49,14 +49,14 @@ def _between_lungs(hu: np.ndarray) -> np.ndarray:
     size = np.bincount(parts.ravel())
     size[0] = 0
     for border in (parts[:, 0], parts[:, -1], parts[:, :, 0], parts[:, :, -1]):
-        size[np.unique(border)] = 0
+        size[border] = 0
     large = np.asarray((size > 0) & (size > 0.1 * size.max()))
     lungs = large[parts].view(np.uint8)
     hull = np.zeros_like(lungs)
     for section, out in zip(lungs, hull):
-        points = cv2.findNonZero(section)
-        if points is not None:
-            cv2.fillConvexPoly(out, cv2.convexHull(points), 1)
+        outlines, _ = cv2.findContours(section, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
+        if outlines:
+            cv2.fillConvexPoly(out, cv2.convexHull(np.concatenate(outlines)), 1)
     return hull
 
 
@@ -67,24 +67,23 @@ def _spine_zone(hu: np.ndarray, chest: np.ndarray, spacing_mm: float) -> np.ndar
     the backs of the lungs, and as deep under the skin above and below them.
     """
     depth, height, width = hu.shape
-    y, x = np.arange(height)[:, None], np.arange(width)[None]
+    y, x = np.arange(height), np.arange(width)
     body = np.greater(hu, -300)
     back = np.where(body.any(axis=(1, 2)), height - 1 - body.any(axis=2)[:, ::-1].argmax(axis=1), height - 1)
     columns = np.count_nonzero(body, axis=1)
     middle = (columns * np.arange(width)).sum(axis=1) / np.maximum(columns.sum(axis=1), 1)
     for k in range(depth):
-        place = (hu[k] > HIGH_HU) & (y > back[k] - 90 / spacing_mm) & (np.abs(x - middle[k]) < 45 / spacing_mm)
-        found = place.nonzero()[1]
+        near = np.flatnonzero(np.abs(x - middle[k]) < 45 / spacing_mm)
+        found = (hu[k, y > back[k] - 90 / spacing_mm, near[0] : near[-1] + 1] > HIGH_HU).nonzero()[1]
         if len(found):
-            middle[k] = np.median(found)
+            middle[k] = near[0] + np.median(found)
     middle = ndimage.median_filter(middle, max(3, int(75 / spacing_mm)) | 1, mode="nearest")
     lungs = np.count_nonzero(chest, axis=(1, 2)) * spacing_mm**2 > 2000
     lung_back = height - 1 - chest.max(axis=2)[:, ::-1].argmax(axis=1)
     cover = np.median((back - lung_back)[lungs]) if lungs.any() else 45 / spacing_mm
     front = back - cover - SPINE_DEPTH_MM / spacing_mm
-    return (np.abs(x[None] - middle[:, None, None]) < SPINE_HALF_WIDTH_MM / spacing_mm) & (
-        y[None] > front[:, None, None]
-    )
+    beside = np.abs(x - middle[:, None]) < SPINE_HALF_WIDTH_MM / spacing_mm
+    return beside[:, None, :] & (y > front[:, None])[:, :, None]
 
 
 def _contrast(hu: np.ndarray, spine: np.ndarray) -> np.ndarray:

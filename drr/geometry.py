@@ -80,7 +80,12 @@ class ConeBeam:
 
     @classmethod
     def preset(
-        cls, name: str, volume: Volume, shape: tuple[int, int] = (512, 512), field_mm: float | None = None
+        cls,
+        name: str,
+        volume: Volume,
+        shape: tuple[int, int] = (512, 512),
+        field_mm: float | None = None,
+        box: tuple[np.ndarray, np.ndarray] | None = None,
     ) -> ConeBeam:
         """A conventional chest view that covers the body in `volume`.
 
@@ -88,13 +93,14 @@ class ConeBeam:
             lateral: beam from right to left, left side against the detector, patient facing the viewer's left),
             RL (right lateral, its mirror image), drr-rate and drr-rate-lateral (DRR-RATE's 339 mm field).
         field_mm: width of the picture at the body's centre; default: the body's box just fits.
+        box: what `body_box(volume)` found, when many views are made of one volume.
 
         ValueError: an unknown name, or a volume in which nothing is denser than -500 HU.
         """
         if name not in VIEWS:
             raise ValueError(f"no view is called {name!r}; give one of {', '.join(VIEWS)}")
         view = VIEWS[name]
-        low, high = _body_box(volume)
+        low, high = body_box(volume) if box is None else box
         centre, size = (low + high) / 2, high - low
         to_source, right, down = np.array(view.to_source), np.array(view.right), np.array([0.0, 0.0, -1.0])
         behind = size.max() / 2 + GAP_MM
@@ -129,8 +135,11 @@ class ConeBeam:
         return self.moved(matrix)
 
 
-def _body_box(volume: Volume) -> tuple[np.ndarray, np.ndarray]:
-    """Lowest and highest x, y, z in mm of what is denser than BODY_HU, from every second voxel."""
+def body_box(volume: Volume) -> tuple[np.ndarray, np.ndarray]:
+    """Lowest and highest x, y, z in mm of what is denser than -500 HU, from every second voxel.
+
+    ValueError: nothing is.
+    """
     hu = volume.hu.detach().cpu().numpy() if isinstance(volume.hu, torch.Tensor) else volume.hu
     dense = hu[::2, ::2, ::2] > BODY_HU
     if not dense.any():

@@ -8,11 +8,13 @@ import numpy as np
 from scipy import ndimage
 
 from .bone_from_hu import DENSE_HU, bone_from_hu, dilate, disc, fill
+from .ray import NO_BONE
 from .volume import Volume
 
 AIR = -1024
 COARSE_MM = 2.5  # masks are found on a grid of about this spacing
 BODY_HU = -300
+PARTLY_AIR_HU = -100
 OPENING_MM = 6.0  # half the thickness of what is torn off the body: tables, sheets, tubes
 BONES = ("vertebra", "sacrum", "humerus", "scapula", "clavic", "femur", "hip_", "skull", "rib_", "sternum")
 
@@ -32,7 +34,7 @@ def isolate_body(volume: Volume) -> Volume:
     """
     coarse, steps = _coarsen(volume)
     hu = np.empty_like(volume.hu)
-    _keep(volume.hu, _find_body(coarse, volume.source), hu, *steps)
+    _take(volume.hu, _find_body(coarse, volume.source), hu, NO_BONE.reshape(0, 0, 0), *steps)
     return volume.replace(hu=hu)
 
 
@@ -51,16 +53,17 @@ def prepare(volume: Volume, with_bone: bool = True) -> Volume:
     flags = volume.hu.flags
     memory = volume.hu if flags.c_contiguous and flags.writeable else np.empty_like(volume.hu, order="C")
     hu = memory.reshape(-1)[: cut.size].reshape(cut.shape)
-    _keep(cut, body[inside], hu, *steps)
+    from_hu = with_bone and volume.labels is None
+    bone = np.empty(hu.shape, np.uint8) if from_hu else NO_BONE.reshape(0, 0, 0)
+    kind = body[inside] * (1 + bone_from_hu(coarse, COARSE_MM)) if from_hu else body[inside]
+    _take(cut, kind, hu, bone, *steps)
     affine = volume.affine.copy()
     affine[:3, 3] += affine[:3, :3] @ start[::-1]
+    if from_hu:
+        return volume.replace(hu=hu, affine=affine, bone=bone)
     labels = None if volume.labels is None else volume.labels[box]
     result = volume.replace(hu=hu, affine=affine, labels=labels, bone=None)
-    if not with_bone:
-        return result
-    if labels is not None:
-        return separate_bone(result)
-    return result.replace(bone=_bone_map(hu, bone_from_hu(coarse, COARSE_MM), steps))
+    return separate_bone(result) if with_bone else result
 
 
 def _find_body(coarse: np.ndarray, source: str) -> np.ndarray:
@@ -108,10 +111,11 @@ def separate_bone(volume: Volume) -> Volume:
 
 
 def _bone_map(hu: np.ndarray, coarse: np.ndarray, steps: tuple[int, int, int]) -> np.ndarray:
-    """uint8 like `hu`: the coarse map at every voxel."""
-    bone = np.zeros(hu.shape, np.uint8)  # memory that the system clears on first touch
-    _code(hu, coarse, bone, *steps)
-    return bone
+    """uint8 like `hu`: the coarse map at every voxel; bone that is partly lung or air is rim, so never made denser."""
+    bone = coarse
+    for axis, (step, size) in enumerate(zip(steps, hu.shape)):
+        bone = np.repeat(bone, step, axis).take(range(size), axis)
+    return np.minimum(bone, np.where(hu < PARTLY_AIR_HU, np.uint8(1), np.uint8(2)))
 
 
 def _coarsen(volume: Volume) -> tuple[np.ndarray, tuple[int, int, int]]:
@@ -144,25 +148,43 @@ def _block_mean(hu, sz, sy, sx):  # type: ignore[no-untyped-def]
 
 
 @numba.njit(cache=True, nogil=True)
-def _keep(hu, mask, out, sz, sy, sx):  # type: ignore[no-untyped-def]
-    """`hu` where the coarse mask is 1, air elsewhere; `out` may lie in hu's memory, at or before hu itself."""
-    for z in range(hu.shape[0]):
-        for y in range(hu.shape[1]):
-            row, to, inside = hu[z, y], out[z, y], mask[z // sz, y // sy]
-            for x in range(row.size):
-                to[x] = row[x]
-            for i in range(inside.shape[0]):
-                if not inside[i]:
-                    to[i * sx : (i + 1) * sx] = AIR
+def _take(hu, kind, out, bone, sz, sy, sx):  # type: ignore[no-untyped-def]
+    """`hu` where the coarse map `kind` is not 0, air elsewhere; into `bone` (if not empty) what `_bone_map` says.
+
+    kind: 0 outside, 1 body, 2 and 3 bone's 1 and 2. `out` may lie in hu's memory, at or before hu itself.
+    """
+    depth, height, width = hu.shape
+    runs = np.empty((kind.shape[1], kind.shape[2], 3), np.int64)  # of equal kinds: first column, one past, kind
+    count = np.empty(kind.shape[1], np.int64)
+    for z in range(depth):
+        if z % sz == 0:
+            for j in range(kind.shape[1]):
+                count[j] = _find_runs(kind[z // sz, j], runs[j])
+        for y in range(height):
+            for n in range(count[y // sy]):
+                first, last, what = runs[y // sy, n]
+                first, last = first * sx, min(last * sx, width)
+                row, to = hu[z, y, first:last], out[z, y, first:last]
+                if what == 0:
+                    to[:] = AIR
+                else:
+                    for x in range(row.size):
+                        to[x] = row[x]
+                if bone.size > 0:
+                    code = bone[z, y, first:last]
+                    code[:] = max(what - 1, 0)
+                    if what == 3:
+                        for x in range(code.size):
+                            code[x] = np.uint8(1) if to[x] < PARTLY_AIR_HU else np.uint8(2)
 
 
 @numba.njit(cache=True, nogil=True)
-def _code(hu, coarse, out, sz, sy, sx):  # type: ignore[no-untyped-def]
-    """The bone map on the full grid, into zeros; bone that is partly lung or air is rim, so it is not made denser."""
-    for z in range(hu.shape[0]):
-        for y in range(hu.shape[1]):
-            row, code, to = hu[z, y], coarse[z // sz, y // sy], out[z, y]
-            for i in range(code.shape[0]):
-                if code[i]:  # few voxels are bone: the rest of the map is never touched
-                    for x in range(i * sx, min((i + 1) * sx, hu.shape[2])):
-                        to[x] = np.uint8(1) if row[x] < -100 else code[i]
+def _find_runs(row, runs):  # type: ignore[no-untyped-def]
+    """Runs of equal values of a row into (n, 3): the first column, the one after the last, the value; how many."""
+    count = 0
+    for i in range(row.size):
+        if count == 0 or row[i] != runs[count - 1, 2]:
+            runs[count, 0], runs[count, 2] = i, row[i]
+            count += 1
+        runs[count - 1, 1] = i + 1
+    return count

@@ -79,7 +79,7 @@ def _turned(volume: Volume) -> tuple[np.ndarray, np.ndarray | None, np.ndarray]:
         hu, bone = (None if a is None else np.ascontiguousarray(a.transpose(0, 2, 1)) for a in (volume.hu, volume.bone))
         return _natural(Volume(hu, volume.affine, bone=bone))
     nz, ny, nx = volume.hu.shape
-    packed = np.empty((nz, nx, ny), np.uint16)
+    packed, spans = np.empty((nz, nx, ny), np.uint16), np.zeros((4, nz, nx), np.int32)
     hu, bone = read_only(volume.hu), read_only(NO_BONE.reshape(0, 0, 0) if volume.bone is None else volume.bone)
     threads = numba.get_num_threads()
 
@@ -88,11 +88,10 @@ def _turned(volume: Volume) -> tuple[np.ndarray, np.ndarray | None, np.ndarray]:
         for z in range(first, nz, threads):
             _pack(hu[z], bone[z : z + 1].reshape(-1, nx), plane)
             cv2.transpose(plane, packed[z])  # in vector registers: a quarter of the time of a loop in blocks
+            _find_packed_spans(packed[z], spans[:, z])
 
     with ThreadPoolExecutor(threads) as pool:
         list(pool.map(turn, range(threads)))
-    spans = np.zeros((4, nz, nx), np.int32)
-    _find_packed_spans(packed, spans)
     return read_only(packed.reshape(-1)), None, spans
 
 
@@ -123,12 +122,11 @@ def _find_spans(hu: Any, bone: Any, spans: Any) -> None:
                 spans[2, z, y], spans[3, z, y] = _span(bone[z, y], 0)
 
 
-@numba.njit(cache=True, parallel=True)
+@numba.njit(cache=True, nogil=True)
 def _find_packed_spans(packed: Any, spans: Any) -> None:
-    for z in numba.prange(packed.shape[0]):
-        for x in range(packed.shape[1]):
-            spans[0, z, x], spans[1, z, x] = _span(packed[z, x], 0)
-            spans[2, z, x], spans[3, z, x] = _span(packed[z, x], (1 << 15) - 1)
+    for x in range(packed.shape[0]):
+        spans[0, x], spans[1, x] = _span(packed[x], 0)
+        spans[2, x], spans[3, x] = _span(packed[x], (1 << 15) - 1)
 
 
 @numba.njit(cache=True)

@@ -153,14 +153,16 @@ def _merge(paths: list[str], read: Any) -> dict[str, Any]:
 def render_volume(job: Job, *, out: str, options: Options, backend: str) -> dict[str, Any]:
     """Read one volume, project all views and materials at once, write the images; its record for the manifest."""
     from drr import ConeBeam, project
+    from drr.geometry import body_box
     from drr.manifest import image_row
     from drr.tissue import prepare
     from radiolucent import __version__
 
     volume, decision, notes = read_job(job, options.require_chest)
     volume = prepare(volume, with_bone=options.materials != ["total"])
-    shape = (options.size, options.size)
-    beams = [ConeBeam.preset(beam_name(view, options.preset), volume, shape) for view in options.views]
+    shape, box = (options.size, options.size), body_box(volume)
+    names = [beam_name(view, options.preset) for view in options.views]
+    beams = [ConeBeam.preset(name, volume, shape, box=box) for name in names]
     lines = project(volume, beams, materials=options.materials, backend=backend).cpu().numpy()
     images = []
     for view, beam, layers in zip(options.views, beams, lines):
