@@ -157,9 +157,9 @@ def test_debonedit_on_the_difference_of_the_latents(tmp_path):
         close(-noise, theirs(torch.cat([radiograph - difference, radiograph], 1), TIMES)[:, :4])
     with torch.no_grad():
         theirs.pos_embed += 0.1
-    torch.save(theirs, tmp_path / "learnt.pth")
+    torch.save(theirs.state_dict(), tmp_path / "learnt.pth")
     with pytest.raises(ValueError, match="position embedding is not the fixed one"):
-        convert(tmp_path / "learnt.pth", "--kind", "debonedit", "--allow-pickle", "--out", tmp_path / "no")
+        convert(tmp_path / "learnt.pth", "--kind", "debonedit", "--out", tmp_path / "no")
 
 
 def test_bs_diff_becomes_a_pixel_pipeline(tmp_path):
@@ -192,8 +192,8 @@ def test_bs_diff_becomes_a_pixel_pipeline(tmp_path):
     ("kind", "build"), [("monai", vqvae), ("bs-ldm", unet), ("debonedit", lambda: randomise(SiT()))]
 )
 def test_auto_tells_the_kind(tmp_path, capsys, kind, build):
-    torch.save(build(), tmp_path / "weights.pth")
-    convert(tmp_path / "weights.pth", "--allow-pickle", "--out", tmp_path / "out")
+    torch.save(build().state_dict(), tmp_path / "weights.pth")
+    convert(tmp_path / "weights.pth", "--out", tmp_path / "out")
     assert f"({kind})" in capsys.readouterr().out
 
 
