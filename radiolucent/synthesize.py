@@ -164,7 +164,7 @@ def read_options(args: Namespace) -> GeneratorOptions:
 
 def settings_of(options: GeneratorOptions, seed: int, bits: int) -> dict[str, Any]:
     """What the images depend on, for the manifest and the card."""
-    from radiolucent.suppress import checkpoint_digest
+    from radiolucent.suppress_model import checkpoint_digest
 
     kept = ("steps", "guidance", "size", "micro_batch", "dtype", "device", "lora_scale", "negative_prompt", "template")
     lora = options.lora and hashlib.sha256(Path(options.lora).read_bytes()).hexdigest()

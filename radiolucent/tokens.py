@@ -204,7 +204,7 @@ def _vqgan_folder(folder: str) -> Path:
 
 def vqgan_digest(folder: str) -> str:
     """sha256 of its configuration and weights."""
-    from radiolucent.suppress import checkpoint_digest
+    from radiolucent.suppress_model import checkpoint_digest
 
     return checkpoint_digest(_vqgan_folder(folder))
 
