@@ -84,7 +84,8 @@ class SynthesisPipeline(DiffusionPipeline):
         seeds: one an image (0, 1, ... where none are given). size: (H, W), `image_size` squared where none is given.
         micro_batch: images that go through the networks at once; the last lot is filled up. An image depends on its
             row, its seed and this number, not on its batch: on a CPU floating-point sums change with a matrix's size.
-            1 on a CPU and 8 elsewhere, where none is given.
+            1 on a CPU and 8 elsewhere, where none is given. They change with torch's number of threads as well: who
+            wants the same bytes from every machine sets it (torch.set_num_threads).
         """
         count = len(views)
         seeds = range(count) if seeds is None else seeds
