@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from inspect import signature
 from typing import Any
 
 from diffusers.configuration_utils import register_to_config
@@ -56,6 +57,12 @@ class MultiheadUNet(UNet2DModel):
         for block, count in zip(blocks, [*heads, heads[-1], *reversed(heads)]):
             for attention in getattr(block, "attentions", []):
                 _set_heads(attention, count)
+
+    @classmethod
+    def extract_init_dict(cls, config_dict: dict[str, Any], **options: Any) -> Any:
+        """Without the options that this class fixes: its saved configuration holds them, as UNet2DModel reads them."""
+        fixed = signature(UNet2DModel.__init__).parameters.keys() - signature(cls.__init__).parameters.keys()
+        return super().extract_init_dict({k: v for k, v in config_dict.items() if k not in fixed}, **options)
 
 
 def _set_heads(attention: Any, heads: int) -> None:
