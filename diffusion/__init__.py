@@ -20,6 +20,7 @@ from diffusion.objectives import denoising_loss, min_snr_weights, noise_levels
 from diffusion.parametrization import predicted_x0, prediction_target
 from diffusion.pipeline import BoneSuppressionOutput, BoneSuppressionPipeline
 from diffusion.pixels import PixelSpace
+from diffusion.regression import BoneRegressionPipeline
 from diffusion.sampler import sample
 from diffusion.schedulers import (
     ThresholdedDDIMScheduler,
@@ -34,6 +35,7 @@ from diffusion.unet import build_unet
 __all__ = [
     "CONDITIONS",
     "VIEWS",
+    "BoneRegressionPipeline",
     "BoneSuppressionOutput",
     "BoneSuppressionPipeline",
     "BrownianBridgeScheduler",

@@ -60,12 +60,16 @@ class ImageSet:
         return self.column(next((c for c in PROMPT_COLUMNS if c in columns), PROMPT_COLUMNS[0]))
 
 
+STRIPS = "strips"  # where `radiolucent suppress --strip` puts its before, after and bone
+
+
 def images_in(folder: str | Path) -> dict[str, Path]:
-    """The images in a folder and below it, by their path without the suffix, in order."""
+    """The images in a folder and below it, by their path without the suffix, in order; `suppress`'s strips are none."""
     folder = Path(folder)
     if not folder.is_dir():
         raise FileNotFoundError(f"{folder}: there is no such folder")
     files = (path for path in folder.rglob("*") if path.suffix.lower() in FORMATS and not path.name.startswith("."))
+    files = (path for path in files if path.relative_to(folder).parts[0] != STRIPS)
     found: dict[str, Path] = {}
     problems = []
     for path in sorted(path for path in files if path.is_file()):

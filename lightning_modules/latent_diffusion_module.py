@@ -169,6 +169,7 @@ class LatentDiffusionModule(LightningModule):
             target=self.target,
             latent=self.latent,
             residual_scale=self.residual_scale,
+            num_inference_steps=self.sampling_steps,
         )
         pipeline.set_progress_bar_config(disable=True)
         return pipeline

@@ -54,6 +54,12 @@ def test_empty_folder_and_missing_source(tmp_path):
         read_set(tmp_path / "nowhere")
 
 
+def test_strips_of_suppress_are_no_results(tmp_path):
+    for name in ("a.png", "strips/a.png", "b/strips/c.png"):
+        write_radiograph(tmp_path / name, np.zeros((8, 8), np.float32))
+    assert set(images_in(tmp_path)) == {"a", "b/strips/c"}
+
+
 def test_negatives_are_found_whatever_their_share():
     random = np.random.default_rng(0)
     chest = np.hypot(*np.mgrid[-1:1:32j, -1:1:32j])
