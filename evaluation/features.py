@@ -40,9 +40,10 @@ class Transform:
         image = torch.from_numpy(np.ascontiguousarray(pixels))[None, None]
         if image.shape[-2:] != (self.size, self.size):
             image = F.interpolate(image, (self.size, self.size), mode="bilinear", antialias=True)
-        mean, std = (torch.tensor(values).expand(self.channels)[:, None, None] for values in (self.mean, self.std))
+        mean, std = (torch.tensor(values)[:, None, None] for values in (self.mean, self.std))
         half = (self.high - self.low) / 2
-        return image[0].clamp(-1, 1) * (half / std) + (self.low + half - mean) / std
+        scaled = image[0].clamp(-1, 1) * (half / std) + (self.low + half - mean) / std
+        return scaled.expand(self.channels, -1, -1)  # equal channels are a view: less for workers to hand over
 
 
 TRANSFORMS = {
