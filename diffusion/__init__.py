@@ -15,6 +15,7 @@ from diffusion.dit import LatentDiT
 from diffusion.ema import warmed_up_ema
 from diffusion.guidance import guidance_terms
 from diffusion.latents import Latent, Target, decode, encode, from_x0, to_x0
+from diffusion.multihead import MultiheadUNet
 from diffusion.noise import offset_noise, seeded_generators, seeded_noise
 from diffusion.objectives import denoising_loss, min_snr_weights, noise_levels
 from diffusion.parametrization import predicted_x0, prediction_target
@@ -44,6 +45,7 @@ __all__ = [
     "Conditions",
     "Latent",
     "LatentDiT",
+    "MultiheadUNet",
     "PixelSpace",
     "SynthesisOutput",
     "SynthesisPipeline",

@@ -130,7 +130,7 @@ def _load(source: str) -> tuple[Any, Any]:
     try:
         from transformers import AutoModel, AutoTokenizer, BertModel, BertTokenizer, PretrainedConfig
     except ImportError:
-        raise ValueError("reports need transformers: pip install 'radiolucent[evaluation]'") from None
+        raise ValueError("reports need transformers: pip install 'radiolucent[synthesis]'") from None
     try:
         kind = PretrainedConfig.get_config_dict(source)[0].get("model_type")
         if kind == CXR_BERT:

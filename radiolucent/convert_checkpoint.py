@@ -74,8 +74,8 @@ def read_parts(source: Path, kind: str, allow_pickle: bool, model_config: str | 
 
 def join(parts: Parts, folder: Path) -> None:
     """Add the autoencoder of `folder` to a network that needs one. Raises ValueError where they do not fit."""
-    from radiolucent.foreign.vqvae import ConvolutionalVQVAE
     from vqgan import VQGAN
+    from vqgan.vqvae import ConvolutionalVQVAE
 
     if parts.unet is None or parts.scheduler is None or parts.vqgan is not None:
         raise ValueError("--vqgan completes the network of a latent diffusion model, which SOURCE is not: leave it out")

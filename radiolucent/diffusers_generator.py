@@ -42,7 +42,7 @@ def text_to_image_class(checkpoint: str) -> Any:
     if "prompt" not in call or "image" in call or needed - {"prompt"}:
         raise ValueError(f"{checkpoint} holds a {name}, which does not draw images from text alone")
     if find_spec("transformers") is None:
-        raise ValueError("text-to-image pipelines need transformers: pip install 'radiolucent[evaluation]'")
+        raise ValueError("text-to-image pipelines need transformers: pip install 'radiolucent[synthesis]'")
     index = json.loads((Path(checkpoint) / "model_index.json").read_text(encoding="utf-8"))
     for part in (Path(checkpoint) / key for key in index if not key.startswith("_")):
         pickled = [path.name for path in sorted(part.glob("*")) if path.suffix in PICKLED]

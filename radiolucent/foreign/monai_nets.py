@@ -11,7 +11,7 @@ from diffusers.models.unets.unet_2d import UNet2DModel
 from radiolucent.foreign.guided_unet import refuse_conditioning
 from radiolucent.foreign.source import Tensors, count, fill, need, rename, with_usage
 from radiolucent.foreign.unet_plan import UNetPlan
-from radiolucent.foreign.vqvae import ConvolutionalVQVAE
+from vqgan.vqvae import ConvolutionalVQVAE
 
 CODEBOOK = "quantizer.quantizer.embedding.weight"
 AVERAGES = ("quantizer.quantizer.ema_cluster_size", "quantizer.quantizer.ema_w")  # only its training needs them

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from diffusers.models.unets.unet_2d import UNet2DModel
 
-from radiolucent.foreign.multihead import MultiheadUNet
+from diffusion.multihead import MultiheadUNet
 
 
 @dataclass(frozen=True)

@@ -16,10 +16,10 @@ from foreign_guided_unet import UNetModel
 from foreign_sit import SiT
 
 from diffusion import BoneSuppressionPipeline, LatentDiT, PixelSpace
+from diffusion.multihead import MultiheadUNet
 from radiolucent import __version__
 from radiolucent.cli import dispatch
-from radiolucent.foreign.multihead import MultiheadUNet
-from radiolucent.foreign.vqvae import ConvolutionalVQVAE
+from vqgan.vqvae import ConvolutionalVQVAE
 
 TIMES = torch.tensor([3, 720])
 

@@ -20,8 +20,8 @@ from foreign_guided_unet import UNetModel
 
 from diffusion import BoneSuppressionPipeline
 from radiolucent.cli import dispatch
-from radiolucent.foreign.vqvae import ConvolutionalVQVAE
 from vqgan import VQGAN
+from vqgan.vqvae import ConvolutionalVQVAE
 
 TIMES = torch.tensor([3, 720])
 DDCONFIG = {

@@ -13,7 +13,7 @@ from diffusers.models.modeling_utils import ModelMixin
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from vqgan import VectorQuantizer
+from vqgan.quantizer import VectorQuantizer
 
 
 class ResidualUnit(nn.Module):
