@@ -52,6 +52,9 @@ class Projections:
     tip: float = 6.0
     seed: int = 0
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "views", tuple(self.views))  # a list, as YAML gives it, has no hash
+
     def folder(self, cache: Path) -> Path:
         """Where in `cache` these projections lie."""
         return cache / hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()[:16]
