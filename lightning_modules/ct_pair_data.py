@@ -93,11 +93,10 @@ def cast_body(job: tuple[Projections, Path, int]) -> None:
 
 
 class CTPairDataset(Dataset):
-    """Pairs {"radiograph", "soft"}: (1, size, size) float32 in [-1, 1], bones bright; "name": str.
+    """Pairs {"radiograph", "soft"}: (1, size, size) float32 in [-1, 1], bones bright; "nodules": mask; "name": str.
 
     An item is asked for by (epoch, index) and depends on the seed and that alone. Each takes cached line integrals and
-    sets
-    the field of view, turn, flip, vessels, nodules, devices, bone strength, vendor look and noise at random.
+    sets the field of view, turn, flip, vessels, nodules, devices, bone strength, vendor look and noise at random.
     field: range of the picture's width over the cached width.
     clutter: whether vessels, nodules, devices and arms are drawn. vary: False gives every epoch the same items.
     """
@@ -125,16 +124,17 @@ class CTPairDataset(Dataset):
         file = self.files[index % len(self.files)]
         pose = int(rng.integers(self.settings.poses))
         soft, bone, mm_per_pixel = self._place(np.load(file, mmap_mode="r")[pose], rng)
+        nodules = np.zeros_like(soft)
         if self.clutter:
             view = self.settings.views[pose % len(self.settings.views)]
             for side in (-1, 1):
                 if view in FRONTAL and rng.random() < 0.4:
                     soft, bone = add_arm(soft, bone, mm_per_pixel, rng, side)
-            soft = add_clutter(soft, mm_per_pixel, rng)
+            soft, nodules = add_clutter(soft, mm_per_pixel, rng)
         radiograph, soft = render_pair(soft, bone, Look.random(rng))
         radiograph = radiograph + rng.normal(0, rng.uniform(0, 0.03), radiograph.shape).astype(np.float32)
         name = f"{file.stem}_{pose}_{epoch}_{index}"
-        pair = {"radiograph": radiograph.clip(-1, 1), "soft": soft}
+        pair = {"radiograph": radiograph.clip(-1, 1), "soft": soft, "nodules": nodules}
         return {**{key: torch.from_numpy(image)[None] for key, image in pair.items()}, "name": name}
 
     def _place(self, lines: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, float]:
@@ -142,7 +142,7 @@ class CTPairDataset(Dataset):
         share = rng.uniform(*self.field)
         middle, pixels = (self.settings.pixels - 1) / 2, self.settings.pixels
         scale = self.size / (share * pixels)
-        matrix = cv2.getRotationMatrix2D((middle, middle), rng.normal(0, 3), scale)
+        matrix = np.asarray(cv2.getRotationMatrix2D((middle, middle), rng.normal(0, 3), scale), np.float64)
         matrix[:, 2] += (self.size - 1) / 2 - middle + rng.normal(0, 0.04, 2) * self.size
         if rng.random() < 0.5:
             matrix = np.array([[-1, 0, self.size - 1], [0, 1, 0]]) @ np.vstack([matrix, [0, 0, 1]])
@@ -153,21 +153,25 @@ class CTPairDataset(Dataset):
         return soft, bone, self.settings.field_mm / pixels / scale
 
 
-def add_clutter(soft: np.ndarray, mm_per_pixel: float, rng: np.random.Generator) -> np.ndarray:
-    """Fine vessels, up to three nodules of 4 to 35 mm, and at times a device; and sharper edges of soft tissue."""
+def add_clutter(soft: np.ndarray, mm_per_pixel: float, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Fine vessels, up to eight nodules of 4 to 35 mm, at times a device, and sharper edges of soft tissue.
+
+    Returns the new soft line integrals and where the nodules are: float32 (H, W), 1 in them and around, else 0.
+    """
     sharper = rng.uniform(0, 1.5)
     soft = soft + sharper * (soft - cv2.GaussianBlur(soft, (0, 0), rng.uniform(0.8, 2.0)))
-    soft = add_vessels(soft, mm_per_pixel, rng, int(rng.integers(2, 10)))
-    for _ in range(int(rng.integers(0, 4))):
+    soft = before = add_vessels(soft, mm_per_pixel, rng, int(rng.integers(2, 10)))
+    for _ in range(int(rng.integers(0, 9))):
         diameter = float(np.exp(rng.uniform(np.log(4), np.log(35))))
         soft = add_nodule_shadow(soft, mm_per_pixel, rng, diameter, rng.uniform(0.3, 1.2))
+    nodules = cv2.dilate((soft > before + 1e-3).astype(np.float32), np.ones((5, 5), np.uint8))
     while rng.random() < 0.25:
         soft = add_device(soft, mm_per_pixel, rng)
-    return soft
+    return soft, nodules
 
 
 class CTPairDataModule(LightningDataModule):
-    """Batches {"radiograph": (B, 1, S, S), "soft": (B, 1, S, S), "name": list[str]} drawn from CTs through drr/.
+    """Batches {"radiograph", "soft", "nodules": (B, 1, S, S) each, "name": list[str]} drawn from CTs through drr/.
 
     projections: one CT's settings, or several CTs'. bodies: random deformations of each that are cast, once, into
     `cache` (the line integrals of soft tissue and bone; 16 bit); a stopped run goes on with those that are missing.

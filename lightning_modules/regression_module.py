@@ -8,7 +8,6 @@ import torch
 from lightning.pytorch import LightningModule
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from torch import Tensor, nn
-from torch.nn import functional as F
 from torch.optim.swa_utils import AveragedModel
 from torchmetrics.functional.image import peak_signal_noise_ratio
 
@@ -24,7 +23,9 @@ def edge_loss(error: Tensor) -> Tensor:
 class RegressionModule(LightningModule):
     """Batches are dicts with "radiograph" and "soft", each (B, 1, H, W) in [-1, 1], and "name".
 
-    The loss is L1 of the bone in the standardised radiograph's units plus `edge_weight` times `edge_loss`.
+    The loss is L1 of the bone in the standardised radiograph's units plus `edge_weight` times `edge_loss`; pixels where
+    a batch's "nodules" (B, 1, H, W) are 1 count 1 + `nodule_weight` times in the L1: nodules must not go with the bone.
+    start: folder of a BoneRegressionPipeline whose weights training starts from.
     unet, patch, image_size: see diffusion.regression. ema_decay: of the averaged network, which validation and the
     saved pipeline use. optimizer: AdamW at 5e-4 by default. lr_scheduler: of its rate, stepped each `lr_interval`.
     """
@@ -35,13 +36,18 @@ class RegressionModule(LightningModule):
         patch: int = 2,
         image_size: int = 256,
         edge_weight: float = 1.0,
+        nodule_weight: float = 0.0,
+        start: str | None = None,
         ema_decay: float = 0.995,
         optimizer: OptimizerCallable = lambda parameters: torch.optim.AdamW(parameters, lr=5e-4),
         lr_scheduler: LRSchedulerCallable | None = None,
         lr_interval: Literal["epoch", "step"] = "step",
     ) -> None:
         super().__init__()
-        self.unet, self.patch, self.image_size, self.edge_weight = unet, patch, image_size, edge_weight
+        self.unet, self.patch, self.image_size = unet, patch, image_size
+        self.edge_weight, self.nodule_weight = edge_weight, nodule_weight
+        if start is not None:
+            unet.load_state_dict(BoneRegressionPipeline.from_pretrained(start).unet.state_dict())
         self.ema = AveragedModel(unet, multi_avg_fn=warmed_up_ema(ema_decay)).requires_grad_(False).eval()
         self.optimizer, self.lr_scheduler, self.lr_interval = optimizer, lr_scheduler, lr_interval
         self.pipeline()  # a network of another form is told here
@@ -60,7 +66,10 @@ class RegressionModule(LightningModule):
         radiograph, soft = batch["radiograph"], batch["soft"]
         bone = predict_bone(network, radiograph, self.patch)
         error = (bone - (radiograph - soft)) / radiograph.std(dim=(2, 3), keepdim=True).clamp(min=1e-3)
-        return F.l1_loss(error, torch.zeros_like(error)) + self.edge_weight * edge_loss(error)
+        if self.nodule_weight and "nodules" not in batch:
+            raise ValueError("nodule_weight needs batches with a mask of nodules (CTPairDataModule): set it to 0")
+        weight = 1 + self.nodule_weight * batch["nodules"] if self.nodule_weight else 1.0
+        return (weight * error.abs()).mean() + self.edge_weight * edge_loss(error)
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
         loss = self._loss(batch, self.unet)

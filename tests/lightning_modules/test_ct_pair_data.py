@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from lightning_modules.ct_pair_data import CTPairDataModule, Projections, base_body, cast_body
+from lightning_modules.ct_pair_data import CTPairDataModule, Projections, add_clutter, base_body, cast_body
 
 SMALL = Projections(poses=2, pixels=96, views=("PA", "LL"))
 
@@ -36,6 +36,7 @@ def test_soft_is_the_radiograph_without_bone(cache):
         assert radiograph.abs().max() <= 1 and soft.abs().max() <= 1
         assert (radiograph - soft).mean() > 0.01  # bones are bright
         assert len(set(batch["name"])) == 2
+        assert set(batch["nodules"].unique().tolist()) <= {0.0, 1.0} and batch["nodules"].shape == soft.shape
 
 
 def test_pairs_depend_on_seed_epoch_and_index_alone(cache):
@@ -55,6 +56,17 @@ def test_validation_is_always_the_same_and_of_other_bodies(cache):
     assert {name.split("_")[0] for batch in one for name in batch["name"]} == {"00002"}
     assert "00002" not in training
     assert torch.equal(one[0]["soft"], two[0]["soft"])
+
+
+def test_nodules_are_where_the_mask_says():
+    soft = np.full((64, 64), 4, np.float32)
+    soft[16:48, 8:56] = 1
+    marked = 0
+    for seed in range(6):
+        drawn, nodules = add_clutter(soft, 2.0, np.random.default_rng(seed))
+        assert drawn.shape == nodules.shape == soft.shape
+        marked += nodules.mean()
+    assert 0.01 < marked / 6 < 0.5
 
 
 def test_a_body_is_cast_again_where_it_is_missing(cache):

@@ -56,6 +56,25 @@ def test_edges_of_the_error_count():
     assert made._loss(batch, made.unet) > plain
 
 
+def test_nodules_weigh_more():
+    batch = {key: value[None] if torch.is_tensor(value) else [value] for key, value in pairs()[0].items()}
+    made = module(edge_weight=0.0, nodule_weight=3.0)
+    with pytest.raises(ValueError, match="needs batches with a mask of nodules"):
+        made._loss(batch, made.unet)
+    everywhere = made._loss({**batch, "nodules": torch.ones(1, 1, 32, 32)}, made.unet)
+    nowhere = made._loss({**batch, "nodules": torch.zeros(1, 1, 32, 32)}, made.unet)
+    assert everywhere.item() == pytest.approx(4 * nowhere.item(), rel=1e-5)
+
+
+def test_training_starts_from_a_folder(tmp_path):
+    one = module()
+    with torch.no_grad():
+        one.ema.module.conv_in.weight.add_(1)
+    one.pipeline().save_pretrained(tmp_path)
+    for network in (module(start=str(tmp_path)).unet, module(start=str(tmp_path)).ema.module):
+        assert torch.equal(network.conv_in.weight, one.ema.module.conv_in.weight)
+
+
 def test_the_averaged_network_is_saved():
     made = module()
     with torch.no_grad():
