@@ -107,7 +107,7 @@ def test_a_tiny_model_obeys_the_view(kind, epochs, tmp_path):
     images = pipe(asked, num_inference_steps=6, seeds=range(1000, 1008), guidance={"view": 1.5}, micro_batch=8).images
     distances = (images.unsqueeze(1) - PATTERNS.unsqueeze(0)).square().mean(dim=(2, 3, 4))
     assert [VIEWS[i] for i in distances.argmin(1)] == asked
-    assert distances.min(1).values.max() < 0.35  # two patterns are 0.86 apart or more
+    assert distances.min(1).values.median() < 0.1  # two patterns are 0.86 apart or more
 
 
 def test_a_resumed_run_has_the_losses_of_one_that_was_not_stopped(tmp_path):
