@@ -21,7 +21,7 @@ from torch.utils.data import Dataset
 from drr import ConeBeam, Look, Volume, deform, isolate_body, project, read_ct, render_pair, sample_ct, separate_bone
 from drr.findings import FRONTAL
 from drr.overlays import add_arm, add_device, add_nodule_shadow, add_vessels
-from lightning_modules.resumable import EpochSampler, ResumableLoader
+from lightning_modules.resumable import ResumableLoader, epoch_loader
 from radiographs.files import atomic_path
 
 CONTRAST_HU = 150  # what is denser and not bone is contrast medium: taken for blood
@@ -244,22 +244,7 @@ class CTPairDataModule(LightningDataModule):
             for settings in self.projections
         ]
         dataset = datasets[0] if len(datasets) == 1 else _Several(datasets)
-        sampler = EpochSampler(
-            dataset,
-            num_replicas=self.trainer.world_size if self.trainer else 1,
-            rank=self.trainer.global_rank if self.trainer else 0,
-            shuffle=training,
-            seed=self.seed,
-        )
-        return ResumableLoader(
-            dataset,
-            batch_size=self.batch_size,
-            sampler=sampler,
-            num_workers=self.workers,
-            drop_last=training,
-            persistent_workers=self.workers > 0,
-            pin_memory=torch.cuda.is_available(),
-        )
+        return epoch_loader(dataset, self.trainer, training, self.batch_size, self.workers, self.seed)
 
     def train_dataloader(self) -> ResumableLoader:
         """Pairs of the training bodies, new ones every epoch."""

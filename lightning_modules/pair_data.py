@@ -11,7 +11,7 @@ import torch
 from lightning.pytorch import LightningDataModule
 from torch.utils.data import Dataset
 
-from lightning_modules.resumable import EpochSampler, ResumableLoader
+from lightning_modules.resumable import ResumableLoader, epoch_loader
 from radiographs.fit import fit
 from radiographs.io import read_radiograph
 from radiographs.pairs import RADIOGRAPHS, SOFTS, TEST_LIST, TRAIN_LIST, Pair, find_pairs, read_list, select
@@ -132,22 +132,7 @@ class PairDataModule(LightningDataModule):
             raise ValueError(f"no pairs for {split} in {self.radiographs}: change the split's fraction or the seed")
         train = split == "train"
         dataset = PairDataset(pairs, self.image_size, self.transform if train else None, self.seed)
-        sampler = EpochSampler(
-            dataset,
-            num_replicas=self.trainer.world_size if self.trainer else 1,
-            rank=self.trainer.global_rank if self.trainer else 0,
-            shuffle=train,
-            seed=self.seed,
-        )
-        return ResumableLoader(
-            dataset,
-            batch_size=self.batch_size,
-            sampler=sampler,
-            num_workers=self.workers,
-            drop_last=train and len(pairs) >= self.batch_size * sampler.num_replicas,
-            persistent_workers=self.workers > 0,
-            pin_memory=torch.cuda.is_available(),
-        )
+        return epoch_loader(dataset, self.trainer, train, self.batch_size, self.workers, self.seed)
 
     def train_dataloader(self) -> ResumableLoader:
         """Shuffled by seed and epoch; an incomplete last batch is left out."""

@@ -12,7 +12,7 @@ import torch
 from lightning.pytorch import LightningDataModule
 from torch.utils.data import Dataset
 
-from lightning_modules.resumable import EpochSampler, ResumableLoader
+from lightning_modules.resumable import ResumableLoader, epoch_loader
 from radiographs.crop import centre_crop
 from radiographs.fit import fit
 from radiographs.io import read_radiograph
@@ -146,23 +146,7 @@ class ReportDataModule(LightningDataModule):
             raise ValueError(f"no images for {split} in {self.root}: change the split's fraction or the seed")
         train = split == "train"
         dataset = ReportDataset(images, self.image_size, self.framing, self.other_views, self.seed)
-        sampler = EpochSampler(
-            dataset,
-            num_replicas=self.trainer.world_size if self.trainer else 1,
-            rank=self.trainer.global_rank if self.trainer else 0,
-            shuffle=train,
-            seed=self.seed,
-        )
-        return ResumableLoader(
-            dataset,
-            batch_size=self.batch_size,
-            sampler=sampler,
-            num_workers=self.workers,
-            collate_fn=collate,
-            drop_last=train and len(images) >= self.batch_size * sampler.num_replicas,
-            persistent_workers=self.workers > 0,
-            pin_memory=torch.cuda.is_available(),
-        )
+        return epoch_loader(dataset, self.trainer, train, self.batch_size, self.workers, self.seed, collate)
 
     def train_dataloader(self) -> ResumableLoader:
         """Shuffled by seed and epoch; an incomplete last batch is left out."""

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
-from torch.utils.data import DataLoader, DistributedSampler
+import torch
+from torch.utils.data import DataLoader, Dataset, DistributedSampler
 
 
 class EpochSampler(DistributedSampler):
@@ -40,3 +41,36 @@ class ResumableLoader(DataLoader):
     def load_state_dict(self, state: dict[str, int]) -> None:
         """Go on after the batches in `state`."""
         self.sampler.start = state["delivered"] * (self.batch_size or 1)  # type: ignore[attr-defined]
+
+
+def epoch_loader(
+    dataset: Dataset,
+    trainer: Any,
+    train: bool,
+    batch_size: int,
+    workers: int,
+    seed: int,
+    collate: Callable | None = None,
+) -> ResumableLoader:
+    """The loader of a data module: items asked for by (epoch, index), dealt to the trainer's devices.
+
+    dataset: has a length. trainer: Lightning's, or None for one device. train: shuffled by seed and epoch, and an
+    incomplete last batch left out unless it is the only one; else in order.
+    """
+    sampler = EpochSampler(
+        dataset,
+        num_replicas=trainer.world_size if trainer else 1,
+        rank=trainer.global_rank if trainer else 0,
+        shuffle=train,
+        seed=seed,
+    )
+    return ResumableLoader(
+        dataset,
+        batch_size=batch_size,
+        sampler=sampler,
+        num_workers=workers,
+        collate_fn=collate,
+        drop_last=train and len(dataset) >= batch_size * sampler.num_replicas,  # type: ignore[arg-type]
+        persistent_workers=workers > 0,
+        pin_memory=torch.cuda.is_available(),
+    )

@@ -22,7 +22,7 @@ COMMANDS = {
         "convert_checkpoint",
         "published weights (BS-LDM, MONAI, taming, ...) as our folders",
     ),
-    "evaluate": ("evaluate", "score suppression, synthesis, privacy or utility, with a report"),
+    "evaluate": ("evaluate", "score suppression, lesions, synthesis, privacy or utility, with a report"),
 }
 
 

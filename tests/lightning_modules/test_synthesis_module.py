@@ -94,7 +94,7 @@ def fit(module, root: Path, epochs: int, images: int = 16, checkpoint: Path | No
     return losses.seen
 
 
-@pytest.mark.parametrize(("kind", "epochs"), [("dit", 90), ("unet", 60)])
+@pytest.mark.parametrize(("kind", "epochs"), [("dit", 300), ("unet", 60)])
 def test_a_tiny_model_obeys_the_view(kind, epochs, tmp_path):
     """From seeds never seen, every image is the pattern of the view that was asked for, also from the folder."""
     quick = {"ema_decay": 0.9, "optimizer": lambda parameters: torch.optim.AdamW(parameters, lr=6e-3)}
@@ -107,7 +107,7 @@ def test_a_tiny_model_obeys_the_view(kind, epochs, tmp_path):
     images = pipe(asked, num_inference_steps=6, seeds=range(1000, 1008), guidance={"view": 1.5}, micro_batch=8).images
     distances = (images.unsqueeze(1) - PATTERNS.unsqueeze(0)).square().mean(dim=(2, 3, 4))
     assert [VIEWS[i] for i in distances.argmin(1)] == asked
-    assert distances.min(1).values.median() < 0.1  # two patterns are 0.86 apart or more
+    assert distances.min(1).values.max() < 0.35  # two patterns are 0.86 apart or more
 
 
 def test_a_resumed_run_has_the_losses_of_one_that_was_not_stopped(tmp_path):

@@ -1,4 +1,4 @@
-"""Small text-to-image pipelines with random weights, saved as users have them."""
+"""Small pipelines with random weights, saved as users have them."""
 
 from __future__ import annotations
 
@@ -12,6 +12,28 @@ import pytest
 import torch
 
 NO_TRANSFORMERS = "transformers is not installed (extra: evaluation)"
+
+
+@pytest.fixture(scope="session")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small BoneSuppressionPipeline's folder with random weights, for images of 32 x 32 pixels."""
+    from diffusion import BoneSuppressionPipeline, ThresholdedDDIMScheduler, build_unet
+    from vqgan import VQGAN
+
+    torch.manual_seed(0)
+    folder = tmp_path_factory.mktemp("model") / "suppression"
+    unet = build_unet(
+        base_channels=32,
+        multipliers=(1, 2),
+        residual_blocks=1,
+        attention_levels=(),
+        mid_attention=False,
+        sample_size=16,
+    )
+    vqgan = VQGAN(channels=32, channel_multipliers=(1, 2), residual_blocks=1, resolution=32)
+    scheduler = ThresholdedDDIMScheduler(prediction_type="sample")
+    BoneSuppressionPipeline(vqgan, unet, scheduler).save_pretrained(folder)
+    return folder
 
 
 @pytest.fixture(scope="session")

@@ -8,33 +8,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 
-from diffusion import BoneSuppressionPipeline, ThresholdedDDIMScheduler, build_unet
 from evaluation.nodule_scenes import render_scene
 from radiolucent.cli import dispatch
-from vqgan import VQGAN
 
 SIZE = 32
-
-
-@pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    torch.manual_seed(0)
-    folder = tmp_path_factory.mktemp("model") / "suppression"
-    unet = build_unet(
-        base_channels=32,
-        multipliers=(1, 2),
-        residual_blocks=1,
-        attention_levels=(),
-        mid_attention=False,
-        sample_size=SIZE // 2,
-    )
-    vqgan = VQGAN(channels=32, channel_multipliers=(1, 2), residual_blocks=1, resolution=SIZE)
-    scheduler = ThresholdedDDIMScheduler(prediction_type="sample")
-    BoneSuppressionPipeline(vqgan, unet, scheduler).save_pretrained(folder)
-    return folder
 
 
 def test_report_csv_and_examples(checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -12,31 +12,11 @@ import torch
 from PIL import Image
 from pydicom import dcmread
 
-from diffusion import BoneSuppressionPipeline, ThresholdedDDIMScheduler, build_unet
 from radiographs import read_radiograph, to_levels, write_radiograph
 from radiolucent.cli import dispatch
 from radiolucent.suppress import suppress_pixels
-from vqgan import VQGAN
 
 SIZE = 32
-
-
-@pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    torch.manual_seed(0)
-    folder = tmp_path_factory.mktemp("model") / "suppression"
-    unet = build_unet(
-        base_channels=32,
-        multipliers=(1, 2),
-        residual_blocks=1,
-        attention_levels=(),
-        mid_attention=False,
-        sample_size=SIZE // 2,
-    )
-    vqgan = VQGAN(channels=32, channel_multipliers=(1, 2), residual_blocks=1, resolution=SIZE)
-    scheduler = ThresholdedDDIMScheduler(prediction_type="sample")
-    BoneSuppressionPipeline(vqgan, unet, scheduler).save_pretrained(folder)
-    return folder
 
 
 def radiograph(shape: tuple[int, int], seed: int = 0) -> np.ndarray:
