@@ -105,6 +105,7 @@ def run_batch(
     settings: dict[str, Any],
     workers: int = 0,
     executor: str = "local",
+    gpus: int = 0,
     title: str = "images",
 ) -> int:
     """Do every item that is not finished yet; return 0, or 1 if any was bad (see `out/errors.csv`: input, reason).
@@ -113,7 +114,7 @@ def run_batch(
         its files with `atomic_path` and returns the item's record for the manifest: JSON values, with `outputs`, the
         written paths relative to `out`. An exception sets the item aside; the rest goes on.
     items: (key, payload); the key names the item in the manifest, so it must be unique and the same in every run.
-    settings: what the outputs depend on, see `Manifest`.
+    settings: what the outputs depend on, see `Manifest`. gpus: that each worker needs, 0 or 1.
     """
     twice = [key for key, count in Counter(key for key, _ in items).items() if count > 1]
     if twice:
@@ -126,7 +127,7 @@ def run_batch(
     try:
         _remove_parts(manifest.out)
         todo = [item for item in items if not manifest.is_finished(item[0])]
-        bad = _record(EXECUTORS[executor](work, todo, workers), manifest, len(items), len(todo), title)
+        bad = _record(EXECUTORS[executor](work, todo, workers, gpus), manifest, len(items), len(todo), title)
         _remove_parts(manifest.out)
     finally:
         manifest.close()

@@ -1,7 +1,7 @@
 """Where a batch's items are worked on: in this process, in a pool of processes, or on a Ray cluster.
 
-An executor is a generator function (work, items, workers) -> (key, record, reason) in the order of finishing; `record`
-is None for a bad item and `reason` says why.
+An executor is a generator function (work, items, workers, gpus) -> (key, record, reason) in the order of finishing;
+`record` is None for a bad item and `reason` says why; gpus is what each worker needs.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -60,8 +61,11 @@ def worker_environment(workers: int) -> dict[str, str]:
     return {name: os.environ.get(name, value) for name, value in wanted.items()}
 
 
-def run_local(work: Work, items: Sequence[Item], workers: int) -> Iterator[Result]:
-    """In this process (workers = 0) or in `workers` spawned processes. Items of a lost worker are done again."""
+def run_local(work: Work, items: Sequence[Item], workers: int, gpus: int = 0) -> Iterator[Result]:
+    """In this process (workers = 0) or in `workers` spawned processes. Items of a lost worker are done again.
+
+    gpus: the processes see all of the machine's and share them out among themselves.
+    """
     if workers == 0:
         for key, payload in items:
             yield (key, *attempt(work, payload))
@@ -106,32 +110,84 @@ def _run_alone(work: Work, item: Item) -> Result:
     return item[0], None, f"its worker process died {ATTEMPTS + 1} times (out of memory?)"
 
 
-def run_ray(work: Work, items: Sequence[Item], workers: int) -> Iterator[Result]:
-    """On a Ray cluster (RAY_ADDRESS) or a local one. Ray does the items of a lost worker again.
-
-    workers: items in flight at a time; 0 takes as many as the cluster has CPUs. The folders must be seen by every node.
-    """
+def connect_ray() -> Any:
+    """The module ray, connected to the cluster at RAY_ADDRESS, or to one started here; ValueError without Ray."""
     try:
         import ray
     except ImportError:
         raise ValueError("--executor ray needs Ray: pip install 'radiolucent[ray]', or use --executor local") from None
-    environment = worker_environment(os.cpu_count() or 1)  # Ray gives a task one core
-    ray.init(ignore_reinit_error=True, log_to_driver=False, runtime_env={"env_vars": environment})
-    remote = ray.remote(max_retries=ATTEMPTS)(attempt)
-    workers = workers or int(ray.cluster_resources().get("CPU", 1))
+    environment = worker_environment(os.cpu_count() or 1)  # a worker has one core
+    try:
+        ray.init(ignore_reinit_error=True, log_to_driver=False, runtime_env={"env_vars": environment})
+    except ConnectionError as error:
+        address = os.environ.get("RAY_ADDRESS")
+        raise ValueError(f"no Ray cluster answers at {address} ({str(error).splitlines()[0]})") from None
+    return ray
+
+
+class RayWorker:
+    """A process on a Ray cluster that does one item after another, and keeps what it has loaded."""
+
+    def __init__(self, work: Work) -> None:
+        self.work = work
+
+    def ready(self) -> None:
+        """Answers as soon as the worker runs."""
+
+    def attempt(self, payload: Any) -> tuple[dict[str, Any] | None, str]:
+        """See the function."""
+        return attempt(self.work, payload)
+
+
+def run_ray(work: Work, items: Sequence[Item], workers: int, gpus: int = 0) -> Iterator[Result]:
+    """On a Ray cluster (RAY_ADDRESS) or a local one. A free worker takes the next item; a lost one's is done again.
+
+    workers: 0 takes as many as the cluster has CPUs, or GPUs where each needs `gpus`; Ray shows a worker no others.
+    The folders must be seen by every node. ValueError: no worker can start.
+    """
+    ray = connect_ray()
+    kind, need = ("GPU", gpus) if gpus else ("CPU", 1)
+    there = int(ray.cluster_resources().get(kind, 0))
+    if there < need:
+        raise ValueError(f"each worker needs {need} {kind} and the Ray cluster has {there}")
+    remote = ray.remote(num_cpus=1, num_gpus=gpus)(RayWorker)
     waiting = list(reversed(items))
-    flying: dict[Any, str] = {}
-    while waiting or flying:
-        while waiting and len(flying) < 2 * workers:
-            key, payload = waiting.pop()
-            flying[remote.remote(work, payload)] = key
-        done, _ = ray.wait(list(flying), num_returns=1)
-        key = flying.pop(done[0])
+    flying: dict[Any, tuple[Any, Item | None]] = {}  # what was asked: (the worker, its item or None while it starts)
+    losses: Counter[str] = Counter()
+
+    def start() -> None:
+        worker = remote.remote(work)
+        flying[worker.ready.remote()] = (worker, None)
+
+    for _ in range(min(workers or there // need, len(items))):
+        start()
+    failures = 0  # of workers to start, one after the other
+    while waiting or any(item for _, item in flying.values()):
+        (done,), _ = ray.wait(list(flying), num_returns=1)
+        worker, item = flying.pop(done)
         try:
-            record, reason = ray.get(done[0])
+            answer = ray.get(done)
+            failures = 0
+            if item is not None:
+                yield (item[0], *answer)
+            if waiting:
+                item = waiting.pop()
+                flying[worker.attempt.remote(item[1])] = (worker, item)
         except ray.exceptions.RayError as error:
-            record, reason = None, f"its Ray worker was lost: {str(error).splitlines()[0]}"
-        yield key, record, reason
+            if item is None:
+                failures += 1
+                if failures > ATTEMPTS:
+                    raise ValueError(f"no Ray worker could start: {str(error).splitlines()[0]}") from None
+            else:
+                losses[item[0]] += 1
+                if losses[item[0]] <= ATTEMPTS:
+                    waiting.append(item)
+                else:
+                    yield item[0], None, f"its Ray worker died {ATTEMPTS + 1} times (out of memory?)"
+            start()
 
 
-EXECUTORS: dict[str, Callable[[Work, Sequence[Item], int], Iterator[Result]]] = {"local": run_local, "ray": run_ray}
+EXECUTORS: dict[str, Callable[[Work, Sequence[Item], int, int], Iterator[Result]]] = {
+    "local": run_local,
+    "ray": run_ray,
+}

@@ -308,7 +308,7 @@ def kill_a_worker(parent: int) -> bool:
     import psutil
 
     for child in psutil.Process(parent).children(recursive=True):
-        if any("ray::attempt" in word for word in child.cmdline()):
+        if any("ray::RayWorker.attempt" in word for word in child.cmdline()):
             os.kill(child.pid, signal.SIGKILL)
             return True
     return False
