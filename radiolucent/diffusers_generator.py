@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 from radiolucent.generators import TEXTS_KEPT, GeneratorOptions, claim_device, pipeline_class
+from radiolucent.overlap import Overlap
 
 if TYPE_CHECKING:
     from radiolucent.generators import Lengths
@@ -97,11 +98,20 @@ class DiffusersGenerator:
         )
         if options.lora is not None:
             self._add_lora(pipeline, Path(options.lora), options.lora_scale)
-        pipeline.to(claim_device(options.device), getattr(torch, options.dtype))
+        device = claim_device(options.device)
+        pipeline.to(device, getattr(torch, options.dtype))
         pipeline.set_progress_bar_config(disable=True)
         self.pipeline = pipeline
         self.call = inspect.signature(kind.__call__).parameters
         self.texts: OrderedDict[str, dict[str, torch.Tensor] | None] = OrderedDict()
+        self.overlap = Overlap(self._decoder(), device)
+
+    def _decoder(self) -> torch.nn.Module | None:
+        """Where sampling has ended; None where the pipeline changes its autoencoder's precision around decoding."""
+        vae = getattr(self.pipeline, "vae", None)
+        if self.options.dtype == "float16" and getattr(getattr(vae, "config", None), "force_upcast", False):
+            return None
+        return getattr(vae, "decoder", None)
 
     @staticmethod
     def _add_lora(pipeline: Any, path: Path, scale: float) -> None:
@@ -114,6 +124,10 @@ class DiffusersGenerator:
         pipeline.unload_lora_weights()
 
     def generate(self, rows: Sequence[Row]) -> np.ndarray:
+        with self.overlap.turn():
+            return self._generate(rows)
+
+    def _generate(self, rows: Sequence[Row]) -> np.ndarray:
         texts = [self.options.text(row) for row in rows]
         encoded = [self._encode(text) for text in texts]
         given: dict[str, Any] = {"prompt": texts, "negative_prompt": [self.options.negative_prompt] * len(rows)}

@@ -15,11 +15,14 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
 from radiolucent.prompts import Row
+
+if TYPE_CHECKING:
+    from radiolucent.overlap import Overlap
 
 OWN = "SynthesisPipeline"
 TEXTS_KEPT = 2048  # rows are sorted by prompt, so that equal ones lie together
@@ -55,7 +58,9 @@ class GeneratorOptions:
 
 
 class Generator(Protocol):
-    """Draws images; `rows` are always `micro_batch` many."""
+    """Draws images; `rows` are always `micro_batch` many. Two threads may call at once: `overlap` keeps them apart."""
+
+    overlap: Overlap
 
     def generate(self, rows: Sequence[Row]) -> np.ndarray:
         """float32 (len(rows), H, W) in [-1, 1], bones bright."""
@@ -130,9 +135,9 @@ def load_lengths(options: GeneratorOptions) -> Lengths | None:
 
 def draw(generator: Generator, rows: Sequence[Row], micro_batch: int) -> Iterator[tuple[Row, np.ndarray]]:
     """Each row with its image, `micro_batch` at a time; the last lot is filled up with its last row."""
-    for start in range(0, len(rows), micro_batch):
-        lot = list(rows[start : start + micro_batch])
-        images = generator.generate(lot + lot[-1:] * (micro_batch - len(lot)))
+    lots = [rows[start : start + micro_batch] for start in range(0, len(rows), micro_batch)]
+    full = [[*lot, *lot[-1:] * (micro_batch - len(lot))] for lot in lots]
+    for lot, images in zip(lots, generator.overlap.map(generator.generate, full)):
         yield from zip(lot, images)
 
 
@@ -180,6 +185,7 @@ class OwnGenerator:
         import torch
 
         from diffusion import SynthesisPipeline
+        from radiolucent.overlap import Overlap
 
         self.options = options
         device = claim_device(options.device)
@@ -188,8 +194,13 @@ class OwnGenerator:
         pipeline.set_progress_bar_config(disable=True)
         self.pipeline = pipeline
         self.encoder = own_text_encoder(options, device)
+        self.overlap = Overlap(getattr(pipeline.vqgan, "decoder", None), device)
 
     def generate(self, rows: Sequence[Row]) -> np.ndarray:
+        with self.overlap.turn():
+            return self._generate(rows)
+
+    def _generate(self, rows: Sequence[Row]) -> np.ndarray:
         embeddings, mask = None, None
         if self.encoder is not None:
             if len(self.encoder.memory) > TEXTS_KEPT:

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 
     from radiolucent.generators import GeneratorOptions
 
-STEPS = 50  # of our own model where --steps is not given
+STEPS = 50  # of our own model where neither --steps nor its folder says
+WRITERS = 2  # threads
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -227,7 +228,7 @@ def in_batches(rows: Sequence[Row], size: int) -> list[tuple[str, Sequence[Row]]
 def draw_rows(
     payload: Sequence[Row] | str, *, out: str, options: GeneratorOptions, bits: int, settings: str
 ) -> dict[str, Any]:
-    """Draw those of a batch's rows that are not there yet; a thread writes while the next ones are drawn.
+    """Draw those of a batch's rows that are not there yet; threads write while the next ones are drawn.
 
     payload: rows, or the reason why a row was set aside.
     """
@@ -239,7 +240,7 @@ def draw_rows(
         raise ValueError(payload)
     todo = [row for row in payload if find_image(Path(out), row) is None]
     if todo:
-        with one_thread(options.device), ThreadPoolExecutor(1) as writer:
+        with one_thread(options.device), ThreadPoolExecutor(WRITERS) as writer:
             drawn = draw(load_generator(options), todo, options.micro_batch)
             written = {
                 row.name: writer.submit(write_image, Path(out), row, image, bits, settings) for row, image in drawn
