@@ -10,7 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from evaluation.features import HUB, Extractor, Reading, extract, from_processor
+from evaluation.extractors import from_processor
+from evaluation.features import HUB, Extractor, Reading, extract
 from evaluation.inputs import ImageSet
 
 

@@ -1,4 +1,4 @@
-"""Features of images by any network: TorchScript files, Hugging Face models, torch-fidelity's Inception.
+"""Features of images by any network (`evaluation.extractors`), read once, checked and kept.
 
 Each network gets the input that it was trained on; the transform is part of what is reported.
 """
@@ -21,7 +21,7 @@ from evaluation.inputs import ImageSet, refuse, thumbnail
 from radiographs import atomic_path, read_radiograph
 
 CHUNK = 1024  # images between two saves
-INCEPTION, HUB = "inception:", "hf://"
+HUB = "hf://"
 
 
 @dataclass(frozen=True)
@@ -57,92 +57,16 @@ TRANSFORMS = {
 
 @dataclass(frozen=True)
 class Extractor:
-    """A network (B, C, S, S) -> features (B, D), its input, and a digest of its weights."""
+    """A network (B, C, S, S) -> features (B, D), its input, and a digest of its weights.
+
+    head: (classes, D), by which features become logits, for an Inception Score; None where there are no classes.
+    """
 
     name: str
     network: nn.Module
     transform: Callable[[np.ndarray], Tensor]
     digest: str
-
-
-def load_extractor(source: str, transform: str | None = None, size: int | None = None) -> Extractor:
-    """A TorchScript file; a Hugging Face folder or hf://owner/name; or inception:WEIGHTS, torch-fidelity's network.
-
-    transform: one of `TRANSFORMS`. A TorchScript file needs one; a Hugging Face model brings its own. size: instead of
-    the transform's. Raises ValueError or FileNotFoundError.
-    """
-    if transform is not None and transform not in TRANSFORMS:
-        raise ValueError(f"--transform {transform}: choose one of {', '.join(TRANSFORMS)}")
-    if source.startswith(INCEPTION):
-        network, digest, chosen = _inception(Path(source.removeprefix(INCEPTION)))
-    elif source.startswith(HUB) or Path(source).is_dir():
-        network, digest, chosen = _hugging_face(source.removeprefix(HUB))
-    else:
-        network, digest, chosen = _torchscript(Path(source), transform)
-    chosen = chosen if transform is None else TRANSFORMS[transform]
-    if size is not None:
-        chosen = Transform(size, chosen.channels, chosen.low, chosen.high, chosen.mean, chosen.std)
-    return Extractor(Path(source).name, network.eval(), chosen, digest)
-
-
-def load_torchscript(path: Path) -> nn.Module:
-    """A TorchScript module; ValueError if the file is none."""
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such TorchScript file or Hugging Face folder")
-    try:
-        return torch.jit.load(str(path), map_location="cpu").eval()
-    except RuntimeError:
-        raise ValueError(
-            f"{path} is no TorchScript file: save the network with torch.jit.script(...).save(...)"
-        ) from None
-
-
-def _torchscript(path: Path, transform: str | None) -> tuple[nn.Module, str, Transform]:
-    network = load_torchscript(path)
-    if transform is None:
-        raise ValueError(f"{path}: say what its input is with --transform, one of {', '.join(TRANSFORMS)}")
-    return network, hashlib.sha256(path.read_bytes()).hexdigest(), TRANSFORMS[transform]
-
-
-def _hugging_face(name: str) -> tuple[nn.Module, str, Transform]:
-    try:
-        from transformers import AutoImageProcessor, AutoModel
-    except ImportError:
-        raise ValueError("Hugging Face models need transformers: pip install 'radiolucent[evaluation]'") from None
-    model, transform = AutoModel.from_pretrained(name), from_processor(AutoImageProcessor.from_pretrained(name))
-    digest = hashlib.sha256(repr(model.config).encode())
-    for _, tensor in sorted(model.state_dict().items()):
-        digest.update(tensor.contiguous().flatten().view(torch.uint8).numpy().tobytes())
-    return model, digest.hexdigest(), transform
-
-
-def from_processor(processor: Any) -> Transform:
-    """A Hugging Face image processor's size, mean and standard deviation as a Transform."""
-    size = getattr(processor, "crop_size", None) or processor.size
-    side = size.get("height") or size.get("shortest_edge")
-    return Transform(side, mean=tuple(processor.image_mean), std=tuple(processor.image_std))
-
-
-class _Inception(nn.Module):
-    """torch-fidelity's pool3 features (B, 2048) of images (B, 3, H, W) in 0 .. 255."""
-
-    def __init__(self, network: nn.Module) -> None:
-        super().__init__()
-        self.network = network
-
-    def forward(self, images: Tensor) -> Tensor:
-        return self.network(images.round().to(torch.uint8))[0]
-
-
-def _inception(weights: Path) -> tuple[nn.Module, str, Transform]:
-    if not weights.is_file():
-        raise FileNotFoundError(f"{weights}: no such file of weights (torch-fidelity's weights-inception-2015-12-05)")
-    try:
-        from torch_fidelity import FeatureExtractorInceptionV3
-    except ImportError:
-        raise ValueError("Inception needs torch-fidelity: pip install 'radiolucent[evaluation]'") from None
-    network = FeatureExtractorInceptionV3("inception", ["2048"], feature_extractor_weights_path=str(weights))
-    return _Inception(network), hashlib.sha256(weights.read_bytes()).hexdigest(), TRANSFORMS["inception"]
+    head: Tensor | None = None
 
 
 def as_features(output: object) -> Tensor:
@@ -165,12 +89,39 @@ class _Files(Dataset):
     def __len__(self) -> int:
         return len(self.paths)
 
-    def __getitem__(self, index: int) -> tuple[Tensor, np.ndarray, tuple[int, int]] | str:
+    def __getitem__(self, index: int) -> tuple[Tensor, np.ndarray, tuple[int, ...]] | str:
+        path = self.paths[index]
         try:
-            pixels = read_radiograph(self.paths[index]).pixels
+            pixels = read_radiograph(path).pixels
+            return self.transform(pixels), thumbnail(pixels), pixels.shape
         except (ValueError, OSError) as error:
-            return str(error)
-        return self.transform(pixels), thumbnail(pixels), (pixels.shape[0], pixels.shape[1])
+            return str(error) if str(error).startswith(str(path)) else f"{path}: {error}"
+
+
+@dataclass(frozen=True)
+class _Batch:
+    """What a worker hands over: few large arrays, since each array costs a file of shared memory.
+
+    images: (B, 1, S, S) to be seen as `channels` equal ones, or (B, C, S, S). None where there are problems.
+    """
+
+    problems: list[str]
+    images: Tensor | None = None
+    channels: int = 0
+    thumbnails: Tensor | None = None
+    sizes: Tensor | None = None
+
+
+def _batch(items: list[tuple[Tensor, np.ndarray, tuple[int, ...]] | str]) -> _Batch:
+    problems = [item for item in items if isinstance(item, str)]
+    if problems:
+        return _Batch(problems)
+    images, thumbnails, sizes = zip(*items)
+    channels = 0
+    if images[0].ndim == 3 and all(image.stride(0) == 0 for image in images):
+        channels, images = images[0].shape[0], [image[:1] for image in images]
+    small = torch.from_numpy(np.stack(thumbnails))
+    return _Batch([], torch.stack(images), channels, small, torch.tensor(sizes))
 
 
 @dataclass(frozen=True)
@@ -223,19 +174,21 @@ def extract(images: ImageSet, extractor: Extractor, reading: Reading = Reading()
         for first in range(start, min(start + CHUNK, len(paths)), reading.batch_size)
     ]
     loader = DataLoader(
-        _Files(paths, extractor.transform), batch_sampler=batches, collate_fn=list, **loader_options(reading.workers)
+        _Files(paths, extractor.transform), batch_sampler=batches, collate_fn=_batch, **loader_options(reading.workers)
     )
     network = extractor.network.to(reading.device)
     found: dict[int, Extracted] = {}
     problems: list[str] = []
     rows: list[Extracted] = []
     for indices, batch in zip(batches, loader):
-        problems += [item for item in batch if isinstance(item, str)]
+        problems += batch.problems
         if not problems:  # else only the list matters
+            pixels = batch.images.to(reading.device)
+            if batch.channels:
+                pixels = pixels.expand(-1, batch.channels, -1, -1)
             with torch.inference_mode():
-                output = as_features(network(torch.stack([item[0] for item in batch]).to(reading.device)))
-            thumbnails, sizes = (np.stack([item[i] for item in batch]) for i in (1, 2))
-            rows.append(Extracted(output.float().cpu().numpy(), thumbnails, sizes))
+                output = as_features(network(pixels))
+            rows.append(Extracted(output.float().cpu().numpy(), batch.thumbnails.numpy(), batch.sizes.numpy()))
             if (indices[-1] + 1) % CHUNK == 0 or indices[-1] + 1 == len(paths):
                 start = indices[0] // CHUNK * CHUNK
                 found[start] = _join(rows)

@@ -1,16 +1,37 @@
-"""Kernel distance between two sets of features (KID, Binkowski et al. 2018): unbiased, so it can be below 0."""
+"""Kernel distance between two sets of features (KID, Binkowski et al. 2018): unbiased, so it can be below 0.
+
+torchmetrics' poly_mmd computes the same; it is accurate only in float64, and then takes twice the time.
+"""
 
 from __future__ import annotations
 
 import numpy as np
 import torch
-from torchmetrics.image.kid import poly_mmd
+from torch import Tensor
+
+
+def mmd(a: Tensor, b: Tensor) -> float:
+    """Unbiased squared maximum mean discrepancy of (N, D) and (M, D) with the kernel (x'y / D + 1)^3.
+
+    Products in the features' own precision, sums in float64 (Gretton et al. 2012, eq. 3).
+    """
+
+    def kernel(x: Tensor, y: Tensor) -> Tensor:
+        base = torch.addmm(torch.ones((), dtype=x.dtype, device=x.device), x, y.T, alpha=1 / x.shape[1])
+        return base.square().mul_(base)
+
+    def within(x: Tensor) -> Tensor:
+        values = kernel(x, x)
+        others = values.sum(dtype=torch.float64) - values.diagonal().sum(dtype=torch.float64)
+        return others / (len(x) * (len(x) - 1))
+
+    return float(within(a) + within(b) - 2 * kernel(a, b).mean(dtype=torch.float64))
 
 
 def kid(
     real: np.ndarray, synthetic: np.ndarray, subset: int = 1000, subsets: int = 100, seed: int = 0, device: str = "cpu"
 ) -> tuple[float, float]:
-    """Mean and standard deviation over random subsets of the squared MMD with the kernel (x'y / D + 1)^3.
+    """Mean and standard deviation over random subsets of `mmd`.
 
     real (N, D), synthetic (M, D); a subset has min(subset, N, M) of each, at least 2.
     """
@@ -18,9 +39,9 @@ def kid(
     if size < 2:
         raise ValueError(f"sets of {len(real)} and {len(synthetic)} images where at least 2 of each were expected")
     random = np.random.default_rng(seed)
-    a, b = (torch.from_numpy(np.ascontiguousarray(x)).to(device).double() for x in (real, synthetic))
+    a, b = (torch.from_numpy(np.ascontiguousarray(x, dtype=np.float32)).to(device) for x in (real, synthetic))
     values = []
     for _ in range(subsets):
         ours, theirs = (x[torch.from_numpy(random.choice(len(x), size, replace=False)).to(device)] for x in (a, b))
-        values.append(float(poly_mmd(ours, theirs)))
+        values.append(mmd(ours, theirs))
     return float(np.mean(values)), float(np.std(values))

@@ -11,7 +11,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from evaluation.features import TRANSFORMS, Extractor, load_torchscript
+from evaluation.extractors import load_torchscript
+from evaluation.features import TRANSFORMS, Extractor
 from evaluation.inputs import ImageSet
 
 DICT_COLUMNS = ("labels_dict", "chexpert_labels")  # SynthCheX-75K and CheXGenBench
@@ -41,11 +42,7 @@ def read_labels(images: ImageSet, classes: Sequence[str], missing: str = "unknow
     """
     columns = next(iter(images.rows.values()), {})
     dicts = next((name for name in DICT_COLUMNS if name in columns), None)
-    rows = (
-        [ast.literal_eval(text.replace("nan", "None")) if text else {} for text in images.column(dicts)]
-        if dicts
-        else None
-    )
+    rows = [_dict(text, images.source) for text in images.column(dicts)] if dicts else None
     labels = np.empty((len(images.paths), len(classes)))
     for index, name in enumerate(classes):
         if name in columns:

@@ -12,25 +12,26 @@ import numpy as np
 SIDE = 1024
 
 
-def _resized(image: np.ndarray) -> np.ndarray:
+def resized(image: np.ndarray) -> np.ndarray:
+    """At the scripts' 1024x1024."""
     return cv2.resize(image, (SIDE, SIDE))
 
 
 def psnr_wrapping(prediction: np.ndarray, truth: np.ndarray) -> float:
     """BS-LDM's PSNR in dB of uint8 (H, W): the mean of ((truth - prediction) mod 256)^2 mod 256; 100 where it is 0."""
-    error = ((_resized(truth) - _resized(prediction)) ** 2).mean()
+    error = ((resized(truth) - resized(prediction)) ** 2).mean()
     return 100.0 if error == 0 else float(20 * np.log10(255 / np.sqrt(error)))
 
 
 def mse_published(prediction: np.ndarray, truth: np.ndarray) -> float:
     """BS-LDM's MSE of uint8 (H, W), on the scale 0 to 1; this one does not wrap."""
-    return float(np.mean((_resized(truth / 255) - _resized(prediction / 255)) ** 2))
+    return float(np.mean((resized(truth / 255) - resized(prediction / 255)) ** 2))
 
 
 def bsr_one_sided(prediction: np.ndarray, truth: np.ndarray, radiograph: np.ndarray) -> float:
     """BS-LDM's bone suppression ratio of uint8 (H, W); see `evaluation.suppression.bsr_published`."""
-    soft, shifted = _resized(truth / 255), _resized(prediction / 255)
-    bone = _resized(radiograph / 255 - truth / 255)
+    soft, shifted = resized(truth / 255), resized(prediction / 255)
+    bone = resized(radiograph / 255 - truth / 255)
     shifted = shifted + np.average(soft - shifted)
     lacking = np.maximum(soft - shifted, 0)
     return float(1 - np.sum(lacking**2) / np.sum(bone**2))

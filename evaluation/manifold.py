@@ -11,6 +11,8 @@ import torch
 
 from evaluation.neighbours import nearest, squared_distances
 
+PRDC = ("precision", "recall", "density", "coverage")
+
 
 def prdc(real: np.ndarray, synthetic: np.ndarray, k: int = 5, device: str = "cpu") -> dict[str, float]:
     """precision, recall, density and coverage of synthetic (M, D) against real (N, D); more than k images of each.

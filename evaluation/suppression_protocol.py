@@ -13,6 +13,7 @@ from torch import Tensor
 
 from evaluation import legacy
 from evaluation.inputs import images_in, match, opposite, read_mask, refuse
+from evaluation.legacy_lpips import AlexNetLPIPS, lpips_published
 from evaluation.lesions import lesions_from_mask, preservation, read_boxes, ring
 from evaluation.lungs import lung_mask
 from evaluation.perceptual import lpips
@@ -23,7 +24,7 @@ from radiographs.io import radiograph_size
 
 NOTHING, BLUR = "do nothing", "Gaussian blur"
 METRICS = ("mse", "psnr", "ssim", "ms_ssim", "lpips", "bsr_published", "bsr_two_sided")
-LEGACY = ("psnr_wrapping", "mse_published", "bsr_one_sided")
+LEGACY = ("psnr_wrapping", "mse_published", "bsr_one_sided", "lpips_published")
 Key = tuple[str, str, bool, str]  # method, region, fitted, metric
 
 
@@ -48,6 +49,7 @@ class SuppressionProtocol:
 
     lesions: a folder of masks or a CSV of boxes. perceptual: `vqgan.perceptual.VGGPerceptual`, or None to leave LPIPS
     out. blur_sigma: of the baseline, in pixels; None is a 256th of the width. legacy: add the published numbers.
+    alexnet: for the published LPIPS among them (`evaluation.legacy_lpips`), or None to leave it out.
     """
 
     lungs: str | None = None
@@ -55,6 +57,7 @@ class SuppressionProtocol:
     perceptual: torch.nn.Module | None = None
     blur_sigma: float | None = None
     legacy: bool = False
+    alexnet: AlexNetLPIPS | None = None
     device: str = "cpu"
     progress: Callable[[int, int], None] = field(default=lambda done, total: None)
 
@@ -128,7 +131,7 @@ class _Collected:
                     for metric, value in scores.items():
                         self.scores.setdefault((method, region, fitted, metric), []).append(value)
             if protocol.legacy:
-                for metric, value in _legacy(candidates[method], truth, radiograph).items():
+                for metric, value in _legacy(candidates[method], truth, radiograph, protocol.alexnet).items():
                     self.legacy.setdefault((method, metric), []).append(value)
             for lesion in lesions:
                 everything = np.any([other.mask for other in lesions], axis=0)
@@ -156,10 +159,13 @@ def _score(
     return {metric: values[metric].item() for metric in METRICS if metric in values}
 
 
-def _legacy(prediction: np.ndarray, truth: np.ndarray, radiograph: np.ndarray) -> dict[str, float]:
+def _legacy(
+    prediction: np.ndarray, truth: np.ndarray, radiograph: np.ndarray, alexnet: AlexNetLPIPS | None
+) -> dict[str, float]:
     ours, soft, total = (to_levels(image, 8) for image in (prediction, truth, radiograph))
     values = legacy.psnr_wrapping(ours, soft), legacy.mse_published(ours, soft), legacy.bsr_one_sided(ours, soft, total)
-    return dict(zip(LEGACY, values))
+    perceptual = () if alexnet is None else (lpips_published(alexnet, ours, soft),)
+    return dict(zip(LEGACY, (*values, *perceptual)))
 
 
 def _tensor(image: np.ndarray, device: str) -> Tensor:

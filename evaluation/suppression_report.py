@@ -91,11 +91,13 @@ def paired_table(result: SuppressionResult, groups: Sequence[str] | None = None)
 
 def legacy_table(result: SuppressionResult) -> Table:
     """Means of the published numbers."""
+    metrics = [metric for metric in LEGACY if (NOTHING, metric) in result.legacy]
     rows: list[list[Cell]] = [
-        [m, *(float(np.mean(result.legacy[m, metric])) for metric in LEGACY)] for m in result.methods
+        [m, *(float(np.mean(result.legacy[m, metric])) for metric in metrics)] for m in result.methods
     ]
     note = "BS-LDM's scripts: 1024x1024, 8 bits, and a PSNR whose subtraction wraps. For comparison with papers only."
-    return Table("As published", ["method", "PSNR dB (wraps)", "MSE", "BSR one-sided"], rows, note)
+    titles = dict(zip(LEGACY, ("PSNR dB (wraps)", "MSE", "BSR one-sided", "LPIPS (AlexNet, 0 to 1)")))
+    return Table("As published", ["method", *(titles[metric] for metric in metrics)], rows, note)
 
 
 def lesion_table(result: SuppressionResult) -> Table:

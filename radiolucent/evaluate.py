@@ -36,6 +36,9 @@ def add_suppression(parser: ArgumentParser) -> None:
     parser.add_argument("--patients", type=str | None, default=None, help="regular expression of the patient in a name")
     parser.add_argument("--blur-sigma", type=float | None, default=None, help="baseline blur in pixels; default W/256")
     parser.add_argument("--legacy", action="store_true", help="add the published, wrapping numbers")
+    parser.add_argument(
+        "--lpips-alex", type=str | None, default=None, help="AlexNet weights, for the published LPIPS in --legacy"
+    )
 
 
 def add_lesions(parser: ArgumentParser) -> None:
@@ -74,7 +77,9 @@ def add_synthesis(parser: ArgumentParser) -> None:
     parser.add_argument("--prompts", type=str | None, default=None, help="CSV of the synthetic images (CheXGenBench's)")
     add_features(parser)
     parser.add_argument("--k", type=int, default=5, help="neighbours in precision, recall, density, coverage")
-    parser.add_argument("--radiomics", action="store_true", help="add the distance of texture features")
+    parser.add_argument("--radiomics", action="store_true", help="add the distance of this project's texture features")
+    parser.add_argument("--frd", action="store_true", help="add the Frechet Radiomic Distance (needs pyradiomics)")
+    parser.add_argument("--by-finding", action="store_true", help="FID, KID, ... of the images of each class besides")
     parser.add_argument("--clip", type=str | None, default=None, help="CLIP: a Hugging Face folder or hf://owner/name")
     parser.add_argument("--descriptors", type=str | None, default=None, help="JSON {finding: [observation, ...]}")
     parser.add_argument("--classifier", type=str | None, default=None, help="TorchScript network that gives logits")
@@ -83,6 +88,9 @@ def add_synthesis(parser: ArgumentParser) -> None:
     parser.add_argument("--views", type=list[str], default=["PA", "AP", "LATERAL"], help="its classes in order")
     parser.add_argument("--classifier-transform", type=str, default="torchxrayvision", help="input of both classifiers")
     parser.add_argument("--empty-labels", choices=["unknown", "negative"], default="unknown")
+    models = "RadGraph's entities: radgraph, radgraph-xl, modern-radgraph-xl, or a folder of that name"
+    parser.add_argument("--radgraph", type=str | None, default=None, help=models)
+    parser.add_argument("--reports-column", type=str, default="report", help="of --prompts, to compare entities with")
     parser.add_argument("--extra-info", type=str, default="", help="CheXGenBench's column 'Extra Info'")
     add_reading(parser)
 

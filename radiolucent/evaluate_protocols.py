@@ -11,6 +11,7 @@ from radiolucent.evaluate_lesions import run_lesions
 
 
 def run_suppression(args: Any) -> None:
+    from evaluation.legacy_lpips import load_alexnet
     from evaluation.suppression_protocol import SuppressionProtocol, evaluate_suppression
     from evaluation.suppression_report import add_sliders, suppression_report, write_scores
     from radiographs.splits import patients_from_names
@@ -21,9 +22,18 @@ def run_suppression(args: Any) -> None:
         from vqgan.perceptual import load_perceptual
 
         network = load_perceptual(args.lpips).to(args.device)
+    if args.lpips_alex and not args.legacy:
+        raise ValueError("--lpips-alex is for the published LPIPS: add --legacy, or give VGG-16 weights with --lpips")
     with Progress() as progress:
         protocol = SuppressionProtocol(
-            args.lungs, args.lesions, network, args.blur_sigma, args.legacy, args.device, partial(progress, "images")
+            lungs=args.lungs,
+            lesions=args.lesions,
+            perceptual=network,
+            blur_sigma=args.blur_sigma,
+            legacy=args.legacy,
+            alexnet=load_alexnet(args.lpips_alex).to(args.device) if args.lpips_alex else None,
+            device=args.device,
+            progress=partial(progress, "images"),
         )
         result = evaluate_suppression(methods, args.truth, args.input, protocol)
     groups = None
@@ -40,6 +50,7 @@ def run_suppression(args: Any) -> None:
 def run_synthesis(args: Any) -> None:
     from evaluation.chexgenbench import write_benchmark_files
     from evaluation.clip import DESCRIPTORS, Clip
+    from evaluation.entities import load_radgraph
     from evaluation.inputs import read_set
     from evaluation.labels import CHEXPERT, load_classifier
     from evaluation.synthesis import SynthesisProtocol, evaluate_synthesis
@@ -53,6 +64,8 @@ def run_synthesis(args: Any) -> None:
             features=extractors(args),
             k=args.k,
             radiomics=args.radiomics,
+            frd=args.frd,
+            by_finding=args.by_finding,
             clip=Clip(args.clip, args.device) if args.clip else None,
             descriptors=descriptors,
             classifier=args.classifier and load_classifier(args.classifier, args.classifier_transform, classes),
@@ -60,6 +73,8 @@ def run_synthesis(args: Any) -> None:
             view_classifier=args.view_classifier
             and load_classifier(args.view_classifier, args.classifier_transform, args.views),
             views=args.views,
+            radgraph=args.radgraph and load_radgraph(args.radgraph, args.device),
+            reports_column=args.reports_column,
             missing=args.empty_labels,
             accept=args.accept,
             reading=reading(args, progress),
@@ -70,7 +85,7 @@ def run_synthesis(args: Any) -> None:
 
 
 def run_privacy(args: Any) -> None:
-    from evaluation.features import load_extractor
+    from evaluation.extractors import load_extractor
     from evaluation.inputs import read_set
     from evaluation.privacy import PrivacyProtocol, evaluate_privacy
 
@@ -154,7 +169,7 @@ def named_folders(given: list[str]) -> dict[str, str]:
 
 def extractors(args: Any) -> dict[str, Any]:
     """--features by name, each with its --transform."""
-    from evaluation.features import load_extractor
+    from evaluation.extractors import load_extractor
 
     transforms = dict(text.split("=", 1) if "=" in text else ("", text) for text in args.transform)
     sources = named_folders(args.features)

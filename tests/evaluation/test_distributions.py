@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from evaluation.frechet import Gaussian, fid, fid_by_count, frechet_distance
-from evaluation.kernel import kid
+from evaluation.inception_score import inception_score
+from evaluation.kernel import kid, mmd
 from evaluation.manifold import prdc
 from evaluation.neighbours import nearest
 
@@ -55,6 +56,36 @@ def test_kid_is_unbiased_on_equal_distributions_and_sees_a_shift():
     error = np.std(values) / np.sqrt(len(values))
     assert abs(np.mean(values)) < 3 * error and np.min(values) < 0
     assert kid(gaussian(200, 6), gaussian(200, 6, shift=0.5, seed=1), subset=100, subsets=10)[0] > 10 * np.std(values)
+
+
+def test_mmd_by_hand_and_as_torchmetrics_has_it():
+    a, b = torch.tensor([[1.0], [2.0]]), torch.tensor([[0.0], [1.0]])
+    # k(x, y) = (xy + 1)^3: within a 27, within b 1, between the mean of 1, 8, 1 and 27
+    assert mmd(a, b) == pytest.approx(27 + 1 - 2 * 37 / 4)
+    from torchmetrics.image.kid import poly_mmd
+
+    x, y = (torch.from_numpy(gaussian(300, 64, shift=s, seed=i)) for i, s in enumerate((1.0, 1.1)))
+    assert mmd(x, y) == pytest.approx(float(poly_mmd(x.double(), y.double())), rel=1e-4)
+
+
+def test_inception_score_of_sure_and_unsure_classes_and_as_torch_fidelity_has_it():
+    sure = 50 * np.eye(4)[np.arange(4000) % 4]
+    score, spread = inception_score(sure)
+    assert score == pytest.approx(4, rel=0.02) and spread < 0.1  # the parts are drawn, so not of exactly equal classes
+    assert inception_score(sure[:1].repeat(400, 0)) == (pytest.approx(1), pytest.approx(0))
+    assert inception_score(np.zeros((400, 4)))[0] == pytest.approx(1)
+    with pytest.raises(ValueError, match="9 images where at least 10"):
+        inception_score(sure[:9])
+    pytest.importorskip("torch_fidelity", reason="torch-fidelity is not installed (extra: evaluation)")
+    from torch_fidelity.metric_isc import isc_features_to_metric
+
+    logits = gaussian(500, 20, scale=3)
+    theirs = isc_features_to_metric(torch.from_numpy(logits))
+    found = inception_score(logits)
+    assert found[0] == pytest.approx(theirs["inception_score_mean"], rel=0.02)  # other parts
+    assert inception_score(logits, 1)[0] == pytest.approx(
+        isc_features_to_metric(torch.from_numpy(logits), splits=1)["inception_score_mean"]
+    )
 
 
 def test_prdc_of_constructed_sets():

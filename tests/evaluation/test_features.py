@@ -7,7 +7,8 @@ import pytest
 import torch
 from torch import nn
 
-from evaluation.features import TRANSFORMS, Extractor, Reading, Transform, as_features, extract, load_extractor
+from evaluation.extractors import load_extractor
+from evaluation.features import TRANSFORMS, Extractor, Reading, Transform, as_features, extract
 from evaluation.inputs import BadInputs, check_pair, check_set, read_set
 from evaluation.labels import accuracy_by_class, load_classifier, read_labels
 from evaluation.radiomics import radiomics, radiomics_distance

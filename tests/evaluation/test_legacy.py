@@ -6,8 +6,12 @@ import math
 
 import numpy as np
 import pytest
+import torch
+import torchvision
+from safetensors.torch import save_file
 
 from evaluation.legacy import bsr_one_sided, mse_published, pixel_distance_wrapping, psnr_wrapping
+from evaluation.legacy_lpips import AlexNetLPIPS, load_alexnet, lpips_published
 
 
 def flat(level: int) -> np.ndarray:
@@ -37,3 +41,47 @@ def test_bsr_of_truth_and_of_the_radiograph():
 def test_pixel_distance_wraps():
     assert pixel_distance_wrapping(flat(10), flat(11)) == pytest.approx(255)
     assert pixel_distance_wrapping(flat(11), flat(10)) == pytest.approx(1)
+
+
+@pytest.fixture
+def alexnet(tmp_path) -> str:
+    torch.manual_seed(0)
+    state = torchvision.models.alexnet(weights=None).features.state_dict()
+    save_file({f"features.{name}": tensor for name, tensor in state.items()}, tmp_path / "alexnet.safetensors")
+    return str(tmp_path / "alexnet.safetensors")
+
+
+def test_lpips_of_alexnet_is_that_of_torchmetrics(alexnet):
+    from torchmetrics.functional.image.lpips import _LPIPS
+
+    network = load_alexnet(alexnet)
+    theirs = _LPIPS(net="alex", pnet_rand=True)
+    theirs.net.load_state_dict(
+        {
+            f"slice{k}.{i}.{kind}": network.features[i].state_dict()[kind]
+            for k, layers in enumerate((range(2), range(2, 5), range(5, 8), range(8, 10), range(10, 12)), start=1)
+            for i in layers
+            for kind in network.features[i].state_dict()
+        }
+    )
+    a, b = torch.rand(2, 2, 3, 70, 70, generator=torch.Generator().manual_seed(1)) * 2 - 1
+    assert torch.allclose(network(a, b), theirs(a, b).flatten(), rtol=1e-3)
+    assert torch.equal(network(a, a), torch.zeros(2))
+
+
+def test_published_lpips_takes_grey_levels_from_0_to_1(alexnet):
+    network = load_alexnet(alexnet)
+    ramp = np.tile(np.arange(0, 256, 2, dtype=np.uint8), (128, 1))
+    found = lpips_published(network, ramp, 255 - ramp)
+    unit = torch.from_numpy(ramp / 255).float()[None, None]
+    large = torch.nn.functional.interpolate(unit, (1024, 1024), mode="bilinear")
+    assert found == pytest.approx(network(large, 1 - large).item(), rel=0.02)
+
+
+def test_files_that_are_not_alexnet(tmp_path):
+    with pytest.raises(FileNotFoundError, match="no such file of AlexNet's weights"):
+        load_alexnet(tmp_path / "none.pth")
+    save_file({"features.0.weight": torch.zeros(3)}, tmp_path / "x.safetensors")
+    with pytest.raises(ValueError, match="does not hold AlexNet's convolutions"):
+        load_alexnet(tmp_path / "x.safetensors")
+    assert all(not parameter.requires_grad for parameter in AlexNetLPIPS().parameters())

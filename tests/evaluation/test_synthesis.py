@@ -96,7 +96,7 @@ def test_distributions_text_labels_and_views(tmp_path, tiny_clip):
 def test_radiomics_and_its_floor(tmp_path):
     real, bad = write_set(tmp_path / "real", 12, seed=0), write_set(tmp_path / "bad", 12, seed=2, brighter=0.3)
     report = evaluate_synthesis(real, bad, SynthesisProtocol({}, radiomics=True), {})
-    assert report.data["radiomics"]["distance"] > report.data["radiomics"]["real against real"]
+    assert report.data["Radiomics distance"]["distance"] > report.data["Radiomics distance"]["real against real"]
 
 
 def test_benchmark_names():
