@@ -7,6 +7,7 @@ t_n, where the teacher's DDIM step from t_n+1 has led. diffusers' LCMScheduler s
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -19,6 +20,7 @@ from diffusion.parametrization import predicted_x0
 
 SIGMA_DATA = 0.5  # of LCMScheduler
 TIMESTEP_SCALING = 10.0
+SeesX0 = Callable[[Tensor, Tensor], Tensor]
 
 
 def boundary_scalings(timesteps: Tensor) -> tuple[Tensor, Tensor]:
@@ -50,8 +52,12 @@ def consistency_function(
     network: ModelMixin, scheduler: Any, noisy: Tensor, condition: Tensor, timesteps: Tensor, scaling: ConditionScaling
 ) -> Tensor:
     """f(x_t, t) = c_skip(t) x_t + c_out(t) x0(x_t, t), (B, C, H, W)."""
+    return _consistent(lambda x, t: network_x0(network, scheduler, x, condition, t, scaling), noisy, timesteps)
+
+
+def _consistent(sees: SeesX0, noisy: Tensor, timesteps: Tensor) -> Tensor:
     skip, out = (scale.reshape(-1, 1, 1, 1) for scale in boundary_scalings(timesteps))
-    return skip * noisy + out * network_x0(network, scheduler, noisy, condition, timesteps, scaling)
+    return skip * noisy + out * sees(noisy, timesteps)
 
 
 def ddim_step(scheduler: Any, x0: Tensor, noisy: Tensor, timesteps: Tensor, previous: Tensor) -> Tensor:
@@ -59,6 +65,33 @@ def ddim_step(scheduler: Any, x0: Tensor, noisy: Tensor, timesteps: Tensor, prev
     alpha, sigma = noise_levels(scheduler, timesteps)
     alpha_previous, sigma_previous = noise_levels(scheduler, previous)
     return alpha_previous * x0 + sigma_previous * (noisy - alpha * x0) / sigma
+
+
+def consistency_loss(
+    student: SeesX0,
+    target: SeesX0,
+    teacher: SeesX0,
+    scheduler: Any,
+    x0: Tensor,
+    noise: Tensor,
+    index: Tensor,
+    steps: int = 50,
+    huber: float = 0.001,
+) -> Tensor:
+    """Pseudo-Huber distance, a scalar, between the student at t_n+1 and the target network at t_n, n = index.
+
+    student, target, teacher: (x_t (B, C, H, W), timesteps (B,)) -> the x0 that each sees in it, float32.
+    x0, noise (B, C, H, W); index (B,) in [0, steps). Only the student gets a gradient.
+    """
+    grid = solver_timesteps(scheduler.config.num_train_timesteps, steps).to(x0.device)
+    later, earlier = grid[index + 1], grid[index]
+    alpha, sigma = noise_levels(scheduler, later)
+    noisy = alpha * x0 + sigma * noise
+    with torch.no_grad():
+        led = ddim_step(scheduler, teacher(noisy, later), noisy, later, earlier)
+        wanted = _consistent(target, led, earlier)
+    said = _consistent(student, noisy, later)
+    return ((said - wanted).square() + huber**2).sqrt().sub(huber).mean()
 
 
 def distillation_loss(
@@ -74,17 +107,9 @@ def distillation_loss(
     condition_scaling: ConditionScaling = "clean",
     huber: float = 0.001,
 ) -> Tensor:
-    """Pseudo-Huber distance, a scalar, between the student at t_n+1 and the target network at t_n, n = index.
+    """`consistency_loss` of networks that see their condition (B, Cc, H, W) beside the noisy target."""
 
-    x0, noise (B, C, H, W); condition (B, Cc, H, W); index (B,) in [0, steps). Only the student gets a gradient.
-    """
-    grid = solver_timesteps(scheduler.config.num_train_timesteps, steps).to(x0.device)
-    later, earlier = grid[index + 1], grid[index]
-    alpha, sigma = noise_levels(scheduler, later)
-    noisy = alpha * x0 + sigma * noise
-    with torch.no_grad():
-        seen = network_x0(teacher, scheduler, noisy, condition, later, condition_scaling)
-        led = ddim_step(scheduler, seen, noisy, later, earlier)
-        wanted = consistency_function(target, scheduler, led, condition, earlier, condition_scaling)
-    said = consistency_function(student, scheduler, noisy, condition, later, condition_scaling)
-    return ((said - wanted).square() + huber**2).sqrt().sub(huber).mean()
+    def sees(network: ModelMixin) -> SeesX0:
+        return lambda noisy, timesteps: network_x0(network, scheduler, noisy, condition, timesteps, condition_scaling)
+
+    return consistency_loss(sees(student), sees(target), sees(teacher), scheduler, x0, noise, index, steps, huber)

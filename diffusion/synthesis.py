@@ -38,6 +38,7 @@ class SynthesisPipeline(DiffusionPipeline):
     vqgan: the autoencoder (see diffusion.latents). unet: UNet2DConditionModel or a LatentDiT with cross attention, of
     the conditioner's width. scheduler: FlowMatchEulerDiscreteScheduler, or one that diffusion.pipeline takes.
     image_size: side in pixels of the images that it was trained on; latent: see diffusion.latents.
+    num_inference_steps: of sampling, where a call does not say.
     """
 
     def __init__(
@@ -48,13 +49,14 @@ class SynthesisPipeline(DiffusionPipeline):
         conditioner: Conditioner,
         image_size: int = 512,
         latent: str = "continuous",
+        num_inference_steps: int = 50,
     ) -> None:
         super().__init__()
         check_latent_options("soft", latent)
         check_synthesis_scheduler(scheduler)
         check_networks(unet, conditioner)
         self.register_modules(vqgan=vqgan.eval(), unet=unet.eval(), scheduler=scheduler, conditioner=conditioner.eval())
-        self.register_to_config(image_size=image_size, latent=latent)
+        self.register_to_config(image_size=image_size, latent=latent, num_inference_steps=num_inference_steps)
 
     @property
     def size_multiple(self) -> int:
@@ -70,7 +72,7 @@ class SynthesisPipeline(DiffusionPipeline):
         demographics: Sequence[Demographics | None] | None = None,
         images: Tensor | None = None,
         image_views: Sequence[Sequence[str | None]] | None = None,
-        num_inference_steps: int = 50,
+        num_inference_steps: int | None = None,
         guidance: Mapping[str, float] | None = None,
         seeds: Sequence[int] | None = None,
         size: tuple[int, int] | None = None,
@@ -89,9 +91,10 @@ class SynthesisPipeline(DiffusionPipeline):
         """
         count = len(views)
         seeds = range(count) if seeds is None else seeds
+        steps = num_inference_steps if num_inference_steps is not None else self.config["num_inference_steps"]
         lot = micro_batch or (1 if self.device.type == "cpu" else 8)
         height, width = size or (self.config["image_size"],) * 2
-        self._check(count, seeds, num_inference_steps, lot, (height, width), images)
+        self._check(count, seeds, steps, lot, (height, width), images)
         self.conditioner.prepare(views, embeddings, mask, demographics)
         terms = guidance_terms(self.conditioner.conditions, guidance or {})
         shape = (height // self.vqgan.downsampling, width // self.vqgan.downsampling)
@@ -106,7 +109,7 @@ class SynthesisPipeline(DiffusionPipeline):
                 None if images is None else self._encode(images[rows]),
                 None if image_views is None else [image_views[i] for i in rows],
             )
-            latent = self._sample(given, terms, num_inference_steps, [seeds[i] for i in rows], shape)
+            latent = self._sample(given, terms, steps, [seeds[i] for i in rows], shape)
             image = decode(self.vqgan, latent.to(self.vqgan.dtype)).float().clamp(-1, 1).cpu()
             pieces.append(image[: count - start])
         return SynthesisOutput(images=torch.cat(pieces) if pieces else torch.empty(0, 1, height, width))

@@ -17,9 +17,11 @@ from torch.optim.swa_utils import AveragedModel
 
 from diffusion.conditioning import CONDITIONS, Conditioner, Conditions
 from diffusion.ema import warmed_up_ema
+from diffusion.guidance import guidance_terms
 from diffusion.latents import Latent, check_latent_options, encode
 from diffusion.noise import offset_noise
 from diffusion.synthesis import SynthesisPipeline
+from diffusion.synthesis_distillation import check_teacher, synthesis_distillation_loss
 from diffusion.synthesis_objective import check_networks, check_synthesis_scheduler, synthesis_loss, training_times
 from diffusion.text import TextEncoder
 from vqgan.model import VQGAN
@@ -35,6 +37,8 @@ class SynthesisModule(LightningModule):
     scheduler: FlowMatchEulerDiscreteScheduler for flow matching, else the noise schedule and what is predicted.
     sampler: scheduler of validation and of the saved pipeline, the same one where none is given.
     text_encoder: for the reports; None for a conditioner without them (text_width 0).
+    teacher: a SynthesisPipeline's folder to distil (diffusion.synthesis_distillation), `teacher_guidance` folded in,
+        on a grid of `solver_steps`: `vqgan` and the first weights are its, and `ema` is the target.
     image_size: side S of the batches' images in pixels; latent: see diffusion.latents.
     offset_noise_strength: see diffusion.noise; min_snr_gamma: see diffusion.objectives, not for flow matching.
     dropout: {condition: how often training leaves it out}, 0.1 where none is given; unconditional: how often all are.
@@ -70,6 +74,9 @@ class SynthesisModule(LightningModule):
         validation_images: int = 4,
         sampling_steps: int = 50,
         guidance: dict[str, float] | None = None,
+        teacher: str | None = None,
+        teacher_guidance: dict[str, float] | None = None,
+        solver_steps: int = 50,
         seed: int = 0,
     ) -> None:
         super().__init__()
@@ -95,11 +102,16 @@ class SynthesisModule(LightningModule):
         self.optimizer, self.lr_scheduler, self.lr_interval = optimizer, lr_scheduler, lr_interval
         self.validation_images, self.sampling_steps = validation_images, sampling_steps
         self.guidance, self.seed = guidance or {}, seed
+        self.teacher_folder, self.solver_steps = teacher, solver_steps
+        self.teacher_terms = guidance_terms(conditioner.conditions, teacher_guidance or {})
+        self.teacher: Any = None
 
     def setup(self, stage: str) -> None:
         if self.vqgan_folder is not None and not hasattr(self, "vqgan"):
             vqgan = VQGAN.from_pretrained(self.vqgan_folder, low_cpu_mem_usage=False)
             self.vqgan = vqgan.requires_grad_(False).eval()
+        if self.teacher_folder is not None and self.teacher is None:
+            self._learn_from(SynthesisPipeline.from_pretrained(self.teacher_folder))
         width = 0 if self.text_encoder is None else self.text_encoder.width
         conditioner: Any = self.networks["conditioner"]
         wanted = conditioner.config["text_width"]
@@ -107,6 +119,18 @@ class SynthesisModule(LightningModule):
             raise ValueError(
                 f"the text encoder's embeddings are {width} wide and the conditioner's text_width {wanted}"
             )
+
+    def _learn_from(self, pipeline: SynthesisPipeline) -> None:
+        """Start as the teacher, between the same latents. ValueError for a teacher of another form."""
+        fingerprint = None if self.text_encoder is None else self.text_encoder.fingerprint
+        check_teacher(pipeline, self.scheduler, self.latent, fingerprint)
+        self.vqgan, self.measured = pipeline.vqgan.requires_grad_(False), True
+        self.teacher = nn.ModuleDict({"unet": pipeline.unet, "conditioner": pipeline.conditioner}).requires_grad_(False)
+        for networks in (self.networks, self.ema.module):
+            try:
+                networks.load_state_dict(self.teacher.state_dict())
+            except RuntimeError:
+                raise ValueError("the teacher's networks are of other sizes: give these its options") from None
 
     def configure_optimizers(self) -> Any:
         optimizer = self.optimizer(self.networks.parameters())
@@ -121,7 +145,9 @@ class SynthesisModule(LightningModule):
             conditioner.register_to_config(
                 text_encoder=self.text_encoder.source, text_fingerprint=self.text_encoder.fingerprint
             )
-        pipeline = SynthesisPipeline(self.vqgan, unet, self.sampler, conditioner, self.image_size, self.latent)
+        pipeline = SynthesisPipeline(
+            self.vqgan, unet, self.sampler, conditioner, self.image_size, self.latent, self.sampling_steps
+        )
         pipeline.set_progress_bar_config(disable=True)
         return pipeline
 
@@ -190,6 +216,11 @@ class SynthesisModule(LightningModule):
         if stage == 0:
             given = self._drop(given, generator)
         noise = offset_noise(x0.shape, self.offset_noise_strength, generator).to(x0.device)
+        if self.teacher is not None:
+            index = torch.randint(0, self.solver_steps, (len(x0),), generator=generator).to(x0.device)
+            target: Any = self.ema.module
+            given_to = (self.scheduler, x0, given, noise, index, self.teacher_terms, self.solver_steps)
+            return synthesis_distillation_loss(networks, target, self.teacher, *given_to)
         times = training_times(self.scheduler, len(x0), generator).to(x0.device)
         context = networks["conditioner"](given)
         return synthesis_loss(networks["unet"], self.scheduler, x0, given, context, noise, times, self.min_snr_gamma)

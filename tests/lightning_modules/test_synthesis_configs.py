@@ -44,28 +44,49 @@ def given(tmp_path_factory) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("name", sorted(path.name for path in CONFIGS.glob("*tiny.yaml")))
-def test_tiny_recipe_trains_and_its_folder_draws(name, given, tmp_path):
+def fit(name, given, folder, *options) -> None:
     model, data = "--model.init_args", "--data.init_args"
     options = [
-        f"{model}.vqgan={given / 'vqgan'}",
         f"{model}.text_encoder.init_args.source={given / 'bert'}",
-        f"{model}.text_encoder.init_args.cache={tmp_path / 'text'}",
+        f"{model}.text_encoder.init_args.cache={folder / 'text'}",
         f"{model}.conditioner.init_args.text_width=16",
         f"{data}.root={given}",
         f"{data}.table={given / 'reports.csv'}",
-        f"--trainer.default_root_dir={tmp_path}",
+        f"--trainer.default_root_dir={folder}",
         "--trainer.max_epochs=1",
         "--trainer.accelerator=cpu",
         "--trainer.enable_progress_bar=false",
+        *options,
     ]
     assert dispatch(["fit", "--config", str(CONFIGS / name), *options]) == 0
+
+
+@pytest.fixture(scope="module")
+def teacher(given, tmp_path_factory) -> Path:
+    """The folder of tiny.yaml's model."""
+    folder = tmp_path_factory.mktemp("teacher")
+    fit("tiny.yaml", given, folder, f"--model.init_args.vqgan={given / 'vqgan'}")
+    return folder / "model"
+
+
+@pytest.mark.parametrize("name", sorted(path.name for path in CONFIGS.glob("*tiny.yaml")))
+def test_tiny_recipe_trains_and_its_folder_draws(name, given, teacher, tmp_path):
+    distilled = name.startswith("consistency")
+    fit(
+        name,
+        given,
+        tmp_path,
+        f"--model.init_args.vqgan={teacher / 'vqgan' if distilled else given / 'vqgan'}",
+        *([f"--model.init_args.teacher={teacher}"] if distilled else []),
+    )
     assert len(list((tmp_path / "text").rglob("*.safetensors"))) == 2
     pipe = SynthesisPipeline.from_pretrained(tmp_path / "model")
     pipe.set_progress_bar_config(disable=True)
     config = pipe.conditioner.config
     encoder = TextEncoder(config.text_encoder, config.text_length)
     assert encoder.fingerprint == config.text_fingerprint
-    images = pipe(["PA", "LL"], *encoder(["clear lungs .", "nodule ."]), num_inference_steps=2, seeds=[1, 2]).images
+    asked = encoder(["clear lungs .", "nodule ."])
+    images = pipe(["PA", "LL"], *asked, num_inference_steps=1 if distilled else 2, seeds=[1, 2]).images
     assert images.shape == (2, 1, 64, 64)
     assert images.isfinite().all() and images.std() > 0.01
+    assert not distilled or pipe.config.num_inference_steps == 4

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from diffusers import FlowMatchEulerDiscreteScheduler, UNet2DConditionModel
+from diffusers import FlowMatchEulerDiscreteScheduler, LCMScheduler, UNet2DConditionModel
 from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from torch.utils.data import DataLoader
@@ -65,7 +65,9 @@ def build(kind: str = "dit", images: int = 0, **options) -> SynthesisModule:
         scheduler = ThresholdedDDIMScheduler(prediction_type="v_prediction")
     settings = {"image_size": 8, "ema_decay": 0.95, "sampling_steps": 8, "validation_images": 0}
     settings["optimizer"] = lambda parameters: torch.optim.AdamW(parameters, lr=3e-3)
-    return SynthesisModule(PixelSpace(), network, scheduler, conditioner, **{**settings, **options})
+    return SynthesisModule(
+        PixelSpace(), network, options.pop("scheduler", scheduler), conditioner, **{**settings, **options}
+    )
 
 
 class Losses(Callback):
@@ -192,6 +194,32 @@ def test_cut_reports_are_said_and_the_folder_names_the_encoder(caplog):
     assert given.report_mask.sum(1).tolist() == [4, 2]
     assert "1 reports so far were cut at 4 tokens" in caplog.text
     assert module.pipeline().conditioner.config.text_encoder == "words"
+
+
+def test_a_student_starts_as_its_teacher_and_learns_alone(tmp_path):
+    teacher = build("unet")
+    teacher.vqgan.register_to_config(scaling_factor=2.0)
+    teacher.pipeline().save_pretrained(tmp_path / "teacher")
+    options = {"teacher": str(tmp_path / "teacher"), "teacher_guidance": {"view": 2.0}, "solver_steps": 10}
+    schedule = {"beta_start": 0.0008, "beta_end": 0.02, "beta_schedule": "squaredcos_cap_v2"}
+    sampler = LCMScheduler(**schedule, prediction_type="v_prediction", original_inference_steps=10, clip_sample=False)
+    student = build("unet", sampler=sampler, sampling_steps=4, **options)
+    for parameter in student.networks.parameters():
+        parameter.data += 0.1
+    student.setup("fit")
+    before = {name: value.clone() for name, value in teacher.networks.state_dict().items()}
+    for networks in (student.networks, student.ema.module):
+        assert all(torch.equal(before[name], value) for name, value in networks.state_dict().items())
+    fit(student, tmp_path, 1, limit_val_batches=0)
+    assert student.vqgan.config.scaling_factor == 2.0
+    assert all(torch.equal(before[name], value) for name, value in student.teacher.state_dict().items())
+    assert not all(torch.equal(before[name], value) for name, value in student.networks.state_dict().items())
+    student.pipeline().save_pretrained(tmp_path / "student")
+    pipe = SynthesisPipeline.from_pretrained(tmp_path / "student")
+    pipe.set_progress_bar_config(disable=True)
+    assert torch.equal(pipe(["PA"], seeds=[3]).images, pipe(["PA"], num_inference_steps=4, seeds=[3]).images)
+    with pytest.raises(ValueError, match="of other sizes"):
+        build("dit", scheduler=teacher.scheduler, **options).setup("fit")
 
 
 def test_bad_settings_are_said():
