@@ -55,7 +55,7 @@ def write_benchmark_files(data: dict[str, Any], out: str | Path, extra: str) -> 
 
 
 def _write(path: Path, rows: list[Row]) -> Path:
-    columns = list(max(rows, key=len))  # a finding of few images lacks some
+    columns = max((list(row) for row in rows), key=len)  # a finding of few images lacks some
     with atomic_path(path) as part, open(part, "w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, columns)
         writer.writeheader()

@@ -46,7 +46,7 @@ def read_labels(images: ImageSet, classes: Sequence[str], missing: str = "unknow
     labels = np.empty((len(images.paths), len(classes)))
     for index, name in enumerate(classes):
         if name in columns:
-            values = images.column(name)
+            values: list = images.column(name)
         elif rows is not None:
             values = [row.get(name) for row in rows]
         else:

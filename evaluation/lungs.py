@@ -1,8 +1,9 @@
 """A plain lung mask for frontal radiographs, where no segmentation is at hand.
 
 Dark against the chest wall (Otsu's threshold on a smoothed image), not connected to the air outside the body, the
-largest region on each side of the image, closed over the ribs. It misses what is opaque (the heart's overlap,
-effusions, consolidations) and serves to weight errors to the lungs, not to measure lungs.
+largest region on each side of the image, closed over the ribs. Where the chest wall is so thin that it is as dark as
+the lungs and lets them run out into the air, the threshold is lowered until both are cut off. It misses what is opaque
+(the heart's overlap, effusions, consolidations) and serves to weight errors to the lungs, not to measure lungs.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from scipy import ndimage
 
 SIDE = 256  # the mask is made at this size
 SHARE = (0.02, 0.35)  # of the image, for each lung
+STEP = 4  # grey levels of 256 by which the threshold is lowered, down to half of Otsu's
 
 
 def lung_mask(pixels: np.ndarray) -> np.ndarray:
@@ -25,8 +27,9 @@ def lung_mask(pixels: np.ndarray) -> np.ndarray:
     low, high = np.quantile(smooth, [0.01, 0.99])
     levels = ((smooth - low) / max(high - low, 1e-6) * 255).clip(0, 255).astype(np.uint8)
     threshold, _ = cv2.threshold(levels, 0, 255, cv2.THRESH_BINARY | cv2.THRESH_OTSU)
-    lungs = _two_regions(levels <= threshold)
-    if not lungs.any():
+    tried = (_two_regions(levels <= lower) for lower in range(int(threshold), int(threshold) // 2, -STEP))
+    lungs = next((found for found in tried if found.any()), None)
+    if lungs is None:
         raise ValueError(
             f"no dark region of {SHARE[0]:.0%} to {SHARE[1]:.0%} of the image on each side, where lungs were expected: "
             "give a folder of masks with --lungs"

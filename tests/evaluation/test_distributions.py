@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import torch
@@ -123,6 +126,23 @@ def test_fid_and_kid_are_those_of_torch_fidelity():
     error = 3 * spread / np.sqrt(100) * np.sqrt(2)
     assert mean == pytest.approx(theirs["kernel_inception_distance_mean"], abs=error)
     assert spread == pytest.approx(theirs["kernel_inception_distance_std"], rel=0.5)
+
+
+def test_blocks_bound_the_memory():
+    """Of 3000 x 30000 distances, 360 MB at once, two blocks of 64 rows are 15 MB; read from a process of its own."""
+    script = """if True:
+        import resource, numpy as np, torch
+        from evaluation import neighbours
+        torch.set_num_threads(1)
+        neighbours.BLOCK = 64
+        a, b = (np.random.default_rng(i).random((n, 8), dtype=np.float32) for i, n in enumerate((3000, 30000)))
+        neighbours.nearest(a[:64], b)
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        neighbours.nearest(a, b)
+        print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+    """
+    run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert int(run.stdout) < 60 * 1024  # KiB
 
 
 def test_nearest_neighbours_are_exact_far_from_the_origin():

@@ -142,6 +142,18 @@ def test_lung_mask_finds_both_lungs_and_refuses_where_there_are_none():
         lung_mask(np.zeros((SIDE, SIDE), np.float32))
 
 
+def test_lungs_that_run_out_through_a_thin_wall_are_cut_off(monkeypatch):
+    pixels = chest(0)
+    pixels[30:40, :] = np.where((pixels[30:40] > 0) & (np.abs(np.arange(SIDE) - 31.5) > 18), -0.2, pixels[30:40])
+    rows, columns = np.mgrid[-1 : 1 : SIDE * 1j, -1 : 1 : SIDE * 1j]
+    true = np.any([((columns - s) / 0.28) ** 2 + (rows / 0.7) ** 2 < 1 for s in (-0.4, 0.4)], axis=0)
+    mask = lung_mask(pixels)
+    assert 2 * (mask & true).sum() / (mask.sum() + true.sum()) > 0.85
+    monkeypatch.setattr("evaluation.lungs.STEP", 1000)  # Otsu's threshold alone
+    with pytest.raises(ValueError, match="--lungs"):
+        lung_mask(pixels)
+
+
 def test_lpips_of_a_mask_counts_only_what_is_inside():
     torch.manual_seed(0)
     network = VGGPerceptual()
