@@ -1,0 +1,108 @@
+"""The proof's own code at tiny scale: reports say what was put in, agreement counts right, the chain runs."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from benchmarks import proof_data
+from benchmarks.prompt_agreement import choose_prompts
+from benchmarks.proof_classifier import agreement, balanced_accuracy, train_classifier, truth
+from benchmarks.proof_data import KINDS, SIDED, VIEWS, render_scene, scene_report
+from drr import Finding
+from radiographs import read_radiograph, write_radiograph
+
+NONE = np.zeros((1, 1, 1), bool)
+EFFUSION = Finding("pleural effusion", "left", "left pleural space", NONE, {"volume_ml": 800.0})
+HEART = Finding("cardiomegaly", "", "heart", NONE, {"cardiothoracic_ratio": 0.66})
+
+
+def row(view: str, **labels: str) -> dict[str, str]:
+    return {"view": view, "labels": json.dumps({name.replace("_", " "): side for name, side in labels.items()})}
+
+
+def test_a_report_says_each_finding_denies_none_of_them_and_never_names_the_view():
+    for seed in range(40):
+        rng = np.random.default_rng(seed)
+        frontal, lateral = (scene_report([EFFUSION, HEART], view, rng) for view in ("PA", "LL"))
+        assert "left" in frontal and "left" not in lateral
+        for text in (frontal, lateral):
+            assert ("fluid" in text or "effusion" in text) and ("cardiac silhouette" in text or "Cardiomegaly" in text)
+            denials = [*proof_data.ABSENT["pleural effusion"], *proof_data.ABSENT["cardiomegaly"]]
+            assert not any(denial in text for denial in denials)
+            assert "radiograph" not in text and "Lateral" not in text
+    texts = {scene_report([EFFUSION], "PA", np.random.default_rng(seed)) for seed in range(40)}
+    assert len(texts) > 20 and any("No pneumothorax." in text for text in texts)
+
+
+def test_a_scene_is_rendered_once_and_the_same_again(tmp_path):
+    job = (3, "train", ("PA", "LL"), tmp_path, 48, 7)
+    rows = render_scene(job)
+    first = (tmp_path / "CXR" / rows[0]["image"]).read_bytes()
+    assert [r["view"] for r in rows] == ["PA", "LL"] and {r["patient"] for r in rows} == {"scene00003"}
+    pixels = [read_radiograph(tmp_path / kind / rows[0]["image"]).pixels for kind in ("CXR", "BS")]
+    assert pixels[0].std() > 0.2 and (pixels[0] - pixels[1]).mean() > 0.02  # without bone it is darker
+    (tmp_path / "CXR" / rows[0]["image"]).unlink()
+    assert render_scene(job) == rows and not (tmp_path / "CXR" / rows[0]["image"]).exists()
+    (tmp_path / "scenes/00003.json").unlink()
+    assert render_scene(job) == rows and (tmp_path / "CXR" / rows[0]["image"]).read_bytes() == first
+
+
+class Told(nn.Module):
+    """Answers that were written into the images' first pixels."""
+
+    def forward(self, images):
+        return images[:, 0, 0].split([len(VIEWS), len(KINDS), len(SIDED)], dim=1)
+
+
+def test_agreement_is_100_and_half_of_it_for_shuffled_labels_when_every_image_shows_what_was_asked():
+    rows = [row(VIEWS[i % 4], **({"pneumothorax": "left"} if i < 40 else {"nodule": "right"})) for i in range(80)]
+    view, findings, left = truth(rows)
+    images = torch.zeros(80, 1, 1, 13)
+    images[torch.arange(80), 0, 0, view] = 1.0
+    images[:, 0, 0, 4:9] = findings * 2 - 1
+    images[:, 0, 0, 9:] = left.nan_to_num(0) * 2 - 1
+    found = agreement(Told(), images, rows, 0)
+    assert found["views"] == 1 and found["by_view"] == dict.fromkeys(VIEWS, 1.0)
+    assert found["sides"] == {"asked": 40, "right": 1.0}  # the frontal half of them
+    for kind in ("pneumothorax", "nodule"):
+        assert found["findings"][kind]["balanced_accuracy"] == 1 == found["findings"][kind]["auroc"]
+        assert found["findings"][kind]["shuffled"] == pytest.approx(0.5, abs=0.02)
+        assert found["findings"][kind]["points"] == pytest.approx(50, abs=2)
+    images[:20, 0, 0, 4:9] *= -1  # half of the pneumothoraces are missed, and are nodules instead
+    missed = agreement(Told(), images, rows, 0)["findings"]["pneumothorax"]
+    assert missed["balanced_accuracy"] == 0.75 and missed["auroc"] == 0.75
+
+
+def test_balanced_accuracy():
+    label = np.array([True, True, True, True, False])
+    assert balanced_accuracy(label, np.ones(5, bool)) == 0.5
+    assert balanced_accuracy(label, np.array([True, False, False, False, False])) == (0.25 + 1) / 2
+    assert np.isnan(balanced_accuracy(np.ones(3, bool), np.ones(3, bool)))
+
+
+def test_a_classifier_learns_a_side_and_a_finding(tmp_path):
+    rng = np.random.default_rng(0)
+    rows = []
+    for i in range(64):
+        pixels = rng.normal(0, 0.1, (32, 32)).astype(np.float32)
+        side = ("left", "right", "")[i % 3]
+        if side:
+            pixels[8:20, slice(18, 28) if side == "left" else slice(4, 14)] += 0.8
+        write_radiograph(tmp_path / f"{i}.png", pixels.clip(-1, 1), 8)
+        rows.append(row("PA", **({"consolidation": side} if side else {})) | {"image": f"{i}.png"})
+    model = train_classifier(tmp_path, rows, 30, 0, batch=16)
+    images = torch.stack([torch.from_numpy(read_radiograph(tmp_path / r["image"]).pixels)[None] for r in rows])
+    found = agreement(model, images, rows, 0)
+    assert found["findings"]["consolidation"]["balanced_accuracy"] > 0.9 and found["sides"]["right"] > 0.9
+
+
+def test_prompts_are_of_each_view_in_turn():
+    rows = [row(view) for view in VIEWS for _ in range(3)]
+    assert [r["view"] for r in choose_prompts(rows, 8)] == [view for view in VIEWS for _ in range(2)]
+    with pytest.raises(ValueError, match="render more scenes"):
+        choose_prompts(rows, 40)
