@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import socket
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -116,12 +117,15 @@ def connect_ray() -> Any:
         import ray
     except ImportError:
         raise ValueError("--executor ray needs Ray: pip install 'radiolucent[ray]', or use --executor local") from None
+    address = os.environ.get("RAY_ADDRESS", "").removeprefix("ray://")
+    host, _, port = address.rpartition(":")
+    if host and port.isdecimal():  # Ray itself would go on trying for minutes
+        try:
+            socket.create_connection((host, int(port)), timeout=10).close()
+        except OSError as error:
+            raise ValueError(f"no Ray cluster answers at {address} ({error})") from None
     environment = worker_environment(os.cpu_count() or 1)  # a worker has one core
-    try:
-        ray.init(ignore_reinit_error=True, log_to_driver=False, runtime_env={"env_vars": environment})
-    except ConnectionError as error:
-        address = os.environ.get("RAY_ADDRESS")
-        raise ValueError(f"no Ray cluster answers at {address} ({str(error).splitlines()[0]})") from None
+    ray.init(ignore_reinit_error=True, log_to_driver=False, runtime_env={"env_vars": environment})
     return ray
 
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import json
+import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -31,6 +33,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--prompts", type=str, required=True, help="CSV: annotated_prompt or prompt; see README")
     parser.add_argument("--checkpoint", type=str, required=True, help="folder of a pipeline, ours or diffusers'")
     add_batch_arguments(parser)
+    parser.add_argument("--ray-address", type=str | None, default=None, help="of a Ray cluster, for --executor ray")
     parser.add_argument("--seed", type=int, default=0, help="makes each row's seed, where the CSV gives none")
     parser.add_argument("--steps", type=int | None, default=None, help="sampling steps; default the pipeline's own")
     parser.add_argument("--guidance", type=list[str], default=[], help="N, or for our model CONDITION=N; repeat")
@@ -68,12 +71,16 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 def run(args: Namespace) -> int:
     """Draw every row, then write the dataset's files; 0, or 1 if any row was set aside in errors.csv."""
+    import torch
+
     from diffusion.conditioning import VIEWS
     from evaluation.labels import CHEXPERT
     from radiolucent.dataset_card import settings_hash
     from radiolucent.quality_filter import Judge
     from radiolucent.synthetic_dataset import Finish, finish_dataset
 
+    if args.ray_address:
+        os.environ["RAY_ADDRESS"] = args.ray_address
     options = read_options(args)
     rows, bad = read_rows(args.prompts, args.seed, VIEWS, CHEXPERT)
     rows, cut, too_long = check_lengths(rows, options)
@@ -88,6 +95,7 @@ def run(args: Namespace) -> int:
         settings=settings,
         workers=args.workers,
         executor=args.executor,
+        gpus=int(options.device == "cuda"),
         title="batches or bad rows",
     )
     by = Judge(
@@ -95,7 +103,7 @@ def run(args: Namespace) -> int:
         args.filter_threshold,
         tuple(args.filter_classes),
         args.filter_transform,
-        options.device,
+        options.device if torch.cuda.is_available() else "cpu",  # the cluster's GPUs may all be elsewhere
         args.workers,
     )
     model = Path(args.checkpoint).resolve().name
@@ -107,8 +115,6 @@ def run(args: Namespace) -> int:
 
 def read_options(args: Namespace) -> GeneratorOptions:
     """The options, checked, with what was left to the pipeline or the device filled in."""
-    import torch
-
     from radiolucent.dataset_formats import FORMATS
     from radiolucent.generators import OWN, GeneratorOptions, pipeline_class, read_guidance
 
@@ -117,7 +123,8 @@ def read_options(args: Namespace) -> GeneratorOptions:
     if own and (args.lora or args.negative_prompt):
         raise ValueError("--lora and --negative-prompt are for diffusers' pipelines; this is a SynthesisPipeline")
     if own:
-        steps = STEPS if steps is None else steps
+        index = json.loads((Path(args.checkpoint) / "model_index.json").read_text(encoding="utf-8"))
+        steps = index.get("num_inference_steps", STEPS) if steps is None else steps
     else:
         from radiolucent.diffusers_generator import call_default, text_to_image_class
 
@@ -125,13 +132,7 @@ def read_options(args: Namespace) -> GeneratorOptions:
         steps = call_default(kind, "num_inference_steps") if steps is None else steps
         usual = call_default(kind, "guidance_scale")
         guidance = guidance or ((("", float(usual)),) if usual is not None else ())
-    device = args.device
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    if device == "cuda" and not torch.cuda.is_available():
-        raise ValueError("--device cuda: no CUDA device was found; use --device cpu")
-    if device == "cuda" and args.executor == "local" and args.workers > torch.cuda.device_count():
-        raise ValueError(f"--workers {args.workers}: one process a GPU, and there are {torch.cuda.device_count()}")
+    device = choose_device(args.device, args.executor, args.workers)
     micro_batch = args.micro_batch if args.micro_batch is not None else 1 if device == "cpu" else 8
     counts = {"steps": steps, "micro-batch": micro_batch, "batch-size": args.batch_size, "shard-size": args.shard_size}
     for name, value in {**counts, "size": 1 if args.size is None else args.size}.items():
@@ -145,6 +146,8 @@ def read_options(args: Namespace) -> GeneratorOptions:
         raise ValueError(f"--format {unknown[0]}: choose among {', '.join(FORMATS)}")
     if args.lora and not (args.lora.endswith(".safetensors") and Path(args.lora).is_file()):
         raise FileNotFoundError(f"--lora {args.lora}: there is no such .safetensors file")
+    if args.filter and not args.filter.startswith("hf://") and not Path(args.filter).exists():
+        raise FileNotFoundError(f"--filter {args.filter}: there is no such classifier or folder")
     dtype = args.dtype if args.dtype != "auto" else "float32" if device == "cpu" else "bfloat16"
     return GeneratorOptions(
         checkpoint=args.checkpoint,
@@ -161,6 +164,25 @@ def read_options(args: Namespace) -> GeneratorOptions:
         text_encoder=args.text_encoder,
         cut=args.long_prompts == "cut",
     )
+
+
+def choose_device(device: str, executor: str, workers: int) -> str:
+    """cpu or cuda, on the machines where the workers run. ValueError where there are fewer GPUs than are asked for."""
+    import torch
+
+    if executor == "ray":
+        from radiolucent.executors import connect_ray
+
+        gpus = int(connect_ray().cluster_resources().get("GPU", 0))
+    else:
+        gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if device == "auto":
+        device = "cuda" if gpus else "cpu"
+    if device == "cuda" and not gpus:
+        raise ValueError("--device cuda: no CUDA device was found; use --device cpu")
+    if device == "cuda" and workers > gpus:
+        raise ValueError(f"--workers {workers}: one process a GPU, and there are {gpus}")
+    return device
 
 
 def settings_of(options: GeneratorOptions, seed: int, bits: int) -> dict[str, Any]:

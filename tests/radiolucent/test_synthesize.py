@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import importlib.util
 import os
 import signal
 import subprocess
@@ -122,6 +123,30 @@ def test_killed_and_run_again(stable_diffusion: Path, whole: dict[str, bytes], t
     assert all(path.stat().st_mtime_ns == when for path, when in before.items())  # drawn once
 
 
+@pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="needs the ray extra")
+def test_two_ray_workers_of_which_one_is_killed(
+    stable_diffusion: Path, whole: dict[str, bytes], tmp_path: Path
+) -> None:
+    psutil = pytest.importorskip("psutil", reason="needs psutil to find Ray's workers")
+    prompts = write_prompts(tmp_path / "prompts.csv", reports(9))
+    out = tmp_path / "out"
+    words = ["--prompts", prompts, "--checkpoint", str(stable_diffusion), "--out", str(out), "--batch-size", "2"]
+    ray = ["--executor", "ray", "--workers", "2", "--device", "cpu"]
+    process = subprocess.Popen([sys.executable, "-m", "radiolucent", "synthesize", *words, *STEPS, *ray])
+    killed: set[int] = set()
+    deadline = time.monotonic() + 300
+    while process.poll() is None and not killed and time.monotonic() < deadline:
+        if list(out.glob("images/case*.png")):
+            for child in psutil.Process(process.pid).children(recursive=True):
+                if not killed and any("ray::RayWorker.attempt" in word for word in child.cmdline()):
+                    os.kill(child.pid, signal.SIGKILL)
+                    killed.add(child.pid)
+        time.sleep(0.002)
+    assert process.wait(300) == 0
+    assert killed
+    assert dataset(out) == whole
+
+
 def test_other_options_are_refused_and_other_prompts_are_drawn_anew(stable_diffusion: Path, tmp_path: Path) -> None:
     rows = [{"prompt": f"edema{i}", "name": f"{i}"} for i in range(3)]
     out = tmp_path / "out"
@@ -175,7 +200,10 @@ def test_a_long_report_is_cut_only_when_allowed_and_that_is_said(
     assert "cut: 1" in (tmp_path / "out" / "README.md").read_text()
 
 
-def test_what_cannot_work_is_told_before_the_batch(stable_diffusion: Path, tmp_path: Path) -> None:
+def test_what_cannot_work_is_told_before_the_batch(
+    stable_diffusion: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RAY_ADDRESS", "")
     out = tmp_path / "out"
     for rows, message in {
         ("text\n", "edema\n"): "no column annotated_prompt or prompt; its columns are text",
@@ -197,6 +225,8 @@ def test_what_cannot_work_is_told_before_the_batch(stable_diffusion: Path, tmp_p
         ("--format", "zip"): "webdataset, parquet, llava",
         ("--lora", str(tmp_path / "gone.safetensors")): "no such .safetensors",
         ("--filter-threshold", "2"): "from 0 to 1",
+        ("--filter", str(tmp_path / "gone.pt")): "no such classifier",
+        ("--executor", "ray", "--ray-address", "127.0.0.1:9"): "no Ray cluster answers at 127.0.0.1:9",
     }.items():
         with pytest.raises((ValueError, OSError), match=message):
             synthesize(prompts, stable_diffusion, out, *words)
