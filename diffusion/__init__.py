@@ -13,6 +13,7 @@ from diffusion.distillation import (
 )
 from diffusion.dit import LatentDiT
 from diffusion.ema import warmed_up_ema
+from diffusion.enhancement import build_enhancer, enhance
 from diffusion.guidance import guidance_terms
 from diffusion.latents import Latent, Target, decode, encode, from_x0, to_x0
 from diffusion.multihead import MultiheadUNet
@@ -56,6 +57,7 @@ __all__ = [
     "ThresholdedDPMSolverScheduler",
     "ThresholdedLCMScheduler",
     "boundary_scalings",
+    "build_enhancer",
     "build_unet",
     "concatenate_condition",
     "consistency_function",
@@ -64,6 +66,7 @@ __all__ = [
     "denoising_loss",
     "distillation_loss",
     "encode",
+    "enhance",
     "from_x0",
     "guidance_terms",
     "min_snr_weights",

@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from diffusers.models.modeling_utils import ModelMixin
 from diffusers.pipelines.pipeline_utils import DiffusionPipeline
 from diffusers.utils import BaseOutput
 from torch import Tensor, nn
 
 from diffusion.conditioning import check_condition_scaling
+from diffusion.enhancement import enhance, enhancer_multiple
 from diffusion.fusion import LocalGuidance, check_lungs, fuse, lungs_only
 from diffusion.latents import check_latent_options, decode, encode, from_x0
 from diffusion.objectives import check_scheduler
 from diffusion.sampler import sample
-from diffusion.tiles import TiledAutoencoder, TiledNetwork
+from diffusion.tiles import TiledAutoencoder, TiledNetwork, tiled
 from diffusion.unet import size_multiple
 
 COMPONENTS = ("vqgan", "unet", "scheduler")
@@ -42,7 +46,10 @@ class BoneSuppressionPipeline(DiffusionPipeline):
     `pipeline.scheduler = Other.from_config(pipeline.scheduler.config)` (with thresholding=False for diffusers' own).
     condition_scaling: see diffusion.conditioning. target, latent, residual_scale: see diffusion.latents.
     num_inference_steps: sampling steps where a call names none.
+    enhancer: a second stage on the image (BS-Diff's, see diffusion.enhancement), or none.
     """
+
+    _optional_components = ["enhancer"]  # noqa: RUF012 (diffusers' own name, read by its save and load)
 
     def __init__(
         self,
@@ -54,12 +61,14 @@ class BoneSuppressionPipeline(DiffusionPipeline):
         latent: str = "quantized",
         residual_scale: float = 1.0,
         num_inference_steps: int = 50,
+        enhancer: AutoencoderKL | None = None,
     ) -> None:
         super().__init__()
         check_condition_scaling(condition_scaling)
         check_latent_options(target, latent)
         check_scheduler(scheduler, target)
         self.register_modules(vqgan=vqgan.eval(), unet=unet.eval(), scheduler=scheduler)
+        self.register_modules(enhancer=None if enhancer is None else enhancer.eval())
         self.register_to_config(
             condition_scaling=condition_scaling,
             target=target,
@@ -71,7 +80,8 @@ class BoneSuppressionPipeline(DiffusionPipeline):
     @property
     def size_multiple(self) -> int:
         """What an image's height and width must be divisible by."""
-        return self.vqgan.downsampling * size_multiple(self.unet)
+        multiple = self.vqgan.downsampling * size_multiple(self.unet)
+        return multiple if self.enhancer is None else math.lcm(multiple, enhancer_multiple(self.enhancer))
 
     @property
     def trained_size(self) -> int | None:
@@ -130,7 +140,7 @@ class BoneSuppressionPipeline(DiffusionPipeline):
             network = TiledNetwork(network, tile // self.vqgan.downsampling, size_multiple(network))
         if lungs is None:
             soft = self._sample(radiograph, vqgan, network, self.scheduler, steps, seeds, guidance_scale)
-            return BoneSuppressionOutput(soft=soft)
+            return BoneSuppressionOutput(soft=self._enhance(soft, tile))
         check_lungs(lungs, radiograph)
         scheduler: Any = self.scheduler
         epsilon = scheduler.config.prediction_type == "epsilon"
@@ -147,7 +157,16 @@ class BoneSuppressionPipeline(DiffusionPipeline):
             network = LocalGuidance(network, local_guidance, seeds)
         inside = lungs_only(radiograph, lungs)
         local = self._sample(inside, vqgan, network, scheduler, steps, seeds, guidance_scale)
-        return BoneSuppressionOutput(soft=fuse(soft, local, lungs).clamp(-1, 1))
+        return BoneSuppressionOutput(soft=self._enhance(fuse(soft, local, lungs).clamp(-1, 1), tile))
+
+    def _enhance(self, soft: Tensor, tile: int | None) -> Tensor:
+        """The second stage's image (B, 1, H, W) of the first's, or that itself where there is no second."""
+        enhancer = self.enhancer
+        if enhancer is None:
+            return soft
+        size = max(soft.shape[2:]) if tile is None else tile
+        better = tiled(functools.partial(enhance, enhancer), soft.to(self.device), size, self.size_multiple)
+        return better.clamp(-1, 1).to(soft.device)
 
     def _sample(
         self,
@@ -186,10 +205,12 @@ class BoneSuppressionPipeline(DiffusionPipeline):
         """
         folder = Path(folder)
         index = _read_index(folder, cls.__name__)
-        missing = [name for name in COMPONENTS if name not in options and not (folder / name).is_dir()]
+        weights = {"vqgan", "unet"} | ({"enhancer"} if any(index.get("enhancer", [])) else set())
+        needed = sorted({*COMPONENTS, *weights} - options.keys())
+        missing = [name for name in needed if not (folder / name).is_dir()]
         if missing:
             raise FileNotFoundError(f"{folder} lacks {', '.join(missing)}; copy the whole folder that training wrote")
-        for name in {"vqgan", "unet"} - options.keys():
+        for name in weights - options.keys():
             if not list((folder / name).glob("*.safetensors*")):
                 raise FileNotFoundError(f"{folder / name} holds no safetensors weights; copy the whole pipeline folder")
         module = index["vqgan"][0]

@@ -1,0 +1,116 @@
+"""EnhancerModule: training of BS-Diff's second stage on what its first stage drew."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
+from lightning.pytorch import LightningModule
+from lightning.pytorch.cli import OptimizerCallable
+from torch import Tensor
+from torchmetrics.functional.image import peak_signal_noise_ratio
+
+from diffusion.enhancement import enhance
+from diffusion.pipeline import BoneSuppressionPipeline
+from vqgan.discriminator import PatchDiscriminator
+from vqgan.losses import HybridLoss
+from vqgan.perceptual import load_perceptual
+
+
+class EnhancerModule(LightningModule):
+    """Batches are dicts with "radiograph", here the first stage's images, and "soft", each (B, 1, H, W) in [-1, 1].
+
+    first_stage: folder of the BoneSuppressionPipeline that drew them; the saved pipeline is it and the enhancer.
+    enhancer: diffusion.build_enhancer's. loss: its parts and weights (its codebook's does not count).
+    discriminator: needed where its adversarial weight is not 0. perceptual_weights: see VQGANModule.
+    optimizer, discriminator_optimizer: AdamW at 1e-4 and 5e-4 by default.
+    seed: of the latents' noise, which depends on it, the epoch and the batch's number alone.
+
+    Trainer's max_steps counts the discriminator's steps too: give max_epochs.
+    """
+
+    def __init__(
+        self,
+        first_stage: str,
+        enhancer: AutoencoderKL,
+        loss: HybridLoss,
+        discriminator: PatchDiscriminator | None = None,
+        perceptual_weights: str | None = None,
+        optimizer: OptimizerCallable = lambda parameters: torch.optim.AdamW(parameters, lr=1e-4),
+        discriminator_optimizer: OptimizerCallable = lambda parameters: torch.optim.AdamW(parameters, lr=5e-4),
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        if loss.adversarial_weight and discriminator is None:
+            raise ValueError(
+                "adversarial_weight is not 0 but there is no discriminator: give one or set the weight to 0."
+            )
+        if loss.perceptual_weight and loss.perceptual is None and perceptual_weights is None:
+            raise ValueError("perceptual_weight is not 0: give perceptual_weights or set the weight to 0.")
+        if loss.adaptive or loss.adversarial_start:
+            raise ValueError(
+                "the enhancer's adversarial loss counts from the first step on: no adaptive weight or start"
+            )
+        self.automatic_optimization = False
+        self.enhancer, self.loss = enhancer, loss
+        self.discriminator = discriminator if loss.adversarial_weight else None
+        self.first_stage, self.perceptual_weights = first_stage, perceptual_weights
+        self.optimizer, self.discriminator_optimizer, self.seed = optimizer, discriminator_optimizer, seed
+
+    def setup(self, stage: str) -> None:
+        BoneSuppressionPipeline.from_pretrained(self.first_stage)  # tells a folder that is none before the training
+        if self.loss.perceptual_weight and self.loss.perceptual is None:
+            self.loss.perceptual = load_perceptual(str(self.perceptual_weights))
+
+    def pipeline(self) -> BoneSuppressionPipeline:
+        """Both stages, as they stand."""
+        return BoneSuppressionPipeline.from_pretrained(self.first_stage, enhancer=self.enhancer)
+
+    def configure_optimizers(self) -> Any:
+        optimizers = [self.optimizer(self.enhancer.parameters())]
+        if self.discriminator is not None:
+            optimizers.append(self.discriminator_optimizer(self.discriminator.parameters()))
+        return optimizers
+
+    def training_step(self, batch: dict[str, Any], batch_idx: int) -> None:
+        truth, critic = batch["soft"], self.discriminator
+        optimizers = self.optimizers()
+        generator, *others = optimizers if isinstance(optimizers, list) else [optimizers]
+        seeds = [self.seed, self.global_rank, self.current_epoch, batch_idx]
+        noise = torch.Generator().manual_seed(int(np.random.SeedSequence(seeds).generate_state(1)[0]))
+
+        self.toggle_optimizer(generator)
+        enhanced = enhance(self.enhancer, batch["radiograph"], noise)
+        loss, parts = self.loss(enhanced, truth, enhanced.new_zeros(()), critic(enhanced) if critic else None)
+        self._step(generator, loss)
+        self.untoggle_optimizer(generator)
+        if critic:
+            parts["discriminator"] = self.loss.adversarial.discriminator(critic(truth), critic(enhanced.detach()))
+            self._step(others[0], parts["discriminator"])
+        self.log("train/loss", loss, prog_bar=True)
+        self.log_dict({f"train/{name}": value.detach() for name, value in parts.items() if name != "codebook"})
+
+    def _step(self, optimizer: Any, loss: Tensor) -> None:
+        optimizer.zero_grad()
+        self.manual_backward(loss)
+        optimizer.step()
+
+    def validation_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
+        return self._evaluate(batch, batch_idx, "val")
+
+    def test_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
+        return self._evaluate(batch, batch_idx, "test")
+
+    def _evaluate(self, batch: dict[str, Any], batch_idx: int, stage: str) -> Tensor:
+        """Log the PSNR in dB of the enhanced images beside the first stage's; the enhanced images."""
+        enhanced = self.predict_step(batch, batch_idx)
+        for name, image in (("psnr", enhanced), ("psnr_first_stage", batch["radiograph"])):
+            psnr = peak_signal_noise_ratio(image, batch["soft"], data_range=2.0, dim=(1, 2, 3))
+            self.log(f"{stage}/{name}", psnr, prog_bar=name == "psnr", batch_size=len(image))
+        return enhanced
+
+    def predict_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
+        """Enhanced images (B, 1, H, W) of a first stage's."""
+        return enhance(self.enhancer, batch["radiograph"]).clamp(-1, 1)
