@@ -11,6 +11,8 @@ import torch
 from lightning.pytorch import LightningDataModule
 from torch.utils.data import Dataset
 
+from evaluation.inputs import images_in, refuse
+from lightning_modules.lung_masks import blacken, read_lungs
 from lightning_modules.resumable import ResumableLoader, epoch_loader
 from radiographs.fit import fit
 from radiographs.io import read_radiograph
@@ -24,26 +26,40 @@ class PairDataset(Dataset):
 
     Images are scaled with their aspect kept and padded with black to a square. An item is asked for by (epoch, index);
     its augmentation depends on the seed, the epoch and the index, not on workers or order.
+    masks: a lung mask a pair (see lung_masks.read_lungs). All pairs then come a second time, named lungs/..., with all
+    but the lungs black in both images, as GL-LCM trains.
     """
 
-    def __init__(self, pairs: Sequence[Pair], size: int, transform: PairTransform | None, seed: int) -> None:
+    def __init__(
+        self,
+        pairs: Sequence[Pair],
+        size: int,
+        transform: PairTransform | None,
+        seed: int,
+        masks: Sequence[str | Path] = (),
+    ) -> None:
         self.pairs, self.size, self.transform, self.seed = list(pairs), size, transform, seed
+        self.masks = list(masks)
 
     def __len__(self) -> int:
-        return len(self.pairs)
+        return len(self.pairs) + len(self.masks)
 
     def __getitem__(self, key: tuple[int, int]) -> dict[str, Any]:
         epoch, index = key
-        pair = self.pairs[index]
-        radiograph, _ = fit(read_radiograph(pair.radiograph).pixels, self.size)
-        soft, _ = fit(read_radiograph(pair.soft).pixels, self.size)
+        again, place = divmod(index, len(self.pairs))
+        pair = self.pairs[place]
+        pixels = read_radiograph(pair.radiograph).pixels
+        radiograph, soft = (fit(image, self.size)[0] for image in (pixels, read_radiograph(pair.soft).pixels))
+        if again:
+            lungs = read_lungs(self.masks[place], pixels, self.size)
+            radiograph, soft = blacken(radiograph, lungs), blacken(soft, lungs)
         if self.transform is not None:
             seed = int(np.random.SeedSequence([self.seed, epoch, index]).generate_state(1)[0])
             radiograph, soft = self.transform(radiograph, soft, seed)
         return {
             "radiograph": torch.from_numpy(radiograph).unsqueeze(0),
             "soft": torch.from_numpy(soft).unsqueeze(0),
-            "name": pair.name,
+            "name": f"lungs/{pair.name}" if again else pair.name,
         }
 
 
@@ -60,6 +76,9 @@ class PairDataModule(LightningDataModule):
     patient_pattern: a regular expression whose first group is the patient in a file name; or
     patients_csv with name_column and patient_column. Without either every image counts as its own patient.
     augment: apply `transform` (default: `PairTransform()`) to training pairs.
+    masks: a folder, in `root` where there is one, of lung masks named as the radiographs, or "auto" for plain ones of
+        frontal radiographs (evaluation.lungs): training and validation then have each pair a second time, with all but
+        the lungs black, for `radiolucent suppress --lungs`. Not with `augment`, which would change the black.
     """
 
     def __init__(
@@ -79,6 +98,7 @@ class PairDataModule(LightningDataModule):
         patient_column: str = "patient",
         augment: bool = True,
         transform: PairTransform | None = None,
+        masks: str | None = None,
     ) -> None:
         super().__init__()
         if root is None and (radiographs is None or softs is None):
@@ -86,6 +106,8 @@ class PairDataModule(LightningDataModule):
         for name, value in (("image_size", image_size), ("batch_size", batch_size)):
             if value < 1:
                 raise ValueError(f"{name} is {value}: it must be 1 or more")
+        if masks is not None and augment:
+            raise ValueError("masks do not go with augment, which would change the black around the lungs: give false")
         self.root = None if root is None else Path(root)
         base = self.root or Path()
         self.radiographs = base / (radiographs or RADIOGRAPHS)
@@ -94,6 +116,7 @@ class PairDataModule(LightningDataModule):
         self.validation_fraction, self.test_fraction = validation_fraction, test_fraction
         self.patient_pattern, self.patients_csv = patient_pattern, patients_csv
         self.name_column, self.patient_column = name_column, patient_column
+        self.masks = masks if masks in (None, "auto") else base / str(masks)
         self.transform = (transform or PairTransform()) if augment else None
         self.splits: dict[str, list[Pair]] = {}
 
@@ -125,13 +148,24 @@ class PairDataModule(LightningDataModule):
         fractions = {"train": 1 - self.validation_fraction, "validation": self.validation_fraction}
         return {**split_by_patient(train, patients, fractions, self.seed), "test": test}
 
+    def _find_masks(self, pairs: list[Pair]) -> Sequence[str | Path]:
+        """A mask for each pair, or none at all; ValueError lists the pairs without one."""
+        if self.masks is None:
+            return []
+        if self.masks == "auto":
+            return ["auto"] * len(pairs)
+        found = images_in(str(self.masks))
+        refuse(str(self.masks), [f"{pair.name}: no mask" for pair in pairs if Path(pair.name).stem not in found])
+        return [found[Path(pair.name).stem] for pair in pairs]
+
     def _loader(self, split: str) -> ResumableLoader:
         self.setup()
         pairs = self.splits[split]
         if not pairs:
             raise ValueError(f"no pairs for {split} in {self.radiographs}: change the split's fraction or the seed")
         train = split == "train"
-        dataset = PairDataset(pairs, self.image_size, self.transform if train else None, self.seed)
+        masks = [] if split == "test" else self._find_masks(pairs)
+        dataset = PairDataset(pairs, self.image_size, self.transform if train else None, self.seed, masks)
         return epoch_loader(dataset, self.trainer, train, self.batch_size, self.workers, self.seed)
 
     def train_dataloader(self) -> ResumableLoader:

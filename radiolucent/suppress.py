@@ -19,7 +19,6 @@ from radiolucent.suppress_model import (
     model_sizes,
     packaged_model,
     predict_square,
-    read_lungs,
 )
 
 if TYPE_CHECKING:
@@ -173,6 +172,7 @@ def suppress_file(
     keep_identity: bool,
 ) -> dict[str, Any]:
     """One radiograph, (path, name of the result, lung mask), to files in `out`; the record for the manifest."""
+    from lightning_modules.lung_masks import read_lungs
     from radiographs import read_radiograph, write_radiograph
 
     path, name, mask = payload

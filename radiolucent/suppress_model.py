@@ -97,23 +97,6 @@ def find_masks(pipeline: Any, lungs: str | None, names: list[str]) -> list[str |
     return [str(masks[key]) for key in keys]
 
 
-def read_lungs(mask: str, pixels: np.ndarray, size: int) -> np.ndarray:
-    """Lung mask of a radiograph (H, W) on the model's grid: bool (size, size); mask: a file of its size, or "auto"."""
-    import numpy as np
-
-    from evaluation.inputs import read_mask
-    from evaluation.lungs import lung_mask
-    from radiographs import fit
-
-    lungs = lung_mask(pixels) if mask == "auto" else read_mask(Path(mask))
-    if lungs.shape != pixels.shape:
-        raise ValueError(
-            f"the lung mask has {lungs.shape[0]} x {lungs.shape[1]} pixels, the radiograph {pixels.shape[0]} x "
-            f"{pixels.shape[1]}: give one of its size"
-        )
-    return fit(np.where(lungs, np.float32(1), np.float32(-1)), size)[0] > 0
-
-
 def predict_square(
     pipeline: Any, fitted: np.ndarray, seed: int, *, lungs: np.ndarray | None, steps: int | None, tile: int
 ) -> np.ndarray:

@@ -113,6 +113,37 @@ def test_workers_change_nothing(root: Path) -> None:
             assert one["name"] == two["name"] and torch.equal(one["radiograph"], two["radiograph"])
 
 
+def test_pairs_come_again_with_all_but_the_lungs_black(root: Path) -> None:
+    lungs = np.full((21, 33), -1, np.float32)
+    lungs[4:16, 6:14] = lungs[4:16, 20:28] = 1
+    for path in (root / "CXR").iterdir():
+        write_radiograph(root / "Mask" / path.name, lungs, 8)
+    options = {"augment": False, "image_size": 33, "batch_size": 20, "validation_fraction": 0.5, "test_fraction": 0.1}
+    data, plain = module(root, masks="Mask", **options), module(root, **options)
+    (_, whole), (_, seen) = ((d.setup(), next(iter(d.val_dataloader()))) for d in (plain, data))
+    count = len(whole["name"])
+    assert seen["name"] == whole["name"] + [f"lungs/{name}" for name in whole["name"]]
+    inside = torch.zeros(33, 33, dtype=torch.bool)
+    inside[10:22, 6:14] = inside[10:22, 20:28] = True  # 21 rows on 33 leave 6 above
+    for key in ("radiograph", "soft"):
+        assert torch.equal(seen[key][:count], whole[key])
+        assert torch.equal(seen[key][count:], torch.where(inside, whole[key], -1.0))
+    assert len(data.train_dataloader().dataset) == 2 * len(plain.train_dataloader().dataset)
+    assert len(data.test_dataloader().dataset) == len(data.splits["test"])  # measured whole
+
+    with pytest.raises(ValueError, match="give false"):
+        module(root, masks="Mask")
+    write_radiograph(root / "Mask" / "p3_0.png", lungs[:, :30], 8)
+    (root / "Mask" / "p4_1.png").unlink()
+    with pytest.raises(ValueError, match=r"p4_1\.png: no mask"):
+        for loader in (data.train_dataloader(), data.val_dataloader()):
+            next(iter(loader))
+    write_radiograph(root / "Mask" / "p4_1.png", lungs, 8)
+    with pytest.raises(ValueError, match="the lung mask has 21 x 30 pixels, the radiograph 21 x 33"):
+        for loader in (data.train_dataloader(), data.val_dataloader()):
+            list(loader)
+
+
 class Recorder(LightningModule):
     """Keeps what it was given; its loss depends on it."""
 
