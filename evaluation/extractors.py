@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +41,9 @@ def load_torchscript(path: Path) -> nn.Module:
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such TorchScript file or Hugging Face folder")
     try:
-        return torch.jit.load(str(path), map_location="cpu").eval()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # torch's own advice to use another format
+            return torch.jit.load(str(path), map_location="cpu").eval()
     except RuntimeError:
         raise ValueError(
             f"{path} is no TorchScript file: save the network with torch.jit.script(...).save(...)"

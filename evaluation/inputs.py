@@ -199,6 +199,13 @@ def check_pair(a: ImageSet, a_thumbnails: np.ndarray, b: ImageSet, b_thumbnails:
     refuse(b.source, shared)
 
 
+def check_splits(a: ImageSet, a_thumbnails: np.ndarray, b: ImageSet, b_thumbnails: np.ndarray) -> None:
+    """Refuse two splits that share an image, whatever its file is called, with the list."""
+    known = {small.tobytes(): name for name, small in zip(a.names, a_thumbnails)}
+    pairs = ((name, known.get(small.tobytes())) for name, small in zip(b.names, b_thumbnails))
+    refuse(b.source, [f"{name}: the same image as {other} in {a.source}" for name, other in pairs if other])
+
+
 def thumbnail(pixels: np.ndarray) -> np.ndarray:
     """(H, W) -> (32, 32) by area averages, for checks."""
     import cv2

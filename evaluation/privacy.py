@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from evaluation.features import Extractor, Reading, extract
-from evaluation.inputs import ImageSet, check_pair, check_set
+from evaluation.inputs import ImageSet, check_pair, check_set, check_splits
 from evaluation.neighbours import nearest
 from evaluation.report import Cell, Interval, Report, Table
 from evaluation.statistics import bootstrap_mean
@@ -85,6 +85,8 @@ def evaluate_privacy(
             check_set(images, found[name].thumbnails, found[name].sizes, protocol.accept)
             if name != "synthetic":
                 check_pair(images, found[name].thumbnails, synthetic, found["synthetic"].thumbnails)
+        if heldout is not None:
+            check_splits(train, found["train"].thumbnails, heldout, found["heldout"].thumbnails)
         vectors = {name: extracted.features for name, extracted in found.items()}
         near = {
             name: nearest(vectors["synthetic"], vectors[name], 1, protocol.reading.device)

@@ -70,6 +70,9 @@ def evaluate_synthesis(
             "nothing to compute: give --features, --frd, --radiomics, --clip, --classifier, --view-classifier or "
             "--radgraph"
         )
+    if protocol.by_finding and not protocol.features:
+        raise ValueError("--by-finding compares --features of the images of each finding: give some")
+    masks = finding_masks(real, synthetic, protocol.classes, protocol.missing) if protocol.by_finding else {}
     report = Report("Synthesis", settings, notes=list(NOTES))
     report.settings |= {"real images": len(real.paths), "synthetic images": len(synthetic.paths)}
     features = {n: _both(report, real, synthetic, extractor, protocol) for n, extractor in protocol.features.items()}
@@ -86,7 +89,7 @@ def evaluate_synthesis(
     if protocol.clip is not None:
         add_text(report, synthetic, protocol.clip, protocol)
     if protocol.by_finding:
-        _by_finding(report, real, synthetic, features, protocol)
+        _by_finding(report, masks, features, protocol)
     if protocol.classifier is not None:
         add_label_agreement(report, synthetic, protocol.classifier, protocol)
     if protocol.view_classifier is not None:
@@ -200,14 +203,10 @@ def _radiomics(
 
 def _by_finding(
     report: Report,
-    real: ImageSet,
-    synthetic: ImageSet,
+    masks: Mapping[str, tuple[np.ndarray, np.ndarray]],
     features: Mapping[str, tuple[np.ndarray, np.ndarray]],
     protocol: SynthesisProtocol,
 ) -> None:
-    if not features:
-        raise ValueError("--by-finding compares --features of the images of each finding: give some")
-    masks = finding_masks(real, synthetic, protocol.classes, protocol.missing)
     table, found = by_finding(masks, features, protocol.k, protocol.kid_subset, protocol.seed, protocol.reading.device)
     for finding, (_, asked) in masks.items():
         if finding in found and "alignments" in report.data:

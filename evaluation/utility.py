@@ -17,7 +17,7 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset
 
 from evaluation.features import TRANSFORMS, Extractor, Reading, Transform, extract, loader_options
-from evaluation.inputs import ImageSet, check_pair, check_set
+from evaluation.inputs import ImageSet, check_pair, check_set, check_splits
 from evaluation.labels import read_labels
 from evaluation.report import Cell, Interval, Report, Table
 from evaluation.statistics import auroc_interval
@@ -167,6 +167,7 @@ def evaluate_utility(
         check_set(images, found[name].thumbnails, found[name].sizes, protocol.accept)
     for a, b in (("real", "synthetic"), ("real", "test"), ("synthetic", "test")):
         check_pair(sets[a], found[a].thumbnails, sets[b], found[b].thumbnails)
+    check_splits(real, found["real"].thumbnails, test, found["test"].thumbnails)
     labels = read_labels(test, protocol.classes, protocol.missing)
     scores = {}
     for name, parts in {"real": [real], "synthetic": [synthetic], "both": [real, synthetic]}.items():

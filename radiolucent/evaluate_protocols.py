@@ -207,20 +207,33 @@ def settings(args: Any) -> dict[str, Any]:
 def finish(report: Any, out: str) -> None:
     """Write the report and show its tables, without the intervals, on the screen."""
     from rich.console import Console
-    from rich.table import Table
 
     from evaluation.report import show, write_report
 
     console = Console()
     for table in report.tables:
-        shown = Table(title=table.title)
-        for column in table.columns:
-            shown.add_column(column)
-        for row in table.rows:
-            shown.add_row(*(show(cell) for cell in row))
-        console.print(shown)
+        lines = [[str(title) for title in table.columns], *([show(cell) for cell in row] for row in table.rows)]
+        console.print(fitting(table.title, lines, console))
     html, data = write_report(report, out)
     print(f"report: {html} and {data}")
+
+
+def fitting(title: str, lines: list[list[str]], console: Any) -> Any:
+    """The lines, of which the first is the head, as a table; turned on its side where it is too wide for the screen."""
+    from rich.measure import Measurement
+    from rich.table import Table
+
+    def table(lines: list[list[str]]) -> Any:
+        shown = Table(title=title)
+        for number, column in enumerate(lines[0]):
+            shown.add_column(column, no_wrap=number > 0)
+        for line in lines[1:]:
+            shown.add_row(*line)
+        return shown
+
+    shown = table(lines)
+    wide = Measurement.get(console, console.options.update(max_width=10_000), shown).maximum > console.width
+    return table([list(line) for line in zip(*lines)]) if wide and 1 < len(lines) < len(lines[0]) else shown
 
 
 class Progress:

@@ -9,7 +9,7 @@ from torch import nn
 
 from evaluation.extractors import load_extractor
 from evaluation.features import TRANSFORMS, Extractor, Reading, Transform, as_features, extract
-from evaluation.inputs import BadInputs, check_pair, check_set, read_set
+from evaluation.inputs import BadInputs, check_pair, check_set, check_splits, read_set
 from evaluation.labels import accuracy_by_class, load_classifier, read_labels
 from evaluation.radiomics import radiomics, radiomics_distance
 from radiographs import write_radiograph
@@ -102,6 +102,17 @@ def test_mixed_sizes_negatives_and_shared_files_are_refused(images):
         check_pair(images, thumbnails, images, -thumbnails)
     with pytest.raises(BadInputs, match=r"6 bad: 0: in .* too"):
         check_pair(images, thumbnails, images, thumbnails)
+
+
+def test_an_image_in_two_splits_is_refused_whatever_its_name(images, tmp_path):
+    write_radiograph(tmp_path / "b" / "new.png", np.zeros((40, 40), np.float32), 16)
+    (tmp_path / "b" / "renamed.png").write_bytes(images.paths["4"].read_bytes())
+    other = read_set(tmp_path / "b")
+    extractor = Extractor("mean", nn.AdaptiveAvgPool2d(1), TRANSFORMS["unit"], "m")
+    found = [extract(part, extractor).thumbnails for part in (images, other)]
+    with pytest.raises(BadInputs, match="1 bad: renamed: the same image as 4 in"):
+        check_splits(images, found[0], other, found[1])
+    check_splits(images, found[0], images, found[0] + 0.1)
 
 
 @pytest.mark.parametrize(
