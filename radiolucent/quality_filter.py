@@ -76,7 +76,7 @@ def _probabilities(paths: Mapping[str, Path], by: Judge) -> tuple[Sequence[str],
         from evaluation.clip import DESCRIPTORS, Clip, observations
 
         clip = Clip(by.source, by.device)
-        scale = float(clip.model.logit_scale.exp())
+        scale = float(clip.model.logit_scale.detach().exp())
         seen = observations(clip.images(images, reading), clip.texts, DESCRIPTORS, scale)
         return list(DESCRIPTORS), np.stack([seen[name] for name in DESCRIPTORS], axis=1)
     classes = by.classes or CHEXPERT

@@ -211,6 +211,34 @@ def test_our_pipelines_bytes_do_not_depend_on_the_batch(synthesis: Path, tmp_pat
     assert found[0] == found[1] == found[2] and len(set(found[0].values())) == 7
 
 
+def test_few_steps_as_the_folder_of_a_distilled_model_says(synthesis: Path, tmp_path: Path) -> None:
+    from diffusers import LCMScheduler
+
+    from diffusion import SynthesisPipeline
+
+    sampler = LCMScheduler(prediction_type="v_prediction", original_inference_steps=8, clip_sample=False)
+    pipeline = SynthesisPipeline.from_pretrained(synthesis, scheduler=sampler)
+    pipeline.register_to_config(num_inference_steps=2)
+    pipeline.save_pretrained(tmp_path / "student")
+    rows = [f"{i},edema,{'PA' if i < 3 else 'LL'}\n" for i in range(5)]
+    found = {}
+    for name, words in {"a": ["1"], "b": ["4"], "one": ["4", "--steps", "1"], "four": ["4", "--steps", "4"]}.items():
+        (tmp_path / "p.csv").write_text("name,prompt,view\n" + "".join(rows[::-1] if name == "b" else rows))
+        given = [
+            "--prompts",
+            str(tmp_path / "p.csv"),
+            "--checkpoint",
+            str(tmp_path / "student"),
+            "--batch-size",
+            *words,
+        ]
+        assert dispatch(["synthesize", *given, "--out", str(tmp_path / name)]) == 0
+        found[name] = {path.name: path.read_bytes() for path in (tmp_path / name / "images").iterdir()}
+    assert found["a"] == found["b"]  # each step's noise is the row's own
+    assert all(len({found[name][f"{i}.png"] for name in ("a", "one", "four")}) == 3 for i in range(5))
+    assert "| steps | 2 |" in (tmp_path / "a" / "README.md").read_text()
+
+
 def test_another_text_encoder_than_in_training_is_refused(
     synthesis: Path, stable_diffusion: Path, tmp_path: Path
 ) -> None:
