@@ -8,11 +8,11 @@ import torch
 from torch import nn
 
 from evaluation.extractors import load_extractor
-from evaluation.features import TRANSFORMS, Extractor, Reading, Transform, as_features, extract
-from evaluation.inputs import BadInputs, check_pair, check_set, check_splits, read_set
+from evaluation.features import TRANSFORMS, Extractor, Reading, Transform, _batch, as_features, extract
+from evaluation.inputs import BadInputs, ImageSet, check_pair, check_set, check_splits, read_set
 from evaluation.labels import accuracy_by_class, load_classifier, read_labels
 from evaluation.radiomics import radiomics, radiomics_distance
-from radiographs import write_radiograph
+from radiographs import read_radiograph, write_radiograph
 
 
 class Moments(nn.Module):
@@ -76,6 +76,43 @@ def test_chunks_and_workers_change_nothing(images, script, tmp_path, monkeypatch
     assert np.allclose(extract(images, extractor, reading, "all").features, expected, atol=1e-6)
     assert seen == [("all", 3, 6), ("all", 4, 6), ("all", 6, 6)]
     assert len(list((tmp_path / "cache").iterdir())) == 2
+
+
+def test_workers_hand_over_few_large_arrays(images):
+    pixels = [read_radiograph(path).pixels for path in images.paths.values()]
+    for name, handed in (("unit", 1), ("imagenet", 3)):
+        transform = Transform(**{**vars(TRANSFORMS[name]), "size": 40})
+        batch = _batch([(transform(p), p[:32, :32], p.shape) for p in pixels])
+        assert batch.images.shape == (6, handed, 40, 40)
+        seen = batch.images.expand(-1, batch.channels, -1, -1) if batch.channels else batch.images
+        assert torch.equal(seen, torch.stack([transform(p) for p in pixels]))
+    assert _batch([(transform(pixels[0]), pixels[0], (40, 40)), "x.png: damaged"]).problems == ["x.png: damaged"]
+
+
+def test_many_batches_and_workers_end(images, script):
+    paths = {f"{i}": path for i in range(600) for path in [list(images.paths.values())[i % 6]]}
+    many = ImageSet("many", paths)
+    found = extract(many, load_extractor(script, "unit", size=16), Reading(batch_size=2, workers=3)).features
+    assert found.shape == (600, 6) and np.array_equal(found[:6], found[594:])
+
+
+def test_inception_by_weights_with_its_classes(tmp_path, images, monkeypatch):
+    fidelity = pytest.importorskip("torch_fidelity", reason="torch-fidelity is not installed (extra: evaluation)")
+    weights = tmp_path / "inception.pth"
+    torch.save({}, weights)
+    with monkeypatch.context() as patched:  # the real weights are not at hand: random ones under the same names
+        patched.setattr(nn.Module, "load_state_dict", lambda self, state: None)
+        names = ["2048", "logits_unbiased"]
+        network = fidelity.FeatureExtractorInceptionV3("i", names, feature_extractor_weights_path=str(weights))
+    torch.save(network.state_dict(), weights)
+    extractor = load_extractor(f"inception:{weights}")
+    found = extract(ImageSet("two", dict(list(images.paths.items())[:2])), extractor).features
+    levels = [read_radiograph(path).pixels for path in list(images.paths.values())[:2]]
+    batch = torch.stack([extractor.transform(p) for p in levels]).round().to(torch.uint8)
+    with torch.no_grad():
+        pooled, logits = network(batch)
+    assert np.allclose(found, pooled, rtol=1e-4, atol=1e-5)
+    assert np.allclose(found @ extractor.head.numpy().T, logits, rtol=1e-3, atol=1e-4)
 
 
 def test_unreadable_files_are_refused_with_the_list(images, script):

@@ -93,6 +93,59 @@ def test_distributions_text_labels_and_views(tmp_path, tiny_clip):
     assert float(row["FID (halves)"]) == pytest.approx(near) and row["Extra Info"] == "ours"
 
 
+def test_inception_score_is_of_the_classes_and_of_the_features(tmp_path):
+    real, images = write_set(tmp_path / "real", 20, seed=0), write_set(tmp_path / "images", 20, seed=1)
+    # Left minus right is -0.5 without and -0.3 with the brightening: far on either side of the bound, in its units
+    sides = Extractor("sides", nn.Sequential(Halves(), nn.Linear(2, 2)), Transform(32, channels=1, low=-1.0), "s")
+    weight, bias = torch.tensor([[1000.0, -1000.0], [-1000.0, 1000.0]]), torch.tensor([400.0, -400.0])
+    sides.network[1].load_state_dict({"weight": weight, "bias": bias})
+    inception = Extractor("Inception", sides.network, sides.transform, "s", head=torch.eye(2))
+    report = evaluate_synthesis(real, images, SynthesisProtocol({"Inception": inception}, k=3), {})
+    assert [t.title for t in report.tables] == ["Distributions", "Inception Score, Inception"]
+    score = report.data["Inception"]["Inception Score"]
+    assert 1.2 < score <= 2  # two sure classes, in parts of two images
+    assert metrics_row(report.data, "")["Inception Score"] == pytest.approx(score)  # here the features are the classes
+
+
+def test_findings_have_their_own_rows_and_files(tmp_path):
+    real, bad = write_set(tmp_path / "real", 40, seed=0), write_set(tmp_path / "bad", 40, seed=2, brighter=0.3)
+    protocol = SynthesisProtocol({"halves": extractor()}, k=3, by_finding=True, classes=["Edema"])
+    report = evaluate_synthesis(real, bad, protocol, {})
+    assert column(report.tables[-1], "real") == [20]
+    assert report.data["by finding"]["Edema"]["halves"]["FID"] == pytest.approx(2 * 0.3**2, rel=0.4)
+    with pytest.raises(ValueError, match="no column 'Fracture'"):
+        evaluate_synthesis(real, bad, SynthesisProtocol({"x": extractor()}, by_finding=True, classes=["Fracture"]), {})
+    with pytest.raises(ValueError, match="give some"):
+        evaluate_synthesis(real, bad, SynthesisProtocol({}, radiomics=True, by_finding=True, classes=["Edema"]), {})
+
+
+def test_entities_of_prompts_and_reports(tmp_path):
+    def annotator(texts):
+        """The package's structure, with every word as one observation."""
+        return {
+            str(i): {
+                "text": text,
+                "entities": {
+                    str(j): {"tokens": word, "label": "OBS-DP", "start_ix": j, "end_ix": j, "relations": []}
+                    for j, word in enumerate(text.split(), start=1)
+                },
+            }
+            for i, text in enumerate(texts)
+        }
+
+    real, images = write_set(tmp_path / "real", 4, seed=0), write_set(tmp_path / "images", 4, seed=1)
+    alone = evaluate_synthesis(real, images, SynthesisProtocol({}, radgraph=annotator), {})
+    assert alone.tables[-1].rows == [["OBS-DP", 6, 0]]  # "clear lungs" and "edema", twice each
+    assert any("No column 'report'" in note for note in alone.notes)
+    for row in images.rows.values():
+        row["report"] = row["annotated_prompt"].replace("clear", "hazy")
+    report = evaluate_synthesis(real, images, SynthesisProtocol({}, radgraph=annotator), {})
+    table = report.tables[-1]
+    assert table.title == "RadGraph agreement" and [row[0] for row in table.rows] == ["RG_E", "RG_ER", "RG_ER strict"]
+    assert column(table, "F1 ↑")[0].value == pytest.approx((0.5 + 1) / 2)
+    assert report.data["RadGraph"]["F1"]["entities"].tolist() == [0.5, 1, 0.5, 1]
+
+
 def test_radiomics_and_its_floor(tmp_path):
     real, bad = write_set(tmp_path / "real", 12, seed=0), write_set(tmp_path / "bad", 12, seed=2, brighter=0.3)
     report = evaluate_synthesis(real, bad, SynthesisProtocol({}, radiomics=True), {})

@@ -87,6 +87,13 @@ def test_refusals_write_the_whole_list(pairs):
     assert not (pairs / "out" / "report.html").exists()
 
 
+def test_published_lpips_belongs_to_the_published_numbers(pairs):
+    with pytest.raises(ValueError, match="add --legacy"):
+        dispatch(suppression(pairs, "--pred", str(pairs / "a"), "--lpips-alex", "alexnet.pth"))
+    with pytest.raises(FileNotFoundError, match="no such file of AlexNet's weights"):
+        dispatch(suppression(pairs, "--pred", str(pairs / "a"), "--legacy", "--lpips-alex", "alexnet.pth"))
+
+
 def test_two_methods_of_one_name(pairs):
     with pytest.raises(ValueError, match="give each its own name"):
         dispatch(suppression(pairs, "--pred", str(pairs / "a"), "--pred", f"a={pairs / 'b'}"))
@@ -166,6 +173,8 @@ def test_utility_refuses_a_leak_of_patients(tmp_path):
         (["--features", "a=NETWORK"], "with --transform"),
         (["--features", "a=NETWORK", "--transform", "b=unit"], "--transform names b, which --features does not: a"),
         ([], "nothing to compute"),
+        (["--by-finding", "--radiomics"], "give some"),
+        (["--radgraph", "words"], "give one of radgraph, radgraph-xl"),
         (["--view-classifier", "NETWORK", "--views", "PA"], r"gives \(1, 4\) for one image where 1 classes"),
     ],
 )
