@@ -1,9 +1,10 @@
-"""Image-text alignment and descriptive observations with any CLIP-like model of Hugging Face's transformers."""
+"""Image-text alignment and descriptive observations with any CLIP-like model of transformers or open_clip."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,17 +12,21 @@ import torch
 from torch import Tensor, nn
 
 from evaluation.extractors import from_processor
-from evaluation.features import HUB, Extractor, Reading, extract
+from evaluation.features import HUB, Extractor, Reading, Transform, extract
 from evaluation.inputs import ImageSet
 
+OPEN_CLIP = "hf-hub:"
 
-class _ImageTower(nn.Module):
-    def __init__(self, model: Any) -> None:
+
+class _Tower(nn.Module):
+    """A model's method for images as a module."""
+
+    def __init__(self, model: nn.Module, encode: Callable[[Tensor], Any]) -> None:
         super().__init__()
-        self.model = model
+        self.model, self.encode = model, encode
 
     def forward(self, images: Tensor) -> Tensor:
-        return _embedding(self.model.get_image_features(pixel_values=images))
+        return _embedding(self.encode(images))
 
 
 def _embedding(output: Any) -> Tensor:
@@ -29,22 +34,16 @@ def _embedding(output: Any) -> Tensor:
 
 
 class Clip:
-    """A model with `get_image_features` and `get_text_features`: CLIP, SigLIP, VisionTextDualEncoder, ..."""
+    """CLIP, SigLIP, VisionTextDualEncoder, ... of transformers, or any model of open_clip (BiomedCLIP)."""
 
     def __init__(self, source: str, device: str = "cpu") -> None:
-        """source: a folder or hf://owner/name. Raises ValueError if the model is not of this kind."""
-        try:
-            from transformers import AutoImageProcessor, AutoModel, AutoTokenizer
-        except ImportError:
-            raise ValueError("CLIP needs transformers: pip install 'radiolucent[evaluation]'") from None
-        name = source.removeprefix(HUB)
-        self.model = AutoModel.from_pretrained(name).eval().to(device)
-        if not hasattr(self.model, "get_text_features"):
-            raise ValueError(f"{source}: a {type(self.model).__name__} has no text tower: give a CLIP-like model")
-        self.tokenizer = AutoTokenizer.from_pretrained(name)
+        """source: a folder or hf://owner/name of transformers; a folder with open_clip_config.json or
+        hf-hub:owner/name of open_clip. Raises ValueError if the model is not of this kind."""
+        is_open_clip = source.startswith(OPEN_CLIP) or (Path(source) / "open_clip_config.json").is_file()
+        model, encode, transform, self.embed = _open_clip(source) if is_open_clip else _transformers(source)
+        model.eval().to(device)
         self.device = device
-        transform = from_processor(AutoImageProcessor.from_pretrained(name))
-        self.tower = Extractor(name, _ImageTower(self.model), transform, name)
+        self.tower = Extractor(source, _Tower(model, encode), transform, source)
 
     def images(self, images: ImageSet, reading: Reading = Reading()) -> np.ndarray:  # noqa: B008
         """Unit embeddings (N, D)."""
@@ -53,20 +52,52 @@ class Clip:
 
     def texts(self, texts: Sequence[str], batch_size: int = 64) -> np.ndarray:
         """Unit embeddings (N, D); texts beyond the model's length are cut, as CLIP does."""
-        longest = min(self.tokenizer.model_max_length, 512)
         rows = []
         for start in range(0, len(texts), batch_size):
-            batch = self.tokenizer(
-                list(texts[start : start + batch_size]),
-                padding=True,
-                truncation=True,
-                max_length=longest,
-                return_tensors="pt",
-            )
             with torch.inference_mode():
-                rows.append(_embedding(self.model.get_text_features(**batch.to(self.device))).float().cpu().numpy())
+                rows.append(self.embed(list(texts[start : start + batch_size]), self.device).float().cpu().numpy())
         found = np.concatenate(rows)
         return found / np.linalg.norm(found, axis=1, keepdims=True)
+
+
+Model = tuple[nn.Module, Callable[[Tensor], Any], Transform, Callable[[list[str], str], Tensor]]
+
+
+def _transformers(source: str) -> Model:
+    try:
+        from transformers import AutoImageProcessor, AutoModel, AutoTokenizer
+    except ImportError:
+        raise ValueError("CLIP needs transformers: pip install 'radiolucent[evaluation]'") from None
+    name = source.removeprefix(HUB)
+    model = AutoModel.from_pretrained(name)
+    if not hasattr(model, "get_text_features"):
+        raise ValueError(f"{source}: a {type(model).__name__} has no text tower: give a CLIP-like model")
+    tokenizer = AutoTokenizer.from_pretrained(name)
+    longest = min(tokenizer.model_max_length, 512)
+
+    def embed(texts: list[str], device: str) -> Tensor:
+        batch = tokenizer(texts, padding=True, truncation=True, max_length=longest, return_tensors="pt")
+        return _embedding(model.get_text_features(**batch.to(device)))
+
+    transform = from_processor(AutoImageProcessor.from_pretrained(name))
+    return model, lambda images: model.get_image_features(pixel_values=images), transform, embed
+
+
+def _open_clip(source: str) -> Model:
+    try:
+        import open_clip
+    except ImportError:
+        raise ValueError(f"{source} is open_clip's: pip install 'radiolucent[evaluation]' open_clip_torch") from None
+    name = source if source.startswith(OPEN_CLIP) else f"local-dir:{source}"
+    try:
+        model = open_clip.create_model(name, require_pretrained=True)  # it would else start from random weights
+        tokenizer = open_clip.get_tokenizer(name)
+    except (FileNotFoundError, RuntimeError, OSError) as error:
+        raise ValueError(f"{source}: open_clip could not load it ({error})") from None
+    asked = open_clip.get_model_preprocess_cfg(model)
+    size = asked["size"][0] if isinstance(asked["size"], tuple | list) else asked["size"]
+    transform = Transform(size, mean=tuple(asked["mean"]), std=tuple(asked["std"]))
+    return model, model.encode_image, transform, lambda texts, device: model.encode_text(tokenizer(texts).to(device))
 
 
 def alignment(images: np.ndarray, texts: np.ndarray, prompts: Sequence[str]) -> dict[str, np.ndarray]:

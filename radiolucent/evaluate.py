@@ -80,7 +80,8 @@ def add_synthesis(parser: ArgumentParser) -> None:
     parser.add_argument("--radiomics", action="store_true", help="add the distance of this project's texture features")
     parser.add_argument("--frd", action="store_true", help="add the Frechet Radiomic Distance (needs pyradiomics)")
     parser.add_argument("--by-finding", action="store_true", help="FID, KID, ... of the images of each class besides")
-    parser.add_argument("--clip", type=str | None, default=None, help="CLIP: a Hugging Face folder or hf://owner/name")
+    clip = "CLIP: a Hugging Face folder or hf://owner/name; open_clip's folder or hf-hub:owner/name"
+    parser.add_argument("--clip", type=str | None, default=None, help=clip)
     parser.add_argument("--descriptors", type=str | None, default=None, help="JSON {finding: [observation, ...]}")
     parser.add_argument("--classifier", type=str | None, default=None, help="TorchScript network that gives logits")
     parser.add_argument("--classes", type=list[str], default=[], help="its classes in order; default CheXpert's 14")

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from evaluation.clip import Clip, alignment, observations
 from evaluation.features import Reading
@@ -53,6 +56,37 @@ def test_clip_embeds_as_transformers_does(tmp_path, tiny_clip):
     assert np.allclose(images[2], output.image_embeds[0], atol=1e-3)  # 16-bit levels
     assert np.allclose(texts[0], output.text_embeds[0], atol=1e-5)
     assert np.allclose(np.linalg.norm(texts, axis=1), 1)
+
+
+def test_open_clip_embeds_as_it_does_itself(tmp_path):
+    open_clip = pytest.importorskip("open_clip", reason="open_clip is not installed (extra: evaluation)")
+    folder = tmp_path / "open"
+    folder.mkdir()
+    vision = {"image_size": 32, "layers": 1, "width": 64, "head_width": 32, "patch_size": 16}
+    text = {"context_length": 16, "vocab_size": 49408, "width": 32, "heads": 2, "layers": 1}
+    asked = {"mean": [0.4, 0.5, 0.6], "std": [0.2, 0.3, 0.4]}
+    config = {"model_cfg": {"embed_dim": 8, "vision_cfg": vision, "text_cfg": text}, "preprocess_cfg": asked}
+    (folder / "open_clip_config.json").write_text(json.dumps(config))
+    torch.manual_seed(0)
+    model = open_clip.CLIP(**config["model_cfg"]).eval()
+    save_file(
+        {name: tensor.contiguous() for name, tensor in model.state_dict().items()},
+        folder / "open_clip_model.safetensors",
+    )
+    ramp = np.linspace(-1, 1, 32, dtype=np.float32)[None].repeat(32, 0)
+    write_radiograph(tmp_path / "set" / "0.png", ramp, 16)
+    clip = Clip(str(folder))
+    pixels = (torch.from_numpy((ramp + 1) / 2) - torch.tensor(asked["mean"])[:, None, None]) / torch.tensor(
+        asked["std"]
+    )[:, None, None]
+    with torch.no_grad():
+        image = model.encode_image(pixels[None].float(), normalize=True)
+        words = model.encode_text(open_clip.tokenize(["edema of the lungs"], 16), normalize=True)
+    assert np.allclose(clip.images(read_set(tmp_path / "set")), image, atol=1e-3)  # 16-bit levels
+    assert np.allclose(clip.texts(["edema of the lungs"]), words, atol=1e-5)
+    (folder / "open_clip_model.safetensors").unlink()
+    with pytest.raises(ValueError, match="open_clip could not load it"):
+        Clip(str(folder))
 
 
 def test_a_model_without_text_is_refused(tmp_path):
