@@ -17,21 +17,28 @@ class Look:
     """How a pair is exposed and processed. Lengths are fractions of the image's longer side; 0 amounts do nothing.
 
     bone_strength: multiplies the bone's line integral; a radiograph is taken and processed so that bone stands out.
+    bone_saturation s: a line integral b of bone counts as b (1 + 0.1 s) / (1 + s b), so that 0.1, a rib, stays: beam
+        hardening, and scatter behind the mediastinum, hold thick bone back, above all the spine.
     bone_sharpening, bone_sigma: unsharp mask of the bone layer, for CT slices that blur the ribs' cortex.
     centre, width: exposure and latitude, see `detector_response`.
     window: quantiles of the radiograph that become -1 and 1, for both images.
     gamma: exponent on [0, 1] after the window.
+    compression, compression_sigma: part of the blurred image that is taken away, and the width of that blur: dynamic
+        range compression, by which spine, heart and shoulders come nearer to the lungs' grey while edges stay.
     unsharp, unsharp_sigma: amount and width of the coarse and of the fine unsharp mask.
     local_contrast, local_sigma: exponent by which local standard deviations are evened out, and their width.
     """
 
     bone_strength: float = 1.0
+    bone_saturation: float = 0.0
     bone_sharpening: float = 0.0
     bone_sigma: float = 0.008
     centre: float = 4.0
     width: float = 1.4
     window: Range = (0.0, 1.0)
     gamma: float = 1.0
+    compression: float = 0.0
+    compression_sigma: float = 0.15
     unsharp: Range = (0.0, 0.0)
     unsharp_sigma: Range = (0.04, 0.004)
     local_contrast: float = 0.0
@@ -39,9 +46,11 @@ class Look:
 
     def __post_init__(self) -> None:
         low, high = self.window
-        if not (self.bone_strength >= 0 and self.width > 0 and self.gamma > 0 and 0 <= low < high <= 1):
+        amounts = min(self.bone_strength, self.bone_saturation, self.compression) >= 0 and self.compression < 1
+        if not (amounts and self.width > 0 and self.gamma > 0 and 0 <= low < high <= 1):
             raise ValueError(
-                f"{self}: bone_strength >= 0, width > 0, gamma > 0 and 0 <= window < window <= 1 are needed"
+                f"{self}: needed are bone_strength, bone_saturation >= 0, 0 <= compression < 1, width > 0, gamma > 0 and "
+                "0 <= window < window <= 1"
             )
 
     @classmethod
@@ -59,6 +68,9 @@ class Look:
             unsharp_sigma=(rng.uniform(3, 25) / 256, rng.uniform(0.8, 2) / 256),
             local_contrast=rng.uniform(0, 0.4),
             local_sigma=rng.uniform(10, 30) / 256,
+            compression=max(0.0, rng.uniform(-0.6, 0.9)),  # none in four of ten looks
+            bone_saturation=rng.uniform(0, 12),
+            compression_sigma=rng.uniform(15, 60) / 256,
         )
 
 
@@ -71,6 +83,8 @@ def render_pair(soft: np.ndarray, bone: np.ndarray, look: Look) -> tuple[np.ndar
     if soft.ndim != 2 or soft.shape != bone.shape:
         raise ValueError(f"soft has shape {soft.shape}, bone {bone.shape}; two equal images (H, W) are needed")
     size = max(soft.shape)
+    if look.bone_saturation:
+        bone = bone * ((1 + 0.1 * look.bone_saturation) / (1 + look.bone_saturation * bone))
     if look.bone_sharpening:
         bone = np.maximum(bone + look.bone_sharpening * (bone - blur(bone, look.bone_sigma * size)), 0)
     images = [_process(lines, look) for lines in (soft + look.bone_strength * bone, soft)]
@@ -84,9 +98,11 @@ def render_pair(soft: np.ndarray, bone: np.ndarray, look: Look) -> tuple[np.ndar
 
 
 def _process(lines: np.ndarray, look: Look) -> np.ndarray:
-    """Detector, local contrast, unsharp masks: what does not depend on the other image."""
+    """Detector, compression, local contrast, unsharp masks: what does not depend on the other image."""
     size = max(lines.shape)
     image = detector_response(lines, look.centre, look.width)
+    if look.compression:
+        image = image - look.compression * blur(image, look.compression_sigma * size)
     if look.local_contrast:
         mean = blur(image, look.local_sigma * size)
         spread = np.sqrt(np.maximum(blur(image * image, look.local_sigma * size) - mean * mean, 0))

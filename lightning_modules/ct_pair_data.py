@@ -93,12 +93,13 @@ def cast_body(job: tuple[Projections, Path, int]) -> None:
 
 
 class CTPairDataset(Dataset):
-    """Pairs {"radiograph", "soft"}: (1, size, size) float32 in [-1, 1], bones bright; "nodules": mask; "name": str.
+    """Pairs {"radiograph", "soft"}: (1, size, size) float32 in [-1, 1], bones bright; "name": str.
 
     An item is asked for by (epoch, index) and depends on the seed and that alone. Each takes cached line integrals and
     sets the field of view, turn, flip, vessels, nodules, devices, bone strength, vendor look and noise at random.
     field: range of the picture's width over the cached width.
-    clutter: whether vessels, nodules, devices and arms are drawn. vary: False gives every epoch the same items.
+    clutter: whether vessels, nodules, devices and arms are drawn. twins: adds "without_nodules", the same radiograph
+    before nodules were put in, and "nodules", see `nodule_weights`. vary: False gives every epoch the same items.
     """
 
     def __init__(
@@ -109,11 +110,12 @@ class CTPairDataset(Dataset):
         field: tuple[float, float],
         seed: int,
         clutter: bool,
+        twins: bool,
         vary: bool,
         length: int,
     ) -> None:
         self.files, self.settings, self.size, self.field, self.seed = list(files), settings, size, field, seed
-        self.clutter, self.vary, self.length = clutter, vary, length
+        self.clutter, self.twins, self.vary, self.length = clutter, twins, vary, length
 
     def __len__(self) -> int:
         return self.length
@@ -131,10 +133,14 @@ class CTPairDataset(Dataset):
                 if view in FRONTAL and rng.random() < 0.4:
                     soft, bone = add_arm(soft, bone, mm_per_pixel, rng, side)
             soft, nodules = add_clutter(soft, mm_per_pixel, rng)
-        radiograph, soft = render_pair(soft, bone, Look.random(rng))
-        radiograph = radiograph + rng.normal(0, rng.uniform(0, 0.03), radiograph.shape).astype(np.float32)
+        look = Look.random(rng)
+        noise = rng.normal(0, rng.uniform(0, 0.03), soft.shape).astype(np.float32)
+        radiograph, soft_image = render_pair(soft, bone, look)
+        pair = {"radiograph": (radiograph + noise).clip(-1, 1), "soft": soft_image}
+        if self.twins:
+            twin = render_pair(soft - nodules, bone, look)[0] if nodules.any() else radiograph
+            pair |= {"without_nodules": (twin + noise).clip(-1, 1), "nodules": nodule_weights(nodules)}
         name = f"{file.stem}_{pose}_{epoch}_{index}"
-        pair = {"radiograph": radiograph.clip(-1, 1), "soft": soft, "nodules": nodules}
         return {**{key: torch.from_numpy(image)[None] for key, image in pair.items()}, "name": name}
 
     def _place(self, lines: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, float]:
@@ -156,7 +162,7 @@ class CTPairDataset(Dataset):
 def add_clutter(soft: np.ndarray, mm_per_pixel: float, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     """Fine vessels, up to eight nodules of 4 to 35 mm, at times a device, and sharper edges of soft tissue.
 
-    Returns the new soft line integrals and where the nodules are: float32 (H, W), 1 in them and around, else 0.
+    Returns the new soft line integrals and the nodules' part of them, (H, W) each.
     """
     sharper = rng.uniform(0, 1.5)
     soft = soft + sharper * (soft - cv2.GaussianBlur(soft, (0, 0), rng.uniform(0.8, 2.0)))
@@ -164,20 +170,31 @@ def add_clutter(soft: np.ndarray, mm_per_pixel: float, rng: np.random.Generator)
     for _ in range(int(rng.integers(0, 9))):
         diameter = float(np.exp(rng.uniform(np.log(4), np.log(35))))
         soft = add_nodule_shadow(soft, mm_per_pixel, rng, diameter, rng.uniform(0.3, 1.2))
-    nodules = cv2.dilate((soft > before + 1e-3).astype(np.float32), np.ones((5, 5), np.uint8))
+    nodules = soft - before
     while rng.random() < 0.25:
         soft = add_device(soft, mm_per_pixel, rng)
     return soft, nodules
 
 
+def nodule_weights(nodules: np.ndarray) -> np.ndarray:
+    """The nodules' line integrals (H, W) over their sum in each, so that large and small ones count the same.
+
+    Nodules that touch count as one.
+    """
+    _, parts = cv2.connectedComponents((nodules > 1e-4).astype(np.uint8))
+    sums = np.bincount(parts.ravel(), weights=nodules.ravel())
+    sums[0] = np.inf
+    return (nodules / sums[parts]).astype(np.float32)
+
+
 class CTPairDataModule(LightningDataModule):
-    """Batches {"radiograph", "soft", "nodules": (B, 1, S, S) each, "name": list[str]} drawn from CTs through drr/.
+    """Batches {"radiograph", "soft": (B, 1, S, S) each, "name": list[str]} drawn from CTs through drr/.
 
     projections: one CT's settings, or several CTs'. bodies: random deformations of each that are cast, once, into
     `cache` (the line integrals of soft tissue and bone; 16 bit); a stopped run goes on with those that are missing.
     image_size: side of the square pairs. field: the range of their width, as a part of the projections' width.
     epoch_size: pairs an epoch, all different. validation_bodies: the last ones,
-    never trained on. clutter: see CTPairDataset. workers: data processes; casting uses them too (at least one).
+    never trained on. clutter, twins: see CTPairDataset. workers: data processes; casting uses them too (at least one).
     """
 
     def __init__(
@@ -192,6 +209,7 @@ class CTPairDataModule(LightningDataModule):
         epoch_size: int = 1000,
         validation_size: int = 32,
         clutter: bool = True,
+        twins: bool = False,
         workers: int = 0,
         seed: int = 0,
     ) -> None:
@@ -206,13 +224,8 @@ class CTPairDataModule(LightningDataModule):
         given = projections if isinstance(projections, list) else [projections or Projections()]
         self.projections, self.bodies, self.validation_bodies = given, bodies, validation_bodies
         self.cache, self.image_size, self.batch_size, self.epoch_size = Path(cache), image_size, batch_size, epoch_size
-        self.field, self.validation_size, self.clutter, self.workers, self.seed = (
-            field,
-            validation_size,
-            clutter,
-            workers,
-            seed,
-        )
+        self.field, self.validation_size, self.clutter, self.twins = field, validation_size, clutter, twins
+        self.workers, self.seed = workers, seed
 
     def prepare_data(self) -> None:
         """Cast every body that is not yet in the cache."""
@@ -238,6 +251,7 @@ class CTPairDataModule(LightningDataModule):
                 self.field,
                 self.seed + (0 if training else 1),
                 self.clutter,
+                self.twins,
                 training,
                 (self.epoch_size if training else self.validation_size) // len(self.projections),
             )

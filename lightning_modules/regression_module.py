@@ -20,11 +20,24 @@ def edge_loss(error: Tensor) -> Tensor:
     return error.diff(dim=2).abs().mean() + error.diff(dim=3).abs().mean()
 
 
+def survival_loss(change: Tensor, added: Tensor, weights: Tensor) -> Tensor:
+    """What goes with the bone of the nodules of an image, as a part of what they add to it; the mean over images.
+
+    change, added: by how much nodules change the predicted bone and the radiograph, (B, 1, H, W) in the same units.
+    weights: (B, 1, H, W), 1 in sum over each nodule. A part p under 0.1 counts 5 p^2, else p - 0.05 (Huber), so that
+    small ones do not hold back the rest. An image without nodules counts 0.
+    """
+    taken, whole = ((weights * image.abs()).sum(dim=(1, 2, 3)) for image in (change, added))
+    part = taken / whole.clamp(min=0.02)
+    return nn.functional.smooth_l1_loss(part, torch.zeros_like(part), beta=0.1)
+
+
 class RegressionModule(LightningModule):
     """Batches are dicts with "radiograph" and "soft", each (B, 1, H, W) in [-1, 1], and "name".
 
-    The loss is L1 of the bone in the standardised radiograph's units plus `edge_weight` times `edge_loss`; pixels where
-    a batch's "nodules" (B, 1, H, W) are 1 count 1 + `nodule_weight` times in the L1: nodules must not go with the bone.
+    The loss is L1 of the bone in the standardised radiograph's units plus `edge_weight` times `edge_loss` plus, where
+    batches have twins (see CTPairDataModule), `survival_weight` times `survival_loss`: the predicted bone must be the
+    same with and without a nodule.
     start: folder of a BoneRegressionPipeline whose weights training starts from.
     unet, patch, image_size: see diffusion.regression. ema_decay: of the averaged network, which validation and the
     saved pipeline use. optimizer: AdamW at 5e-4 by default. lr_scheduler: of its rate, stepped each `lr_interval`.
@@ -36,7 +49,7 @@ class RegressionModule(LightningModule):
         patch: int = 2,
         image_size: int = 256,
         edge_weight: float = 1.0,
-        nodule_weight: float = 0.0,
+        survival_weight: float = 0.0,
         start: str | None = None,
         ema_decay: float = 0.995,
         optimizer: OptimizerCallable = lambda parameters: torch.optim.AdamW(parameters, lr=5e-4),
@@ -45,7 +58,7 @@ class RegressionModule(LightningModule):
     ) -> None:
         super().__init__()
         self.unet, self.patch, self.image_size = unet, patch, image_size
-        self.edge_weight, self.nodule_weight = edge_weight, nodule_weight
+        self.edge_weight, self.survival_weight = edge_weight, survival_weight
         if start is not None:
             unet.load_state_dict(BoneRegressionPipeline.from_pretrained(start).unet.state_dict())
         self.ema = AveragedModel(unet, multi_avg_fn=warmed_up_ema(ema_decay)).requires_grad_(False).eval()
@@ -64,12 +77,22 @@ class RegressionModule(LightningModule):
 
     def _loss(self, batch: dict[str, Any], network: nn.Module) -> Tensor:
         radiograph, soft = batch["radiograph"], batch["soft"]
-        bone = predict_bone(network, radiograph, self.patch)
-        error = (bone - (radiograph - soft)) / radiograph.std(dim=(2, 3), keepdim=True).clamp(min=1e-3)
-        if self.nodule_weight and "nodules" not in batch:
-            raise ValueError("nodule_weight needs batches with a mask of nodules (CTPairDataModule): set it to 0")
-        weight = 1 + self.nodule_weight * batch["nodules"] if self.nodule_weight else 1.0
-        return (weight * error.abs()).mean() + self.edge_weight * edge_loss(error)
+        deviation = radiograph.std(dim=(2, 3), keepdim=True).clamp(min=1e-3)
+        seen = [radiograph]
+        if self.survival_weight:
+            if "without_nodules" not in batch:
+                raise ValueError("survival_weight needs twins: give CTPairDataModule `twins: true`, or set it to 0")
+            seen.append(batch["without_nodules"])
+        bones = [bone / deviation for bone in predict_bone(network, torch.cat(seen), self.patch).chunk(len(seen))]
+        error = torch.cat([bone - (radiograph - soft) / deviation for bone in bones])
+        loss = error.abs().mean() + self.edge_weight * edge_loss(error)
+        if self.survival_weight:
+            added = (radiograph - seen[1]) / deviation
+            # both bones learn from it: with one held fast, the other could only become less wherever a nodule may be
+            lost = survival_loss(bones[0] - bones[1], added, batch["nodules"])
+            self.log("train/lost" if network is self.unet else "val/lost", lost, batch_size=len(soft))
+            loss = loss + self.survival_weight * lost
+        return loss
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
         loss = self._loss(batch, self.unet)

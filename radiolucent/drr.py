@@ -152,10 +152,11 @@ def _merge(paths: list[str], read: Any) -> dict[str, Any]:
 
 def render_volume(job: Job, *, out: str, options: Options, backend: str) -> dict[str, Any]:
     """Read one volume, project all views and materials at once, write the images; its record for the manifest."""
-    from drr import ConeBeam, project
+    from drr import ConeBeam
     from drr.geometry import body_box
     from drr.manifest import image_row
     from drr.tissue import prepare
+    from drr.turn import project_once
     from radiolucent import __version__
 
     volume, decision, notes = read_job(job, options.require_chest)
@@ -163,7 +164,7 @@ def render_volume(job: Job, *, out: str, options: Options, backend: str) -> dict
     shape, box = (options.size, options.size), body_box(volume)
     names = [beam_name(view, options.preset) for view in options.views]
     beams = [ConeBeam.preset(name, volume, shape, box=box) for name in names]
-    lines = project(volume, beams, materials=options.materials, backend=backend).cpu().numpy()
+    lines = project_once(volume, beams, materials=options.materials, backend=backend).cpu().numpy()
     images = []
     for view, beam, layers in zip(options.views, beams, lines):
         for material, layer in zip(options.materials, layers):

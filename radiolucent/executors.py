@@ -20,6 +20,11 @@ Item = tuple[str, Any]
 Work = Callable[[Any], dict[str, Any]]
 Result = tuple[str, "dict[str, Any] | None", str]
 
+# glibc's memory in large pages, and kept when it is freed: a volume is given back and asked for again all the time, and
+# the kernel would clear its pages each time, which takes as long as the ray casting.
+MALLOC = (
+    "glibc.malloc.hugetlb=1:glibc.malloc.mmap_max=0:glibc.malloc.trim_threshold=17179869184:glibc.malloc.arena_max=1"
+)
 ATTEMPTS = 2  # times an item may lose its worker when it runs alone
 
 
@@ -52,13 +57,13 @@ def _pool(workers: int) -> ProcessPoolExecutor:
 
 
 def worker_environment(workers: int) -> dict[str, str]:
-    """The cores shared out among the workers, and memory in large pages (glibc 2.35 or later; ignored elsewhere).
+    """The cores shared out among the workers, and memory as MALLOC says (glibc 2.35 or later; ignored elsewhere).
 
     What the environment holds already goes first.
     """
     threads = str(max(1, (os.cpu_count() or 1) // workers))
     names = ("OMP_NUM_THREADS", "NUMBA_NUM_THREADS", "OPENCV_FOR_THREADS_NUM")
-    wanted = {**dict.fromkeys(names, threads), "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"}
+    wanted = {**dict.fromkeys(names, threads), "GLIBC_TUNABLES": MALLOC}
     return {name: os.environ.get(name, value) for name, value in wanted.items()}
 
 

@@ -53,6 +53,27 @@ def test_bone_strength_multiplies_the_bone(lines):
     np.testing.assert_allclose(three, render_pair(soft, 3 * bone, Look()), atol=1e-6)
 
 
+def test_bone_saturation_holds_thick_bone_back_and_leaves_a_rib(lines):
+    soft, bone = lines
+    rib, spine = bone / 3, bone * 3  # 0.1 and 0.9
+    np.testing.assert_allclose(render_pair(soft, rib, Look(bone_saturation=5)), render_pair(soft, rib, Look()), atol=1e-6)
+    held = render_pair(soft, spine, Look(bone_saturation=5))
+    np.testing.assert_allclose(held, render_pair(soft, spine * (1.5 / 5.5), Look()), atol=1e-6)
+
+
+def test_compression_takes_the_blurred_image_away(lines):
+    from drr.detector import detector_response
+
+    soft, _ = lines
+    image = detector_response(soft)
+    expected = image - np.float32(0.8) * blur(image, 0.2 * 160)
+    low, high = expected.min(), expected.max()
+    radiograph, _ = render_pair(soft, 0 * soft, Look(compression=0.8, compression_sigma=0.2))
+    np.testing.assert_allclose(radiograph, (expected - low) / (high - low) * 2 - 1, atol=1e-5)
+    with pytest.raises(ValueError, match="compression"):
+        Look(compression=1.0)
+
+
 def test_seed_gives_the_look():
     assert Look.random(np.random.default_rng(1)) == Look.random(np.random.default_rng(1))
     assert Look.random(np.random.default_rng(1)) != Look.random(np.random.default_rng(2))

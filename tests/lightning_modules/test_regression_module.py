@@ -11,7 +11,7 @@ from lightning.pytorch import Trainer
 from torch.utils.data import DataLoader
 
 from diffusion import build_unet
-from lightning_modules.regression_module import RegressionModule, edge_loss
+from lightning_modules.regression_module import RegressionModule, edge_loss, survival_loss
 
 
 def module(**options):
@@ -56,14 +56,56 @@ def test_edges_of_the_error_count():
     assert made._loss(batch, made.unet) > plain
 
 
-def test_nodules_weigh_more():
+def test_survival_loss_is_the_part_that_goes_with_the_bone():
+    added = torch.zeros(3, 1, 4, 4)
+    added[:2, 0, 1:3, 1:3] = torch.tensor([2.0, 0.5])[:, None, None]
+    weights = (added > 0) / 4.0
+    change = -torch.tensor([0.5, 0.04, 1.0])[:, None, None, None] * torch.where(added > 0, added, 1.0)
+    expected = (0.5 - 0.05) + 5 * 0.04**2 + 0  # the third has no nodule
+    assert survival_loss(change, added, weights).item() == pytest.approx(expected / 3, rel=1e-5)
+    assert survival_loss(change * 0, added, weights) == 0
+
+
+def test_twins_count_as_often_as_asked():
     batch = {key: value[None] if torch.is_tensor(value) else [value] for key, value in pairs()[0].items()}
-    made = module(edge_weight=0.0, nodule_weight=3.0)
-    with pytest.raises(ValueError, match="needs batches with a mask of nodules"):
+    made = module(survival_weight=3.0)
+    with pytest.raises(ValueError, match="needs batches with twins"):
         made._loss(batch, made.unet)
-    everywhere = made._loss({**batch, "nodules": torch.ones(1, 1, 32, 32)}, made.unet)
-    nowhere = made._loss({**batch, "nodules": torch.zeros(1, 1, 32, 32)}, made.unet)
-    assert everywhere.item() == pytest.approx(4 * nowhere.item(), rel=1e-5)
+    twin = batch["radiograph"].clone()
+    twin[..., 20:24, 20:24] -= 0.3
+    weights = (twin != batch["radiograph"]) / 16.0
+    same = made._loss({**batch, "without_nodules": batch["radiograph"], "nodules": weights}, made.unet)
+    made.survival_weight = 0.0
+    assert same == made._loss(batch, made.unet)
+    with_twin = {**batch, "without_nodules": twin, "nodules": weights}
+    made.survival_weight = 3.0
+    assert made._loss(with_twin, made.unet) > same
+
+
+def test_training_with_twins_keeps_the_nodule(tmp_path):
+    def bright_spots():
+        made = []
+        for pair, row in zip(pairs(), (4, 18, 22, 26)):  # over the bone and off it
+            spot = torch.zeros(1, 32, 32)
+            spot[:, row : row + 4, 12:16] = 0.5
+            weights = (spot > 0) / 16.0
+            with_nodule = {"radiograph": pair["radiograph"] + spot, "soft": pair["soft"] + spot, "nodules": weights}
+            made.append({**pair, **with_nodule, "without_nodules": pair["radiograph"]})
+        return made
+
+    lost = {}
+    for weight in (0.0, 1.0):
+        made = module(survival_weight=weight)
+        trainer = Trainer(
+            max_steps=40, accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False,
+            default_root_dir=tmp_path, enable_model_summary=False,
+        )  # fmt: skip
+        loader = DataLoader(bright_spots(), batch_size=4)
+        trainer.fit(made, loader)
+        made.survival_weight = 1.0
+        (scores,) = trainer.test(made, loader, verbose=False)
+        lost[weight] = scores["val/lost"]
+    assert lost[1.0] < 0.6 * lost[0.0]
 
 
 def test_training_starts_from_a_folder(tmp_path):
