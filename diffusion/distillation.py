@@ -20,6 +20,7 @@ from diffusion.parametrization import predicted_x0
 
 SIGMA_DATA = 0.5  # of LCMScheduler
 TIMESTEP_SCALING = 10.0
+SMALLEST_ALPHA = 0.01  # of x0 in the noisiest x_t of a grid, where the noise is predicted
 SeesX0 = Callable[[Tensor, Tensor], Tensor]
 
 
@@ -36,6 +37,21 @@ def solver_timesteps(num_train_timesteps: int, steps: int) -> Tensor:
     """The grid 0, t_1, ..., t_steps, t_n = n T / steps - 1; that of LCMScheduler(original_inference_steps=steps)."""
     grid = torch.arange(1, steps + 1) * (num_train_timesteps // steps) - 1
     return torch.cat([torch.zeros(1, dtype=grid.dtype), grid])
+
+
+def check_solver(scheduler: Any, steps: int) -> None:
+    """Raise ValueError for a grid whose noisiest step holds next to nothing of x0 for a network that predicts noise.
+
+    There x0 is its answer's error over alpha: at t = 999 of the squared cosine, 20,000 times that error.
+    """
+    last = solver_timesteps(scheduler.config.num_train_timesteps, steps)[-1:]
+    alpha = noise_levels(scheduler, last)[0].item()
+    if scheduler.config.prediction_type == "epsilon" and alpha < SMALLEST_ALPHA:
+        raise ValueError(
+            f"a grid of {steps} steps begins at timestep {last.item()}, where the image counts {alpha:.1g}, so a "
+            f"network that predicts noise cannot tell it: take another number, such as {steps + 1}, in solver_steps and "
+            "original_inference_steps"
+        )
 
 
 def network_x0(

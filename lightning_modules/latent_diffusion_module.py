@@ -16,7 +16,7 @@ from torchmetrics.functional.image import peak_signal_noise_ratio
 
 from diffusion.attention import use_xformers
 from diffusion.conditioning import ConditionScaling, check_condition_scaling
-from diffusion.distillation import distillation_loss
+from diffusion.distillation import check_solver, distillation_loss
 from diffusion.ema import warmed_up_ema
 from diffusion.latents import Latent, Target, check_latent_options, encode_pairs, to_x0
 from diffusion.noise import offset_noise
@@ -88,6 +88,8 @@ class LatentDiffusionModule(LightningModule):
         check_latent_options(target, latent)
         for one in (scheduler, sampler or scheduler):
             check_scheduler(one, target)
+        if teacher is not None:
+            check_solver(scheduler, solver_steps)
         self.vqgan: Any
         self.vqgan_folder = vqgan if isinstance(vqgan, str) else None
         if not isinstance(vqgan, str):

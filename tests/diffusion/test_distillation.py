@@ -2,12 +2,14 @@ from __future__ import annotations
 
 import copy
 
+import pytest
 import torch
 from diffusers import LCMScheduler
 from torch import nn
 
 from diffusion import (
     ThresholdedDDIMScheduler,
+    ThresholdedLCMScheduler,
     boundary_scalings,
     consistency_function,
     ddim_step,
@@ -16,6 +18,7 @@ from diffusion import (
     sample,
     solver_timesteps,
 )
+from diffusion.distillation import check_solver
 
 
 class Affine(nn.Module):
@@ -51,6 +54,18 @@ def test_grid_is_lcms():
     lcm.set_timesteps(50)
     assert solver_timesteps(1000, 50)[1:].flip(0).tolist() == lcm.timesteps.tolist()
     assert solver_timesteps(1000, 50)[0] == 0
+
+
+def test_a_grid_that_tells_a_noise_predictor_nothing_is_refused():
+    with pytest.raises(ValueError, match=r"50 steps begins at timestep 999, where the image counts 5e-05.*such as 51"):
+        check_solver(ThresholdedDDIMScheduler(prediction_type="epsilon"), 50)
+    check_solver(ThresholdedDDIMScheduler(prediction_type="epsilon"), 51)
+    check_solver(ThresholdedDDIMScheduler(prediction_type="v_prediction"), 50)
+    check_solver(ThresholdedLCMScheduler(), 50)  # GL-LCM's schedule leaves 0.068
+    assert solver_timesteps(1000, 51)[-1] == 968
+    lcm = LCMScheduler(original_inference_steps=51)
+    lcm.set_timesteps(51)
+    assert solver_timesteps(1000, 51)[1:].flip(0).tolist() == lcm.timesteps.tolist()
 
 
 def test_ddim_step_is_diffusers_own():
