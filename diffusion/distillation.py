@@ -49,8 +49,8 @@ def check_solver(scheduler: Any, steps: int) -> None:
     if scheduler.config.prediction_type == "epsilon" and alpha < SMALLEST_ALPHA:
         raise ValueError(
             f"a grid of {steps} steps begins at timestep {last.item()}, where the image counts {alpha:.1g}, so a "
-            f"network that predicts noise cannot tell it: take another number, such as {steps + 1}, in solver_steps and "
-            "original_inference_steps"
+            f"network that predicts noise cannot tell it: take another number, such as {steps + 1}, in solver_steps "
+            "and original_inference_steps"
         )
 
 
