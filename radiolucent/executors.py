@@ -14,6 +14,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import suppress
 from typing import Any
 
 Item = tuple[str, Any]
@@ -135,10 +136,15 @@ def connect_ray() -> Any:
 
 
 class RayWorker:
-    """A process on a Ray cluster that does one item after another, and keeps what it has loaded."""
+    """A process on a Ray cluster that does one item after another, and keeps what it has loaded.
 
-    def __init__(self, work: Work) -> None:
+    folder: where the command was started, so that relative paths mean the same.
+    """
+
+    def __init__(self, work: Work, folder: str) -> None:
         self.work = work
+        with suppress(OSError):  # a node that lacks the folder can still work with absolute paths
+            os.chdir(folder)
 
     def ready(self) -> None:
         """Answers as soon as the worker runs."""
@@ -165,7 +171,7 @@ def run_ray(work: Work, items: Sequence[Item], workers: int, gpus: int = 0) -> I
     losses: Counter[str] = Counter()
 
     def start() -> None:
-        worker = remote.remote(work)
+        worker = remote.remote(work, os.getcwd())
         flying[worker.ready.remote()] = (worker, None)
 
     for _ in range(min(workers or there // need, len(items))):

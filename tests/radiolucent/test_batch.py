@@ -38,7 +38,7 @@ def work(payload, out, pause=0.0):
         os._exit(9)
     if payload.startswith("device"):
         time.sleep(0.5)
-        return {"device": os.environ["CUDA_VISIBLE_DEVICES"], "process": os.getpid()}
+        return {"device": os.environ["CUDA_VISIBLE_DEVICES"], "process": os.getpid(), "folder": os.getcwd()}
     with atomic_path(out / f"{payload}.txt") as part:
         part.write_text(f"{payload} begun\\n")
         time.sleep(pause)
@@ -179,12 +179,15 @@ def test_ray_does_the_same_as_local(work: Any, tmp_path: Path, monkeypatch: pyte
 
 
 @pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="needs the ray extra")
-def test_ray_shows_each_worker_its_own_gpu(work: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_ray_worker_has_a_gpu_of_its_own_and_the_commands_folder(
+    work: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     import ray
 
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     ray.shutdown()
     ray.init(num_cpus=2, num_gpus=2, log_to_driver=False)  # Ray counts what it is told to
+    monkeypatch.chdir(tmp_path)
     try:
         assert run(work, tmp_path, ["device0", "device1", "device2", "device3"], executor="ray", gpus=1) == 0
         lines = [json.loads(line) for line in (tmp_path / "out" / "manifest.jsonl").read_text().splitlines()[1:]]
@@ -192,6 +195,7 @@ def test_ray_shows_each_worker_its_own_gpu(work: Any, tmp_path: Path, monkeypatc
         for line in lines:
             devices.setdefault(line["process"], set()).add(line["device"])
         assert sorted(map(sorted, devices.values())) == [["0"], ["1"]]
+        assert {line["folder"] for line in lines} == {str(tmp_path)}  # where relative paths begin
         with pytest.raises(ValueError, match="each worker needs 3 GPU and the Ray cluster has 2"):
             run(work, tmp_path, ["a"], executor="ray", gpus=3)
     finally:
