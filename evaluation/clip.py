@@ -40,10 +40,10 @@ class Clip:
         """source: a folder or hf://owner/name of transformers; a folder with open_clip_config.json or
         hf-hub:owner/name of open_clip. Raises ValueError if the model is not of this kind."""
         is_open_clip = source.startswith(OPEN_CLIP) or (Path(source) / "open_clip_config.json").is_file()
-        model, encode, transform, self.embed = _open_clip(source) if is_open_clip else _transformers(source)
-        model.eval().to(device)
+        self.model, encode, transform, self.embed = _open_clip(source) if is_open_clip else _transformers(source)
+        self.model.eval().to(device)
         self.device = device
-        self.tower = Extractor(source, _Tower(model, encode), transform, source)
+        self.tower = Extractor(source, _Tower(self.model, encode), transform, source)
 
     def images(self, images: ImageSet, reading: Reading = Reading()) -> np.ndarray:  # noqa: B008
         """Unit embeddings (N, D)."""

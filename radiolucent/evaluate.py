@@ -103,8 +103,11 @@ def add_privacy(parser: ArgumentParser) -> None:
     parser.add_argument("--heldout", type=str | None, default=None, help="other real images: folder or CSV")
     parser.add_argument("--patients", type=str | None, default=None, help="regular expression of the patient in a name")
     add_features(parser)
-    parser.add_argument("--siamese", type=str | None, default=None, help="TorchScript network (a, b) -> logit")
-    parser.add_argument("--siamese-transform", type=str, default="imagenet", help="its input")
+    siamese = "TorchScript network (a, b) -> logit, or CheXGenBench's re-identification checkpoint"
+    parser.add_argument("--siamese", type=str | None, default=None, help=siamese)
+    parser.add_argument(
+        "--siamese-transform", type=str | None, default=None, help="its input; default imagenet or unit"
+    )
     parser.add_argument("--worst", type=int, default=12, help="offenders to list and show")
     add_reading(parser)
 

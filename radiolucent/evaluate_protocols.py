@@ -85,16 +85,16 @@ def run_synthesis(args: Any) -> None:
 
 
 def run_privacy(args: Any) -> None:
-    from evaluation.extractors import load_extractor
     from evaluation.inputs import read_set
     from evaluation.privacy import PrivacyProtocol, evaluate_privacy
+    from evaluation.siamese import load_siamese
 
     sets = {name: read_set(args[name]) for name in ("synthetic", "train", "heldout") if args[name]}
     refuse_leak(args.patients, {name: images for name, images in sets.items() if name != "synthetic"})
     with Progress() as progress:
         protocol = PrivacyProtocol(
             features=extractors(args),
-            siamese=args.siamese and load_extractor(args.siamese, args.siamese_transform),
+            siamese=args.siamese and load_siamese(args.siamese, args.siamese_transform),
             worst=args.worst,
             accept=args.accept,
             reading=reading(args, progress),

@@ -7,9 +7,10 @@ import pytest
 import torch
 from torch import nn
 
-from evaluation.features import Extractor, Reading, Transform
+from evaluation.features import TRANSFORMS, Extractor, Reading, Transform
 from evaluation.inputs import BadInputs, read_set
 from evaluation.privacy import PrivacyProtocol, evaluate_privacy
+from evaluation.siamese import SiameseResNet, load_siamese
 from radiographs import write_radiograph
 
 
@@ -99,3 +100,24 @@ def test_siamese_network_of_another_shape():
 
     with pytest.raises(ValueError, match="expected one logit each"):
         reidentification(Wrong(), [(torch.zeros(1, 4, 4), torch.zeros(1, 4, 4))] * 2, "cpu")
+
+
+def test_chexgenbenchs_checkpoint_and_what_is_none(tmp_path):
+    torch.manual_seed(0)
+    network = SiameseResNet().eval()
+    torch.save(network.state_dict(), tmp_path / "reid.pth")
+    loaded = load_siamese(str(tmp_path / "reid.pth"))
+    assert loaded.transform == TRANSFORMS["unit"]  # the benchmark resizes to 224 and does not normalise
+    a, b = torch.rand(2, 2, 3, 64, 64)
+    with torch.no_grad():
+        codes = [network.model(x).sigmoid() for x in (a, b)]
+        expected = network.fc_end((codes[0] - codes[1]).abs())
+        assert torch.equal(loaded.network(a, b), expected)
+    torch.save({"fc_end.bias": torch.zeros(1)}, tmp_path / "other.pth")
+    with pytest.raises(ValueError, match="neither TorchScript nor the tensors"):
+        load_siamese(str(tmp_path / "other.pth"))
+    (tmp_path / "text.pth").write_text("no tensors")
+    with pytest.raises(ValueError, match="neither TorchScript nor the tensors"):
+        load_siamese(str(tmp_path / "text.pth"))
+    with pytest.raises(FileNotFoundError, match="no such TorchScript file"):
+        load_siamese(str(tmp_path / "none.pth"))
