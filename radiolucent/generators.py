@@ -135,8 +135,8 @@ def load_lengths(options: GeneratorOptions) -> Lengths | None:
 
 def draw(generator: Generator, rows: Sequence[Row], micro_batch: int) -> Iterator[tuple[Row, np.ndarray]]:
     """Each row with its image, `micro_batch` at a time; the last lot is filled up with its last row."""
-    lots = [rows[start : start + micro_batch] for start in range(0, len(rows), micro_batch)]
-    full = [[*lot, *lot[-1:] * (micro_batch - len(lot))] for lot in lots]
+    lots = [list(rows[start : start + micro_batch]) for start in range(0, len(rows), micro_batch)]
+    full = [lot + lot[-1:] * (micro_batch - len(lot)) for lot in lots]
     for lot, images in zip(lots, generator.overlap.map(generator.generate, full)):
         yield from zip(lot, images)
 

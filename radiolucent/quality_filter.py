@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -76,8 +78,8 @@ def _probabilities(paths: Mapping[str, Path], by: Judge) -> tuple[Sequence[str],
         from evaluation.clip import DESCRIPTORS, Clip, observations
 
         clip = Clip(by.source, by.device)
-        scale = float(clip.model.logit_scale.detach().exp())
-        seen = observations(clip.images(images, reading), clip.texts, DESCRIPTORS, scale)
+        log_scale: Any = clip.model.logit_scale
+        seen = observations(clip.images(images, reading), clip.texts, DESCRIPTORS, math.exp(log_scale))
         return list(DESCRIPTORS), np.stack([seen[name] for name in DESCRIPTORS], axis=1)
     classes = by.classes or CHEXPERT
     logits = extract(images, load_classifier(by.source, by.transform, classes), reading).features
