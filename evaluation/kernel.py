@@ -33,13 +33,16 @@ def kid(
 ) -> tuple[float, float]:
     """Mean and standard deviation over random subsets of `mmd`.
 
-    real (N, D), synthetic (M, D); a subset has min(subset, N, M) of each, at least 2.
+    real (N, D), synthetic (M, D); a subset has min(subset, N, M) of each, at least 2. Where that is all of both, there
+    is one value, and no deviation (NaN).
     """
     size = min(subset, len(real), len(synthetic))
     if size < 2:
         raise ValueError(f"sets of {len(real)} and {len(synthetic)} images where at least 2 of each were expected")
     random = np.random.default_rng(seed)
     a, b = (torch.from_numpy(np.ascontiguousarray(x, dtype=np.float32)).to(device) for x in (real, synthetic))
+    if size == len(a) == len(b):
+        return mmd(a, b), float("nan")
     values = []
     for _ in range(subsets):
         ours, theirs = (x[torch.from_numpy(random.choice(len(x), size, replace=False)).to(device)] for x in (a, b))

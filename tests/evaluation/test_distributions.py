@@ -71,6 +71,13 @@ def test_mmd_by_hand_and_as_torchmetrics_has_it():
     assert mmd(x, y) == pytest.approx(float(poly_mmd(x.double(), y.double())), rel=1e-4)
 
 
+def test_kid_of_all_images_is_one_value_without_a_spread():
+    a, b = gaussian(50, 6), gaussian(50, 6, shift=0.3, seed=1)
+    value, spread = kid(a, b)
+    assert value == mmd(torch.from_numpy(a), torch.from_numpy(b)) and np.isnan(spread)
+    assert kid(a, b, subset=30)[1] > 0 and kid(a, b[:40])[1] > 0
+
+
 def test_inception_score_of_sure_and_unsure_classes_and_as_torch_fidelity_has_it():
     sure = 50 * np.eye(4)[np.arange(4000) % 4]
     score, spread = inception_score(sure)
