@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+import shutil
+import subprocess
 from pathlib import Path
 
 import cv2
@@ -11,6 +13,8 @@ import pytest
 import torch
 from PIL import Image
 from pydicom import dcmread
+from pydicom.config import RAISE, settings
+from pydicom.uid import JPEG2000Lossless
 
 from radiographs import read_radiograph, to_levels, write_radiograph
 from radiolucent.cli import dispatch
@@ -84,6 +88,36 @@ def test_size_depth_and_format_come_back(checkpoint: Path, tmp_path: Path) -> No
     assert text.startswith("Research use only. Bones suppressed") and "subtract" in text
     derived = dcmread(tmp_path / "out" / "twelve.dcm")
     assert derived.SourceImageSequence[0].ReferencedSOPInstanceUID == dcmread(source / "twelve.dcm").SOPInstanceUID
+
+
+def test_a_compressed_negative_comes_back_as_a_valid_derived_image(
+    checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """JPEG 2000, MONOCHROME1: the same soft tissue as from a PNG, in a file that validators take."""
+    pytest.importorskip("openjpeg", reason="JPEG 2000 needs the dicom extra")
+    monkeypatch.setattr(settings, "reading_validation_mode", RAISE)
+    pixels = radiograph((48, 40))
+    write_radiograph(tmp_path / "plain.png", to_levels(pixels, 12) / 4095 * 2 - 1, 16)
+    write_radiograph(tmp_path / "positive.dcm", pixels, 12)
+    negative = dcmread(tmp_path / "positive.dcm")
+    negative.PhotometricInterpretation, negative.PresentationLUTShape = "MONOCHROME1", "INVERSE"
+    negative.PixelData = (4095 - negative.pixel_array).tobytes()
+    negative.PatientName, negative.PatientID, negative.StudyID = "Doe^Jane", "ID-4711", "7"
+    negative.compress(JPEG2000Lossless)
+    negative.save_as(tmp_path / "negative.dcm")
+    assert suppress(checkpoint, tmp_path / "png", str(tmp_path / "plain.png")) == 0
+    expected = read_radiograph(tmp_path / "png" / "plain.png").pixels
+    for name, words in (("nobody", []), ("somebody", ["--keep-identity"])):
+        assert suppress(checkpoint, tmp_path / name, str(tmp_path / "negative.dcm"), *words) == 0
+        path = tmp_path / name / "negative.dcm"
+        np.testing.assert_allclose(read_radiograph(path).pixels, expected, atol=2 / 4095)
+        derived = dcmread(path)
+        assert (derived.PhotometricInterpretation, derived.BitsStored) == ("MONOCHROME2", 12)
+        assert (b"4711" in path.read_bytes()) == (derived.PatientName == "Doe^Jane") == (name == "somebody")
+        assert len(list(derived.iterall())) > 30  # each element is read, and so checked by pydicom
+        if shutil.which("dciodvfy"):
+            report = subprocess.run(["dciodvfy", "-new", str(path)], capture_output=True, text=True).stderr
+            assert "SCImage" in report and "Error" not in report, report
 
 
 def test_compose_seed_and_samples(checkpoint: Path, tmp_path: Path) -> None:
