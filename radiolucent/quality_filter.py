@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -79,7 +78,7 @@ def _probabilities(paths: Mapping[str, Path], by: Judge) -> tuple[Sequence[str],
 
         clip = Clip(by.source, by.device)
         log_scale: Any = clip.model.logit_scale
-        seen = observations(clip.images(images, reading), clip.texts, DESCRIPTORS, math.exp(log_scale))
+        seen = observations(clip.images(images, reading), clip.texts, DESCRIPTORS, float(log_scale.detach().exp()))
         return list(DESCRIPTORS), np.stack([seen[name] for name in DESCRIPTORS], axis=1)
     classes = by.classes or CHEXPERT
     logits = extract(images, load_classifier(by.source, by.transform, classes), reading).features
