@@ -27,7 +27,7 @@ def test_last_goes_on_from_the_newest_run(tmp_path):
     for i in range(4):
         for kind in ("BS", "CXR"):
             write_radiograph(tmp_path / f"pairs/{kind}/{i}.png", rng.uniform(-1, 1, (64, 64)).astype(np.float32))
-    with pytest.raises(FileNotFoundError, match="no last.ckpt lies under"):
+    with pytest.raises(FileNotFoundError, match=r"no last\.ckpt lies under"):
         fit(tmp_path, "run", 2, "--ckpt_path=last")
     assert fit(tmp_path, "run", 2) == 0
     assert fit(tmp_path, "run", 4, "--ckpt_path=last") == 0
