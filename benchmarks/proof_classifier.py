@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -21,23 +22,32 @@ PERMUTATIONS = 200
 
 
 class Classifier(nn.Module):
-    """forward((B, 1, S, S) in [-1, 1]) -> logits: views (B, 4), findings (B, 5), and "it is left" (B, 4) of SIDED."""
+    """forward((B, 1, S, S) in [-1, 1]) -> logits: views (B, 4), findings (B, 5), and "it is left" (B, 4) of SIDED.
 
-    def __init__(self, size: int, channels: Sequence[int] = (24, 48, 72, 96, 96)) -> None:
+    What is found anywhere counts (maxima over the picture and its quarters), and where things lie (means over ninths).
+    """
+
+    def __init__(self) -> None:
         super().__init__()
-        layers: list[nn.Module] = []
-        before = 1
-        for width in channels:
-            layers += [nn.Conv2d(before, width, 3, stride=2, padding=1), nn.BatchNorm2d(width), nn.ReLU()]
-            before, size = width, -(-size // 2)
-        self.features = nn.Sequential(*layers, nn.Flatten(), nn.Dropout(0.3))
-        self.head = nn.Linear(before * size**2, len(VIEWS) + len(KINDS) + len(SIDED))
+        self.fine = nn.Sequential(*layer(1, 24, 2), *layer(24, 48, 2), *layer(48, 72, 2), *layer(72, 72, 1))
+        self.coarse = nn.Sequential(*layer(72, 96, 2))
+        self.dropout = nn.Dropout(0.2)
+        self.head = nn.Linear(5 * 72 + 9 * 96, len(VIEWS) + len(KINDS) + len(SIDED))
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         mean, deviation = images.mean((2, 3), keepdim=True), images.std((2, 3), keepdim=True)
-        logits = self.head(self.features((images - mean) / deviation.clamp(min=1e-3)))
+        fine = self.fine((images - mean) / deviation.clamp(min=1e-3))
+        pooled = [F.adaptive_max_pool2d(fine, n).flatten(1) for n in (1, 2)]
+        pooled.append(F.adaptive_avg_pool2d(self.coarse(fine), 3).flatten(1))
+        logits = self.head(self.dropout(torch.cat(pooled, dim=1)))
         views, findings, left = logits.split([len(VIEWS), len(KINDS), len(SIDED)], dim=1)
         return views, findings, left
+
+
+def layer(before: int, width: int, stride: int) -> list[nn.Module]:
+    """Convolution, batch norm, ReLU."""
+    convolution = nn.Conv2d(before, width, 3, stride=stride, padding=1, bias=False)
+    return [convolution, nn.BatchNorm2d(width), nn.ReLU()]
 
 
 def read_images(folder: Path, names: Sequence[str]) -> Tensor:
@@ -60,16 +70,18 @@ def truth(rows: Sequence[Row]) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def augment(images: Tensor, generator: torch.Generator) -> Tensor:
-    """Moved by up to 3 pixels, brighter or darker, blurred or noisy, a batch at a time."""
-    dy, dx = torch.randint(-3, 4, (2,), generator=generator).tolist()
-    images = F.pad(images, (3, 3, 3, 3), mode="replicate")[
-        ..., 3 + dy : 3 + dy + images.shape[2], 3 + dx : 3 + dx + images.shape[3]
-    ]
-    gain, offset, noise = torch.rand(3, len(images), 1, 1, 1, generator=generator)
+    """Each turned by up to 6 degrees, scaled and moved by up to 8%, other greys and noise; half the lots blurred."""
+    random = torch.rand(7, len(images), generator=generator) * 2 - 1
+    angle, scale = random[0] * math.radians(6), 1 + 0.08 * random[1]
+    cosine, sine, dx, dy = scale * angle.cos(), scale * angle.sin(), 0.16 * random[2], 0.16 * random[3]
+    affine = torch.stack([torch.stack([cosine, -sine, dx], 1), torch.stack([sine, cosine, dy], 1)], 1)
+    grid = F.affine_grid(affine, list(images.shape), align_corners=False)
+    images = F.grid_sample(images, grid, padding_mode="border", align_corners=False)
     if torch.rand((), generator=generator) < 0.5:
         images = F.avg_pool2d(images, 3, stride=1, padding=1, count_include_pad=False)
-    images = images * (0.85 + 0.3 * gain) + 0.2 * (offset - 0.5)
-    return images + 0.06 * noise * torch.randn(images.shape, generator=generator)
+    gain, offset, noise = (value[:, None, None, None] for value in random[4:])
+    images = images * (1 + 0.15 * gain) + 0.1 * offset
+    return images + 0.04 * noise * torch.randn(images.shape, generator=generator)
 
 
 def train_classifier(folder: Path, rows: Sequence[Row], epochs: int, seed: int, batch: int = 32) -> Classifier:
@@ -77,11 +89,12 @@ def train_classifier(folder: Path, rows: Sequence[Row], epochs: int, seed: int, 
     torch.manual_seed(seed)
     generator = torch.Generator().manual_seed(seed)
     images, (view, findings, left) = read_images(folder, [row["image"] for row in rows]), truth(rows)
-    model = Classifier(images.shape[-1]).train()
+    model = Classifier().train()
     optimizer = torch.optim.AdamW(model.parameters(), weight_decay=0.02)
+    batch = min(batch, len(rows))
     steps = epochs * (len(rows) // batch)
     rate = torch.optim.lr_scheduler.OneCycleLR(optimizer, 2e-3, total_steps=max(steps, 2))
-    for _ in range(epochs):
+    for epoch in range(epochs):
         order = torch.randperm(len(rows), generator=generator)
         for chosen in order[: len(rows) // batch * batch].split(batch):
             views, present, side = model(augment(images[chosen], generator))
@@ -94,6 +107,7 @@ def train_classifier(folder: Path, rows: Sequence[Row], epochs: int, seed: int, 
             loss.backward()
             optimizer.step()
             rate.step()
+        print(f"classifier: epoch {epoch + 1} of {epochs}, loss {loss.item():.3f}", flush=True)
     return model.eval()
 
 
@@ -103,9 +117,9 @@ def save_classifier(model: Classifier, path: Path) -> None:
         save_file(model.state_dict(), part)
 
 
-def load_classifier(path: Path, size: int) -> Classifier:
-    """What `save_classifier` wrote, for pictures of `size` pixels."""
-    model = Classifier(size)
+def load_classifier(path: Path) -> Classifier:
+    """What `save_classifier` wrote."""
+    model = Classifier()
     model.load_state_dict(load_file(path))
     return model.eval()
 

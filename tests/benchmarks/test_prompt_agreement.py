@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from benchmarks import proof_data
-from benchmarks.prompt_agreement import choose_prompts
+from benchmarks.prompt_agreement import choose_prompts, main
 from benchmarks.proof_classifier import agreement, balanced_accuracy, train_classifier, truth
 from benchmarks.proof_data import KINDS, SIDED, VIEWS, render_scene, scene_report
 from drr import Finding
@@ -95,7 +95,7 @@ def test_a_classifier_learns_a_side_and_a_finding(tmp_path):
             pixels[8:20, slice(18, 28) if side == "left" else slice(4, 14)] += 0.8
         write_radiograph(tmp_path / f"{i}.png", pixels.clip(-1, 1), 8)
         rows.append(row("PA", **({"consolidation": side} if side else {})) | {"image": f"{i}.png"})
-    model = train_classifier(tmp_path, rows, 30, 0, batch=16)
+    model = train_classifier(tmp_path, rows, 20, 0, batch=16)
     images = torch.stack([torch.from_numpy(read_radiograph(tmp_path / r["image"]).pixels)[None] for r in rows])
     found = agreement(model, images, rows, 0)
     assert found["findings"]["consolidation"]["balanced_accuracy"] > 0.9 and found["sides"]["right"] > 0.9
@@ -106,3 +106,31 @@ def test_prompts_are_of_each_view_in_turn():
     assert [r["view"] for r in choose_prompts(rows, 8)] == [view for view in VIEWS for _ in range(2)]
     with pytest.raises(ValueError, match="render more scenes"):
         choose_prompts(rows, 40)
+
+
+@pytest.fixture(scope="module")
+def bert(tmp_path_factory) -> str:
+    transformers = pytest.importorskip("transformers", reason="transformers is not installed (extra: synthesis)")
+    folder = tmp_path_factory.mktemp("bert")
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "no", "pleural", "effusion", "right", "left", "."]
+    (folder / "vocab.txt").write_text("\n".join(words))
+    torch.manual_seed(0)
+    small = {"num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16, "hidden_size": 384}
+    transformers.BertModel(transformers.BertConfig(vocab_size=len(words), **small)).save_pretrained(folder)
+    transformers.BertTokenizer.from_pretrained(folder).save_pretrained(folder)
+    return str(folder)
+
+
+def test_the_chain_runs_and_skips_what_is_there(bert, tmp_path, capsys):
+    counts = ["--scenes=6", "--poses=1", "--prompts=4", "--workers=0"]
+    lengths = ["--vqgan-epochs=1", "--steps=2", "--sampling-steps=1", "--classifier-epochs=1"]
+    main([f"--out={tmp_path}", f"--text-encoder={bert}", *counts, *lengths])
+    results = json.loads((tmp_path / "results.json").read_text())
+    assert results["drawn"]["images"] == results["rendered"]["images"] == 4 and results["train_images"] == 24
+    assert len(list((tmp_path / "drawn/images").glob("*.png"))) == 4 and (tmp_path / "montage.png").stat().st_size > 0
+    told = capsys.readouterr().out
+    assert "radiolucent fit --config" in told and "radiolucent synthesize --prompts" in told
+    main([f"--out={tmp_path}", f"--text-encoder={bert}", *counts, *lengths])
+    assert "radiolucent fit" not in capsys.readouterr().out
+    again = json.loads((tmp_path / "results.json").read_text())["drawn"]
+    assert json.dumps(again) == json.dumps(results["drawn"])  # NaN where too few were asked for
