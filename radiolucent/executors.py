@@ -131,7 +131,10 @@ def connect_ray() -> Any:
         except OSError as error:
             raise ValueError(f"no Ray cluster answers at {address} ({error})") from None
     environment = worker_environment(os.cpu_count() or 1)  # a worker has one core
-    ray.init(ignore_reinit_error=True, log_to_driver=False, runtime_env={"env_vars": environment})
+    try:
+        ray.init(ignore_reinit_error=True, log_to_driver=False, runtime_env={"env_vars": environment})
+    except Exception as error:  # on a busy machine Ray gives up starting, with a bare Exception
+        raise ValueError(f"Ray did not start ({str(error).splitlines()[0]}): run the same command again") from error
     return ray
 
 
