@@ -6,10 +6,15 @@ away learns to leave it. Attenuation is that of `drr.attenuation`; lengths are i
 
 from __future__ import annotations
 
+import math
+
 import cv2
 import numpy as np
 
 from .attenuation import MU_WATER_PER_MM
+
+Point = tuple[float, float]  # x, y in pixels
+Tube = tuple[float, list[Point]]  # radius in mm, five points
 
 CORTEX_PER_MM = 0.022  # excess of compact bone (about 1200 HU) over soft tissue
 SUBPIXEL = 4  # bits of fraction in OpenCV's coordinates
@@ -24,48 +29,51 @@ def lung_pixels(soft: np.ndarray) -> np.ndarray:
 
 def add_vessels(soft: np.ndarray, mm_per_pixel: float, rng: np.random.Generator, trees: int = 6) -> np.ndarray:
     """Branching tubes that taper by Murray's law (r0^3 = r1^3 + r2^3; PNAS 12, 207, 1926); returns a new (H, W)."""
-    layer = np.zeros_like(soft)
     places = np.argwhere(lung_pixels(soft))
     if not len(places):
         return soft.copy()
     middle = np.array(soft.shape) / 2
+    tubes: list[Tube] = []
     for _ in range(trees):
-        root = places[rng.integers(len(places))] * 0.5 + middle * 0.5  # nearer to the hila than to the ribs
+        y, x = places[rng.integers(len(places))] * 0.5 + middle * 0.5  # nearer to the hila than to the ribs
         for _ in range(3):
-            _branch(layer, root, rng.uniform(0, 2 * np.pi), rng.uniform(1.2, 3.2), mm_per_pixel, rng)
+            _grow(tubes, (x, y), rng.uniform(0, 2 * np.pi), rng.uniform(1.2, 3.2), mm_per_pixel, rng)
     fade = cv2.GaussianBlur(lung_pixels(soft).astype(np.float32), (0, 0), 6 / mm_per_pixel)
-    return soft + layer * fade * rng.uniform(0.3, 1.3)
+    return soft + _draw(tubes, soft.shape, mm_per_pixel) * fade * np.float32(rng.uniform(0.3, 1.3))
 
 
-def _branch(layer, point, angle, radius, mm_per_pixel, rng) -> None:  # type: ignore[no-untyped-def]
-    """Draw one vessel from `point` (row, column) and what branches off it, down to a radius of 0.4 mm."""
+def _grow(tubes: list[Tube], point: Point, angle: float, radius: float, mm_per_pixel: float, rng) -> None:  # type: ignore[no-untyped-def]
+    """Add one vessel from `point` and what branches off it, down to a radius of 0.4 mm."""
     while radius > 0.4:
+        steps, (share, turn, side) = rng.normal(0, 0.12, 4), rng.random(3)
         length = radius * rng.uniform(6, 12) / mm_per_pixel
         path = [point]
-        for _ in range(4):
-            angle += rng.normal(0, 0.12)
-            path.append(path[-1] + length / 4 * np.array([np.sin(angle), np.cos(angle)]))
-        _tube(layer, np.array(path), radius, mm_per_pixel)
-        point = path[-1]
-        share = rng.uniform(0.2, 0.5)
-        turn = rng.choice([-1, 1]) * rng.uniform(0.4, 0.9)
+        for bend in steps.tolist():
+            angle += bend
+            point = point[0] + length / 4 * math.cos(angle), point[1] + length / 4 * math.sin(angle)
+            path.append(point)
+        tubes.append((radius, path))
+        share = 0.2 + 0.3 * float(share)
+        turn = (0.4 + 0.5 * float(turn)) * (1 if side < 0.5 else -1)
         if radius * share ** (1 / 3) > 0.4:
-            _branch(layer, point, angle + turn, radius * share ** (1 / 3) * 0.9, mm_per_pixel, rng)
+            _grow(tubes, point, angle + turn, radius * share ** (1 / 3) * 0.9, mm_per_pixel, rng)
         radius, angle = radius * (1 - share) ** (1 / 3) * 0.9, angle - turn * share
 
 
-def _tube(layer: np.ndarray, path: np.ndarray, radius: float, mm_per_pixel: float) -> None:
-    """The mean chord of a cylinder, pi r / 2, over its width; thinner than a pixel: spread over the pixel."""
-    width = 2 * radius / mm_per_pixel
-    pixels = max(1, round(width))
-    chord = MU_WATER_PER_MM * LUNG_LIGHTER * np.pi * radius / 2 * min(1.0, width / pixels)
-    points = np.rint(path[:, ::-1] * 2**SUBPIXEL).astype(np.int32)
-    stroke = np.zeros(layer.shape, np.uint8)
-    cv2.polylines(stroke, [points], False, 255, pixels, cv2.LINE_AA, SUBPIXEL)
-    x, y, w, h = cv2.boundingRect((points >> SUBPIXEL).reshape(-1, 1, 2))
-    margin = pixels + 2
-    box = (slice(max(y - margin, 0), max(y + h + margin, 0)), slice(max(x - margin, 0), max(x + w + margin, 0)))
-    np.maximum(layer[box], stroke[box] * np.float32(chord / 255), out=layer[box])
+def _draw(tubes: list[Tube], shape: tuple[int, ...], mm_per_pixel: float) -> np.ndarray:
+    """Line integrals of the tubes, wide ones over narrow ones, in 255 steps.
+
+    Each is the mean chord of a cylinder, pi r / 2, over its width; one thinner than a pixel is spread over the pixel.
+    """
+    tubes = sorted(tubes)
+    widths = [2 * radius / mm_per_pixel for radius, _ in tubes]
+    chords = [math.pi * r / 2 * min(1.0, width / max(1, round(width))) for (r, _), width in zip(tubes, widths)]
+    most = max(chords, default=1.0)
+    points = np.rint(np.array([path for _, path in tubes]) * 2**SUBPIXEL).astype(np.int32)
+    layer = np.zeros(shape, np.uint8)
+    for line, width, chord in zip(points, widths, chords):
+        cv2.polylines(layer, [line], False, round(255 * chord / most), max(1, round(width)), cv2.LINE_AA, SUBPIXEL)
+    return layer * np.float32(MU_WATER_PER_MM * LUNG_LIGHTER * most / 255)
 
 
 def add_nodule_shadow(
@@ -79,7 +87,9 @@ def add_nodule_shadow(
     if not len(places):
         return soft.copy()
     centre = places[rng.integers(len(places))] + rng.uniform(-0.5, 0.5, 2)
-    rows, columns = (np.arange(n, dtype=np.float32) for n in soft.shape)
+    reach = 0.65 * diameter_mm / mm_per_pixel  # the lobes add up to a quarter
+    box = tuple(slice(max(0, int(c - reach)), int(c + reach) + 2) for c in centre)
+    rows, columns = (np.arange(n, dtype=np.float32)[part] for n, part in zip(soft.shape, box))
     y, x = (rows - centre[0])[:, None] * mm_per_pixel, (columns - centre[1])[None] * mm_per_pixel
     turn, ratio = rng.uniform(0, np.pi), rng.uniform(0.75, 1.0)
     along, across = x * np.cos(turn) + y * np.sin(turn), (y * np.cos(turn) - x * np.sin(turn)) / ratio
@@ -87,7 +97,9 @@ def add_nodule_shadow(
     angle = np.arctan2(across, along)
     lobes = 1 + sum(rng.uniform(0, 0.08) * np.cos(k * angle + rng.uniform(0, 6.3)) for k in (2, 3, 5))
     chord = 2 * np.sqrt(np.maximum((radius * lobes) ** 2 - along**2 - across**2, 0))
-    return soft + (MU_WATER_PER_MM * LUNG_LIGHTER * density * chord).astype(np.float32)
+    soft = soft.copy()
+    soft[box] += (MU_WATER_PER_MM * LUNG_LIGHTER * density * chord).astype(np.float32)
+    return soft
 
 
 def add_device(soft: np.ndarray, mm_per_pixel: float, rng: np.random.Generator) -> np.ndarray:
