@@ -10,6 +10,7 @@ from scipy import ndimage
 from .bone_from_hu import DENSE_HU, bone_from_hu, dilate, disc, fill
 from .ray import NO_BONE
 from .volume import Volume
+from .voxels import EMPTY_HU, keep_spans
 
 AIR = -1024
 COARSE_MM = 2.5  # masks are found on a grid of about this spacing
@@ -34,7 +35,7 @@ def isolate_body(volume: Volume) -> Volume:
     """
     coarse, steps = _coarsen(volume)
     hu = np.empty_like(volume.hu)
-    _take(volume.hu, _find_body(coarse, volume.source), hu, NO_BONE.reshape(0, 0, 0), *steps)
+    _take(volume.hu, _find_body(coarse, volume.source), hu, NO_BONE.reshape(0, 0, 0), _no_spans(hu), *steps)
     return volume.replace(hu=hu)
 
 
@@ -56,14 +57,19 @@ def prepare(volume: Volume, with_bone: bool = True) -> Volume:
     from_hu = with_bone and volume.labels is None
     bone = np.empty(hu.shape, np.uint8) if from_hu else NO_BONE.reshape(0, 0, 0)
     kind = body[inside] * (1 + bone_from_hu(coarse, COARSE_MM)) if from_hu else body[inside]
-    _take(cut, kind, hu, bone, *steps)
+    spans = _no_spans(hu)
+    _take(cut, kind, hu, bone, spans, *steps)
     affine = volume.affine.copy()
     affine[:3, 3] += affine[:3, :3] @ start[::-1]
     if from_hu:
-        return volume.replace(hu=hu, affine=affine, bone=bone)
+        return keep_spans(volume.replace(hu=hu, affine=affine, bone=bone), spans)
     labels = None if volume.labels is None else volume.labels[box]
     result = volume.replace(hu=hu, affine=affine, labels=labels, bone=None)
     return separate_bone(result) if with_bone else result
+
+
+def _no_spans(hu: np.ndarray) -> np.ndarray:
+    return np.zeros((4, *hu.shape[:2]), np.int32)
 
 
 def _find_body(coarse: np.ndarray, source: str) -> np.ndarray:
@@ -148,10 +154,11 @@ def _block_mean(hu, sz, sy, sx):  # type: ignore[no-untyped-def]
 
 
 @numba.njit(cache=True, nogil=True)
-def _take(hu, kind, out, bone, sz, sy, sx):  # type: ignore[no-untyped-def]
+def _take(hu, kind, out, bone, spans, sz, sy, sx):  # type: ignore[no-untyped-def]
     """`hu` where the coarse map `kind` is not 0, air elsewhere; into `bone` (if not empty) what `_bone_map` says.
 
-    kind: 0 outside, 1 body, 2 and 3 bone's 1 and 2. `out` may lie in hu's memory, at or before hu itself.
+    kind: 0 outside, 1 body, 2 and 3 bone's 1 and 2. `out` may lie in hu's memory, at or before hu itself. spans: zeros
+    int32 (4, depth, height), which become those of `drr.voxels.Slices`.
     """
     depth, height, width = hu.shape
     runs = np.empty((kind.shape[1], kind.shape[2], 3), np.int64)  # of equal kinds: first column, one past, kind
@@ -161,6 +168,7 @@ def _take(hu, kind, out, bone, sz, sy, sx):  # type: ignore[no-untyped-def]
             for j in range(kind.shape[1]):
                 count[j] = _find_runs(kind[z // sz, j], runs[j])
         for y in range(height):
+            span = spans[:, z, y]
             for n in range(count[y // sy]):
                 first, last, what = runs[y // sy, n]
                 first, last = first * sx, min(last * sx, width)
@@ -170,12 +178,31 @@ def _take(hu, kind, out, bone, sz, sy, sx):  # type: ignore[no-untyped-def]
                 else:
                     for x in range(row.size):
                         to[x] = row[x]
+                    _extend(span[:2], first, last)
                 if bone.size > 0:
                     code = bone[z, y, first:last]
                     code[:] = max(what - 1, 0)
+                    if what > 1:
+                        _extend(span[2:], first, last)
                     if what == 3:
                         for x in range(code.size):
                             code[x] = np.uint8(1) if to[x] < PARTLY_AIR_HU else np.uint8(2)
+
+            row = out[z, y]  # air at the ends of the body's runs does not count
+            while span[0] < span[1] and row[span[0]] <= EMPTY_HU:
+                span[0] += 1
+            while span[0] < span[1] and row[span[1] - 1] <= EMPTY_HU:
+                span[1] -= 1
+            if span[0] == span[1]:
+                span[:2] = 0
+
+
+@numba.njit(cache=True, nogil=True)
+def _extend(span, first, last):  # type: ignore[no-untyped-def]
+    """A span (first, one after the last) so that it holds a further run; 0, 0 is none."""
+    if span[1] == 0:
+        span[0] = first
+    span[1] = last
 
 
 @numba.njit(cache=True, nogil=True)

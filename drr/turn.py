@@ -12,6 +12,7 @@ from .geometry import ConeBeam
 from .projector import MATERIALS, project
 from .ray import index_geometry
 from .volume import Volume
+from .voxels import EMPTY_HU, find_row_spans, keep_spans
 
 
 def project_once(
@@ -25,7 +26,7 @@ def project_once(
     if not isinstance(volume.hu, np.ndarray) or not volume.hu.flags.c_contiguous:
         return project(volume, beams, materials, backend)
     along = [_runs_along_rows(volume, beam) for beam in beams]
-    lines = {}
+    lines: dict[int, torch.Tensor] = {}
     for turned in (False, True):
         chosen = [n for n, value in enumerate(along) if value == turned]
         if chosen:
@@ -40,16 +41,21 @@ def turn(volume: Volume) -> Volume:
     hu: a contiguous array (D, H, W); the turned volume is (D, W, H) and has no label map.
     """
     exchange = np.eye(4)[[1, 0, 2, 3]]
-    bone = None if volume.bone is None else _turned(volume.bone)
-    return Volume(_turned(volume.hu), volume.affine @ exchange, bone=bone, source=volume.source)
+    depth, _, width = volume.hu.shape
+    spans = np.zeros((4, depth, width), np.int32)
+    hu = _turned(volume.hu, EMPTY_HU, spans[:2])
+    bone = None if volume.bone is None else _turned(volume.bone, 0, spans[2:])
+    return keep_spans(Volume(hu, volume.affine @ exchange, bone=bone, source=volume.source), spans)
 
 
-def _turned(voxels: np.ndarray) -> np.ndarray:
+def _turned(voxels: np.ndarray, limit: int, spans: np.ndarray) -> np.ndarray:
+    """Each section turned, and the spans (2, D, W) of its rows while it is in the cache."""
     depth, height, width = voxels.shape
     voxels.flags.writeable = True  # `project` has locked it
     out = voxels.reshape(depth, width, height)
-    for section, place in zip(voxels, out):
+    for z, (section, place) in enumerate(zip(voxels, out)):
         cv2.transpose(section.copy(), place)
+        find_row_spans(place, limit, spans[:, z])
     return out
 
 

@@ -13,6 +13,8 @@ import numpy as np
 from .ray import NO_BONE, Q_SOFT, read_only
 from .volume import Volume
 
+EMPTY_HU = -1000  # a voxel of it or less attenuates nothing
+RUN = 64  # voxels looked at together
 HU_LIMIT = 31767  # the packed copy holds 15 bits of HU + 1000; anything denser counts as this
 
 
@@ -36,6 +38,13 @@ class Slices(NamedTuple):
 _known: WeakKeyDictionary[Volume, dict[str, tuple]] = WeakKeyDictionary()
 
 
+def keep_spans(volume: Volume, spans: np.ndarray) -> Volume:
+    """The volume, of which the spans along x (see Slices) are known already; its arrays become read-only."""
+    _known[volume] = {"natural": (*_flat(volume), spans)}
+    _lock(volume)
+    return volume
+
+
 def slices_along(volume: Volume, axis: int) -> Slices:
     """The volume as slices along x (0), y (1) or z (2).
 
@@ -46,9 +55,7 @@ def slices_along(volume: Volume, axis: int) -> Slices:
     name = "turned" if axis == 0 else "natural"
     if name not in kept:
         kept[name] = _turned(volume) if axis == 0 else _natural(volume)
-        for array in (volume.hu, volume.bone):
-            if array is not None:
-                array.flags.writeable = False
+        _lock(volume)
     voxels, bone, spans = kept[name]
     nz, ny, nx = volume.hu.shape
     if axis == 2:
@@ -66,12 +73,23 @@ def occupied(volume: Volume) -> np.ndarray | None:
     return np.array([[spans[0][filled].min(), spans[1].max() - 1], [y[0], y[-1]], [z[0], z[-1]]])
 
 
+def _lock(volume: Volume) -> None:
+    for array in (volume.hu, volume.bone):
+        if array is not None:
+            array.flags.writeable = False
+
+
+def _flat(volume: Volume) -> tuple[np.ndarray, np.ndarray]:
+    bone = NO_BONE if volume.bone is None else volume.bone
+    return read_only(volume.hu).reshape(-1), read_only(bone).reshape(-1)
+
+
 def _natural(volume: Volume) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     hu = read_only(volume.hu)
     bone = read_only(NO_BONE.reshape(0, 0, 0) if volume.bone is None else volume.bone)
     spans = np.zeros((4, *hu.shape[:2]), np.int32)
     _find_spans(hu, bone, spans)
-    return hu.reshape(-1), bone.reshape(-1), spans
+    return *_flat(volume), spans
 
 
 def _turned(volume: Volume) -> tuple[np.ndarray, np.ndarray | None, np.ndarray]:
@@ -88,7 +106,8 @@ def _turned(volume: Volume) -> tuple[np.ndarray, np.ndarray | None, np.ndarray]:
         for z in range(first, nz, threads):
             _pack(hu[z], bone[z : z + 1].reshape(-1, nx), plane)
             cv2.transpose(plane, packed[z])  # in vector registers: a quarter of the time of a loop in blocks
-            _find_packed_spans(packed[z], spans[:, z])
+            find_row_spans(packed[z], 0, spans[:2, z])
+            find_row_spans(packed[z], (1 << 15) - 1, spans[2:, z])
 
     with ThreadPoolExecutor(threads) as pool:
         list(pool.map(turn, range(threads)))
@@ -117,25 +136,39 @@ def _pack(hu: Any, bone: Any, packed: Any) -> None:
 def _find_spans(hu: Any, bone: Any, spans: Any) -> None:
     for z in numba.prange(hu.shape[0]):
         for y in range(hu.shape[1]):
-            spans[0, z, y], spans[1, z, y] = _span(hu[z, y], -1000)
+            spans[0, z, y], spans[1, z, y] = _span(hu[z, y], EMPTY_HU)
             if bone.size > 0:
                 spans[2, z, y], spans[3, z, y] = _span(bone[z, y], 0)
 
 
 @numba.njit(cache=True, nogil=True)
-def _find_packed_spans(packed: Any, spans: Any) -> None:
-    for x in range(packed.shape[0]):
-        spans[0, x], spans[1, x] = _span(packed[x], 0)
-        spans[2, x], spans[3, x] = _span(packed[x], (1 << 15) - 1)
+def find_row_spans(section: Any, limit: int, spans: Any) -> None:
+    """Into spans (2, rows): in each row of a section, the first column above `limit` and the one after the last."""
+    for row in range(section.shape[0]):
+        spans[0, row], spans[1, row] = _span(section[row], limit)
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, nogil=True)
 def _span(row: Any, limit: int) -> tuple[Any, Any]:
-    """First index above `limit` and one after the last, 0 and 0 where there is none; in vector registers."""
-    none, least = np.int32(1 << 30), row.dtype.type(limit)  # narrow types: more of them fit a register
-    first, last = none, np.int32(0)
-    for x in range(np.int32(row.size)):
-        place, above = np.int32(x), row[x] > least
-        first = min(first, place if above else none)
-        last = max(last, place + np.int32(1) if above else np.int32(0))
-    return (first, last) if last > 0 else (np.int32(0), last)
+    """First index above `limit` and one after the last, 0 and 0 where there is none; looked for from both ends."""
+    first, last = 0, row.size
+    while first < last and not _reaches(row[first : first + RUN], limit):
+        first += RUN
+    if first >= last:
+        return np.int32(0), np.int32(0)
+    while row[first] <= limit:
+        first += 1
+    while not _reaches(row[max(last - RUN, first) : last], limit):
+        last -= RUN
+    while row[last - 1] <= limit:
+        last -= 1
+    return np.int32(first), np.int32(last)
+
+
+@numba.njit(cache=True, nogil=True)
+def _reaches(row: Any, limit: int) -> bool:
+    """Whether any value is above `limit`; in vector registers."""
+    highest = row[0]
+    for x in range(row.size):
+        highest = max(highest, row[x])
+    return bool(highest > limit)

@@ -8,6 +8,7 @@ import pytest
 from drr.tissue import AIR, is_bone, isolate_body, prepare, separate_bone
 from drr.volume import Volume
 from drr.volume_io import sample_ct
+from drr.voxels import slices_along
 
 
 @pytest.fixture(scope="module")
@@ -62,6 +63,15 @@ def test_prepared_for_a_batch_is_the_same_on_a_smaller_grid(with_labels):
     np.testing.assert_array_equal(cut.hu, expected.hu[box])
     np.testing.assert_array_equal(cut.bone, expected.bone[box])
     assert (expected.hu != AIR).sum() == (cut.hu != AIR).sum() and expected.bone.sum() == cut.bone.sum()
+
+
+@pytest.mark.parametrize("with_bone", [True, False])
+def test_prepared_for_a_batch_its_rows_are_known(with_bone):
+    prepared = prepare(sample_ct().replace(labels=None, structures=None), with_bone)
+    known = slices_along(prepared, 1).spans
+    found = slices_along(Volume(prepared.hu.copy(), prepared.affine, bone=prepared.bone), 1).spans
+    np.testing.assert_array_equal(known, found)
+    assert (known[1] > known[0]).any() and (known[3] > known[2]).any() == with_bone
 
 
 def test_all_air_is_refused():

@@ -7,6 +7,7 @@ import pytest
 
 from drr import ConeBeam, Volume, project
 from drr.turn import project_once, turn
+from drr.voxels import slices_along
 
 
 @pytest.fixture
@@ -41,6 +42,8 @@ def test_turning_moves_every_voxel_to_its_place_and_takes_no_memory(volume):
     assert turned.hu.shape == (10, 30, 24) and np.shares_memory(turned.hu, given.hu)
     assert np.array_equal(turned.hu, volume.hu.transpose(0, 2, 1))
     assert np.array_equal(turned.bone, volume.bone.transpose(0, 2, 1))
+    found = slices_along(Volume(turned.hu.copy(), turned.affine, bone=turned.bone.copy()), 1).spans
+    np.testing.assert_array_equal(slices_along(turned, 1).spans, found)
     x, y, z = 7, 11, 3
     np.testing.assert_allclose(turned.affine @ (y, x, z, 1), volume.affine @ (x, y, z, 1))
 
