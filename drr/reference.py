@@ -21,17 +21,17 @@ SAMPLES_AT_ONCE = 1 << 22
 def joseph(channels: torch.Tensor, affine: np.ndarray, beam: ConeBeam) -> torch.Tensor:
     """Line integrals through voxels, differentiable in the voxels and in the beam's vectors.
 
-    channels: (M, D, H, W) attenuation in 1/mm, float32 or float64: the dtype that is computed in.
+    channels: (M, D, H, W) attenuation in 1/mm, float32 or float64: the dtype that is summed in.
     affine: (4, 4) voxel index (x, y, z) -> mm. Returns (M, rows, columns), dimensionless.
     """
-    source, origin, du, dv = (torch.as_tensor(v).to(channels) for v in (beam.source, beam.origin, beam.du, beam.dv))
-    rows, columns = (torch.arange(n).to(channels) for n in beam.shape)
+    exact = channels.new_empty(0, dtype=torch.float64)  # a source far away and the turn cost digits
+    source, origin, du, dv = (torch.as_tensor(v).to(exact) for v in (beam.source, beam.origin, beam.du, beam.dv))
+    rows, columns = (torch.arange(n).to(exact) for n in beam.shape)
     pixels = (origin + rows[:, None, None] * dv + columns[:, None] * du).reshape(-1, 3)
-    to_mm = torch.as_tensor(affine).to(channels)
-    to_index = torch.linalg.inv(to_mm)
-    start = to_index[:3, :3] @ source + to_index[:3, 3]
-    directions = (pixels - source) @ to_index[:3, :3].T  # in voxels, from the source to the pixel
-    lengths = (pixels - source).norm(dim=1)
+    to_index = torch.linalg.inv(torch.as_tensor(affine).to(exact))
+    start = (to_index[:3, :3] @ source + to_index[:3, 3]).to(channels)
+    directions = ((pixels - source) @ to_index[:3, :3].T).to(channels)  # in voxels, from the source to the pixel
+    lengths = (pixels - source).norm(dim=1).to(channels)
     fastest = directions.abs().argmax(dim=1)
     out = channels.new_zeros(channels.shape[0], len(pixels))
     for axis in range(3):
