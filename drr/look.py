@@ -49,8 +49,8 @@ class Look:
         amounts = min(self.bone_strength, self.bone_saturation, self.compression) >= 0 and self.compression < 1
         if not (amounts and self.width > 0 and self.gamma > 0 and 0 <= low < high <= 1):
             raise ValueError(
-                f"{self}: needed are bone_strength, bone_saturation >= 0, 0 <= compression < 1, width > 0, gamma > 0 and "
-                "0 <= window < window <= 1"
+                f"{self}: needed are bone_strength, bone_saturation >= 0, 0 <= compression < 1, width > 0, gamma > 0 "
+                "and 0 <= window < window <= 1"
             )
 
     @classmethod

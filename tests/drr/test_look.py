@@ -56,7 +56,9 @@ def test_bone_strength_multiplies_the_bone(lines):
 def test_bone_saturation_holds_thick_bone_back_and_leaves_a_rib(lines):
     soft, bone = lines
     rib, spine = bone / 3, bone * 3  # 0.1 and 0.9
-    np.testing.assert_allclose(render_pair(soft, rib, Look(bone_saturation=5)), render_pair(soft, rib, Look()), atol=1e-6)
+    np.testing.assert_allclose(
+        render_pair(soft, rib, Look(bone_saturation=5)), render_pair(soft, rib, Look()), atol=1e-6
+    )
     held = render_pair(soft, spine, Look(bone_saturation=5))
     np.testing.assert_allclose(held, render_pair(soft, spine * (1.5 / 5.5), Look()), atol=1e-6)
 
