@@ -11,6 +11,7 @@ _HOMES = {
     "PairDataModule": "pair_data",
     "CTPairDataModule": "ct_pair_data",
     "RegressionModule": "regression_module",
+    "EnhancerModule": "enhancer_module",
     "ReportDataModule": "report_data",
     "SynthesisModule": "synthesis_module",
 }
