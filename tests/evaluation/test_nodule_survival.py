@@ -91,7 +91,8 @@ def test_a_painted_nodule_is_the_one_that_appears(scenes, result):
     def paint(without, soft):
         y, x = np.indices(soft.shape)
         row, column = spots[without.tobytes()]
-        return soft + 0.15 * np.exp(-((y - row) ** 2 + (x - column) ** 2) / (2 * 4.0**2)).astype(np.float32)
+        # small: the dark ring that blobs see around a wide one would cut its neighbours in two
+        return soft + 0.15 * np.exp(-((y - row) ** 2 + (x - column) ** 2) / (2 * 2.0**2)).astype(np.float32)
 
     painted = evaluate_nodule_survival(scenes, {"painter": Known(scenes, paint)})
     assert painted.thresholds == result.thresholds
