@@ -88,8 +88,6 @@ class LatentDiffusionModule(LightningModule):
         check_latent_options(target, latent)
         for one in (scheduler, sampler or scheduler):
             check_scheduler(one, target)
-        if teacher is not None:
-            check_solver(scheduler, solver_steps)
         self.vqgan: Any
         self.vqgan_folder = vqgan if isinstance(vqgan, str) else None
         if not isinstance(vqgan, str):
@@ -115,6 +113,7 @@ class LatentDiffusionModule(LightningModule):
             self.vqgan = vqgan.requires_grad_(False).eval()
 
         if self.teacher_folder is not None and self.teacher is None:
+            check_solver(self.scheduler, self.solver_steps)
             self._learn_from(BoneSuppressionPipeline.from_pretrained(self.teacher_folder))
 
         if self.channels_last:
