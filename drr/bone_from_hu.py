@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import cv2
+import numba
 import numpy as np
 from scipy import ndimage
 
@@ -31,10 +32,10 @@ def bone_from_hu(hu: np.ndarray, spacing_mm: float = 2.5) -> np.ndarray:
     seeds = (hu > HIGH_HU) & candidates
     near = _sections(cv2.dilate, seeds, disc(REACH_MM / spacing_mm)) > 0
     parts, count = ndimage.label(candidates & near, np.ones((3, 3, 3)))
-    size, seeded = np.bincount(parts.ravel()), np.bincount(parts[seeds], minlength=count + 1)
+    size, seeded = part_sizes(parts, count), np.bincount(parts[seeds], minlength=count + 1)
     keep = np.asarray((size * spacing_mm**3 > 500) & (seeded > 0.03 * size))
     keep[0] = False
-    shell = keep[parts].view(np.uint8)
+    shell = pick(parts, keep)
     column = shell & spine.view(np.uint8)
     filled = np.empty_like(shell)
     for out, section, part in zip(filled, shell, column):
@@ -45,13 +46,13 @@ def bone_from_hu(hu: np.ndarray, spacing_mm: float = 2.5) -> np.ndarray:
 
 def _between_lungs(hu: np.ndarray) -> np.ndarray:
     """uint8: every axial section's convex hull of the lungs; zero where no air is enclosed by the body."""
-    parts, _ = ndimage.label(hu < AIR_HU)
-    size = np.bincount(parts.ravel())
+    parts, count = ndimage.label(hu < AIR_HU)
+    size = part_sizes(parts, count)
     size[0] = 0
     for border in (parts[:, 0], parts[:, -1], parts[:, :, 0], parts[:, :, -1]):
         size[border] = 0
     large = np.asarray((size > 0) & (size > 0.1 * size.max()))
-    lungs = large[parts].view(np.uint8)
+    lungs = pick(parts, large)
     hull = np.zeros_like(lungs)
     for section, out in zip(lungs, hull):
         outlines, _ = cv2.findContours(section, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
@@ -99,6 +100,28 @@ def _contrast(hu: np.ndarray, spine: np.ndarray) -> np.ndarray:
     thick = _sections(cv2.erode, hu > LOW_HU, disc(2)) > 0
     blood = _sections(cv2.dilate, thick & smooth, disc(3)) > 0
     return blood | (_sections(cv2.dilate, hu > DENSE_HU, np.ones((3, 3), np.uint8)) > 0)
+
+
+@numba.njit(cache=True, nogil=True)
+def part_sizes(parts: Any, count: int) -> Any:
+    """int64 (count + 1,): voxels of each label of a label map (D, H, W), as np.bincount in a third of the time."""
+    size = np.zeros(count + 1, np.int64)
+    for section in parts:
+        for row in section:
+            for part in row:
+                size[part] += 1
+    return size
+
+
+@numba.njit(cache=True, nogil=True)
+def pick(parts: Any, chosen: Any) -> Any:
+    """uint8 (D, H, W): 1 where a label map's label is chosen, bool (labels,)."""
+    picked = np.empty(parts.shape, np.uint8)
+    for z in range(parts.shape[0]):
+        for y in range(parts.shape[1]):
+            for x in range(parts.shape[2]):
+                picked[z, y, x] = chosen[parts[z, y, x]]
+    return picked
 
 
 def dilate(mask: np.ndarray) -> np.ndarray:

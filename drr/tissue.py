@@ -7,7 +7,7 @@ import numba
 import numpy as np
 from scipy import ndimage
 
-from .bone_from_hu import DENSE_HU, bone_from_hu, dilate, disc, fill
+from .bone_from_hu import DENSE_HU, bone_from_hu, dilate, disc, fill, part_sizes
 from .ray import NO_BONE
 from .volume import Volume
 from .voxels import EMPTY_HU, keep_spans
@@ -80,7 +80,7 @@ def _find_body(coarse: np.ndarray, source: str) -> np.ndarray:
     parts, count = ndimage.label(np.stack(thick))
     if count == 0:
         raise ValueError(f"{source or 'volume'}: no body in this CT, all of it is air; give a chest CT in HU")
-    body = (parts == np.bincount(parts.ravel())[1:].argmax() + 1).view(np.uint8)
+    body = (parts == part_sizes(parts, count)[1:].argmax() + 1).view(np.uint8)
     for section, everything in zip(body, dense):
         # The skin that the opening rounded off comes back, and one voxel of partial volume with it.
         skin = cv2.dilate(section, disc(1.5)) & everything
