@@ -113,6 +113,7 @@ for step in range(2):
     torch.manual_seed(10 * step + rank)
     quantizer(torch.randn(1, 2, 8, 8))
 torch.save(quantizer.state_dict(), sys.argv[3])
+distributed.destroy_process_group()  # its threads may not outlive the process
 """
 
 
