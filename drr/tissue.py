@@ -35,7 +35,7 @@ def isolate_body(volume: Volume) -> Volume:
     """
     coarse, steps = _coarsen(volume)
     hu = np.empty_like(volume.hu)
-    _take(volume.hu, _find_body(coarse, volume.source), hu, NO_BONE.reshape(0, 0, 0), _no_spans(hu), *steps)
+    _take(volume.hu, _find_body(coarse, volume.source), hu, NO_BONE.reshape(0, 0, 0), *steps)
     return volume.replace(hu=hu)
 
 
@@ -57,19 +57,14 @@ def prepare(volume: Volume, with_bone: bool = True) -> Volume:
     from_hu = with_bone and volume.labels is None
     bone = np.empty(hu.shape, np.uint8) if from_hu else NO_BONE.reshape(0, 0, 0)
     kind = body[inside] * (1 + bone_from_hu(coarse, COARSE_MM)) if from_hu else body[inside]
-    spans = _no_spans(hu)
-    _take(cut, kind, hu, bone, spans, *steps)
+    spans = _take(cut, kind, hu, bone, *steps)
     affine = volume.affine.copy()
     affine[:3, 3] += affine[:3, :3] @ start[::-1]
     if from_hu:
         return keep_spans(volume.replace(hu=hu, affine=affine, bone=bone), spans)
     labels = None if volume.labels is None else volume.labels[box]
     result = volume.replace(hu=hu, affine=affine, labels=labels, bone=None)
-    return separate_bone(result) if with_bone else result
-
-
-def _no_spans(hu: np.ndarray) -> np.ndarray:
-    return np.zeros((4, *hu.shape[:2]), np.int32)
+    return separate_bone(result) if with_bone else keep_spans(result, spans)
 
 
 def _find_body(coarse: np.ndarray, source: str) -> np.ndarray:
@@ -154,13 +149,14 @@ def _block_mean(hu, sz, sy, sx):  # type: ignore[no-untyped-def]
 
 
 @numba.njit(cache=True, nogil=True)
-def _take(hu, kind, out, bone, spans, sz, sy, sx):  # type: ignore[no-untyped-def]
+def _take(hu, kind, out, bone, sz, sy, sx):  # type: ignore[no-untyped-def]
     """`hu` where the coarse map `kind` is not 0, air elsewhere; into `bone` (if not empty) what `_bone_map` says.
 
-    kind: 0 outside, 1 body, 2 and 3 bone's 1 and 2. `out` may lie in hu's memory, at or before hu itself. spans: zeros
-    int32 (4, depth, height), which become those of `drr.voxels.Slices`.
+    kind: 0 outside, 1 body, 2 and 3 bone's 1 and 2. `out` may lie in hu's memory, at or before hu itself.
+    Returns the spans of the rows as `drr.voxels.Slices` has them.
     """
     depth, height, width = hu.shape
+    spans = np.zeros((4, depth, height), np.int32)
     runs = np.empty((kind.shape[1], kind.shape[2], 3), np.int64)  # of equal kinds: first column, one past, kind
     count = np.empty(kind.shape[1], np.int64)
     for z in range(depth):
@@ -195,6 +191,7 @@ def _take(hu, kind, out, bone, spans, sz, sy, sx):  # type: ignore[no-untyped-de
                 span[1] -= 1
             if span[0] == span[1]:
                 span[:2] = 0
+    return spans
 
 
 @numba.njit(cache=True, nogil=True)
