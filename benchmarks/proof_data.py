@@ -119,21 +119,30 @@ def scene_labels(findings: Iterable[Finding]) -> dict[str, str]:
 
 
 def random_beam(volume: Volume, view: str, size: int, rng: np.random.Generator) -> ConeBeam:
-    """A preset view, turned by up to 6 degrees, tipped by up to 3, closer or farther, off centre by up to 8 mm."""
-    beam = ConeBeam.preset(view, volume, shape=(size, size), field_mm=rng.uniform(285, 310))
+    """A preset view of the lungs, turned by up to 6 degrees, tipped by up to 3, closer or farther, 8 mm off centre."""
+    box = chest(volume)
+    first, last = (np.array([getattr(part, end) for part in box[::-1]]) for end in ("start", "stop"))
+    corners = [volume.affine[:3, :3] @ corner + volume.affine[:3, 3] for corner in (first - 0.5, last - 0.5)]
+    low, high = np.min(corners, axis=0), np.max(corners, axis=0)
+    width = rng.uniform(0.85, 0.95) * (high - low).max()
+    beam = ConeBeam.preset(view, volume, shape=(size, size), field_mm=width, box=(low, high))
     shift = np.eye(4)
     shift[:3, 3] = rng.uniform(-8, 8, 3)
     return beam.orbit(rng.uniform(-6, 6)).orbit(rng.uniform(-3, 3), axis=(1, 0, 0)).moved(shift)
 
 
-def random_look(rng: np.random.Generator) -> Look:
-    """Narrower than Look.random, so that a small model can learn it from thousands of pictures."""
+def random_look(view: str, rng: np.random.Generator) -> Look:
+    """Narrower than Look.random, so that a small model can learn it from thousands of pictures: exposed for the lungs,
+    the spine held back."""
+    exposure = 0.0 if view in FRONTAL else 0.8
     return Look(
-        bone_strength=rng.uniform(1.5, 3.0),
-        centre=rng.uniform(3.8, 4.6),
-        width=rng.uniform(1.3, 1.8),
-        window=(0.005, 0.998),
-        gamma=rng.uniform(0.8, 1.1),
+        bone_strength=rng.uniform(1.5, 2.5),
+        bone_saturation=rng.uniform(3, 6),
+        centre=exposure + rng.uniform(2.6, 3.2),
+        width=rng.uniform(0.9, 1.2),
+        window=(0.01, 0.998),
+        gamma=rng.uniform(0.85, 1.1),
+        compression=rng.uniform(0.4, 0.6),
         unsharp=(rng.uniform(0.2, 0.8), 0.0),
         unsharp_sigma=(0.05, 0.004),
     )
@@ -156,7 +165,7 @@ def render_scene(job: tuple[int, str, tuple[str, ...], Path, int, int]) -> list[
         beam = random_beam(volume, view, size, rng)
         soft, bone = project(volume, [beam], materials=("soft", "bone"), backend="cpu")[0].numpy()
         name = f"scene{scene:05d}_{pose}_{view}.png"
-        for kind, image in zip(("CXR", "BS"), render_pair(soft, bone, random_look(rng))):
+        for kind, image in zip(("CXR", "BS"), render_pair(soft, bone, random_look(view, rng))):
             write_radiograph(folder / kind / name, image)
         text, patient = scene_report(findings, view, rng), f"scene{scene:05d}"
         rows.append(dict(zip(COLUMNS, (name, text, view, patient, patient, split, labels))))

@@ -6,6 +6,7 @@ import functools
 from collections.abc import Callable
 from typing import Any
 
+import cc3d
 import cv2
 import numba
 import numpy as np
@@ -31,7 +32,7 @@ def bone_from_hu(hu: np.ndarray, spacing_mm: float = 2.5) -> np.ndarray:
     candidates = (hu > LOW_HU) & ~not_bone
     seeds = (hu > HIGH_HU) & candidates
     near = _sections(cv2.dilate, seeds, disc(REACH_MM / spacing_mm)) > 0
-    parts, count = ndimage.label(candidates & near, np.ones((3, 3, 3)))
+    parts, count = cc3d.connected_components(candidates & near, connectivity=26, return_N=True)
     size, seeded = part_sizes(parts, count), np.bincount(parts[seeds], minlength=count + 1)
     keep = np.asarray((size * spacing_mm**3 > 500) & (seeded > 0.03 * size))
     keep[0] = False
@@ -46,7 +47,7 @@ def bone_from_hu(hu: np.ndarray, spacing_mm: float = 2.5) -> np.ndarray:
 
 def _between_lungs(hu: np.ndarray) -> np.ndarray:
     """uint8: every axial section's convex hull of the lungs; zero where no air is enclosed by the body."""
-    parts, count = ndimage.label(hu < AIR_HU)
+    parts, count = cc3d.connected_components(hu < AIR_HU, connectivity=6, return_N=True)
     size = part_sizes(parts, count)
     size[0] = 0
     for border in (parts[:, 0], parts[:, -1], parts[:, :, 0], parts[:, :, -1]):
@@ -104,12 +105,17 @@ def _contrast(hu: np.ndarray, spine: np.ndarray) -> np.ndarray:
 
 @numba.njit(cache=True, nogil=True)
 def part_sizes(parts: Any, count: int) -> Any:
-    """int64 (count + 1,): voxels of each label of a label map (D, H, W), as np.bincount in a third of the time."""
+    """int64 (count + 1,): voxels of each label of a label map (D, H, W), as np.bincount has them, run by run."""
     size = np.zeros(count + 1, np.int64)
     for section in parts:
         for row in section:
+            last, run = row[0], 0
             for part in row:
-                size[part] += 1
+                if part != last:
+                    size[last] += run
+                    last, run = part, 0
+                run += 1
+            size[last] += run
     return size
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import numba
 import numpy as np
 import torch
 
@@ -141,15 +142,43 @@ def body_box(volume: Volume) -> tuple[np.ndarray, np.ndarray]:
     ValueError: nothing is.
     """
     hu = volume.hu.detach().cpu().numpy() if isinstance(volume.hu, torch.Tensor) else volume.hu
-    dense = hu[::2, ::2, ::2] > BODY_HU
-    if not dense.any():
+    sample = hu[::2, ::2, ::2]
+    found = _range_above(sample.astype(np.float32) if sample.dtype == np.float16 else sample, BODY_HU)
+    if found[0, 1] < 0:
         raise ValueError(
             f"{volume.source or 'volume'}: nothing in it is denser than {BODY_HU} HU; is this a CT of a body?"
         )
-    ranges = []
-    for axis in (2, 1, 0):
-        inside = np.flatnonzero(dense.any(axis=tuple({0, 1, 2} - {axis})))
-        ranges.append((2 * inside[0] - 0.5, min(2 * inside[-1] + 1.5, hu.shape[axis] - 0.5)))
+    ranges = [(2 * found[a, 0] - 0.5, min(2 * found[a, 1] + 1.5, hu.shape[a] - 0.5)) for a in (2, 1, 0)]
     corners = np.array(np.meshgrid(*ranges)).reshape(3, -1)
     places = volume.affine[:3, :3] @ corners + volume.affine[:3, 3:]
     return places.min(axis=1), places.max(axis=1)
+
+
+@numba.njit(cache=True, nogil=True)
+def _range_above(hu: Any, limit: int) -> Any:
+    """int64 (3, 2): first and last z, y, x of what is above `limit`; last is -1 where nothing is.
+
+    Of a row only what may widen the ranges is looked at.
+    """
+    depth, height, width = hu.shape
+    found = np.array([[depth, -1], [height, -1], [width, -1]])
+    for z in range(depth):
+        for y in range(height):
+            row, hit = hu[z, y], False
+            for x in range(found[2, 0]):
+                if row[x] > limit:
+                    found[2, 0], hit = x, True
+                    break
+            for x in range(width - 1, found[2, 1], -1):
+                if row[x] > limit:
+                    found[2, 1], hit = x, True
+                    break
+            if not hit and (z > found[0, 1] or y < found[1, 0] or y > found[1, 1]):
+                for x in range(found[2, 0], found[2, 1] + 1):
+                    if row[x] > limit:
+                        hit = True
+                        break
+            if hit:
+                found[0, 0], found[0, 1] = min(found[0, 0], z), z
+                found[1, 0], found[1, 1] = min(found[1, 0], y), max(found[1, 1], y)
+    return found

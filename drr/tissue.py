@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import cc3d
 import cv2
 import numba
 import numpy as np
-from scipy import ndimage
 
 from .bone_from_hu import DENSE_HU, bone_from_hu, dilate, disc, fill, part_sizes
 from .ray import NO_BONE
@@ -72,7 +72,7 @@ def _find_body(coarse: np.ndarray, source: str) -> np.ndarray:
     dense = (coarse > BODY_HU).view(np.uint8)
     element = disc(OPENING_MM / COARSE_MM)
     thick = [cv2.morphologyEx(s, cv2.MORPH_OPEN, element, borderType=cv2.BORDER_REPLICATE) for s in dense]
-    parts, count = ndimage.label(np.stack(thick))
+    parts, count = cc3d.connected_components(np.stack(thick), connectivity=6, return_N=True)
     if count == 0:
         raise ValueError(f"{source or 'volume'}: no body in this CT, all of it is air; give a chest CT in HU")
     body = (parts == part_sizes(parts, count)[1:].argmax() + 1).view(np.uint8)

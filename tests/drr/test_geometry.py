@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from drr import ConeBeam, Volume, project, sample_ct
+from drr.geometry import body_box
 from drr.ray import index_geometry
 
 
@@ -105,3 +106,21 @@ def test_nonsense_is_refused_with_what_to_do(ct):
         ConeBeam.preset("pa", ct)
     with pytest.raises(ValueError, match="denser than -500 HU"):
         ConeBeam.preset("PA", Volume(np.full((4, 4, 4), -1000, np.int16), np.eye(4)))
+
+
+@pytest.mark.parametrize("dtype", [np.int16, np.float16, np.float32])
+@pytest.mark.parametrize("share", [0.5, 0.02, 0.002])
+def test_the_bodys_box_holds_every_second_voxel_of_it(dtype, share):
+    rng = np.random.default_rng(7)
+    affine = np.diag([0.5, 2.0, 3.0, 1.0])
+    for _ in range(20):
+        hu = np.where(rng.random((9, 14, 21)) < share, 40, -900).astype(dtype)
+        z, y, x = np.nonzero(hu[::2, ::2, ::2] > -500)
+        if not len(z):
+            with pytest.raises(ValueError, match="nothing in it is denser"):
+                body_box(Volume(hu, affine))
+            continue
+        low, high = body_box(Volume(hu, affine))
+        assert np.array_equal(low, affine.diagonal()[:3] * (2 * np.array([x.min(), y.min(), z.min()]) - 0.5))
+        last = np.minimum(2 * np.array([x.max(), y.max(), z.max()]) + 1.5, np.array(hu.shape[::-1]) - 0.5)
+        assert np.array_equal(high, affine.diagonal()[:3] * last)
