@@ -85,6 +85,14 @@ def augment(images: Tensor, generator: torch.Generator) -> Tensor:
     return images + 0.04 * noise * torch.randn(images.shape, generator=generator, device=device)
 
 
+def mirror(images: Tensor, view: Tensor, left: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
+    """Half of the images flipped: a left lateral is then a right one, and what was on the left is on the right."""
+    flipped = torch.rand(len(images), generator=generator, device=images.device) < 0.5
+    other = torch.tensor([VIEWS.index({"LL": "RL", "RL": "LL"}.get(name, name)) for name in VIEWS], device=view.device)
+    images = torch.where(flipped[:, None, None, None], images.flip(3), images)
+    return images, torch.where(flipped, other[view], view), torch.where(flipped[:, None], 1 - left, left)
+
+
 def train_classifier(folder: Path, rows: Sequence[Row], epochs: int, seed: int, batch: int = 32) -> Classifier:
     """Trained on rendered radiographs of `rows`, AdamW with one cycle of its rate."""
     torch.manual_seed(seed)
@@ -100,12 +108,13 @@ def train_classifier(folder: Path, rows: Sequence[Row], epochs: int, seed: int, 
     for epoch in range(epochs):
         order = torch.randperm(len(rows), generator=generator, device=device)
         for chosen in order[: len(rows) // batch * batch].split(batch):
-            views, present, side = model(augment(images[chosen], generator))
-            known = ~left[chosen].isnan()
-            loss = F.cross_entropy(views, view[chosen])
+            seen, seen_view, seen_left = mirror(images[chosen], view[chosen], left[chosen], generator)
+            views, present, side = model(augment(seen, generator))
+            known = ~seen_left.isnan()
+            loss = F.cross_entropy(views, seen_view)
             loss = loss + 2 * F.binary_cross_entropy_with_logits(present, findings[chosen])
             if known.any():
-                loss = loss + F.binary_cross_entropy_with_logits(side[known], left[chosen][known])
+                loss = loss + F.binary_cross_entropy_with_logits(side[known], seen_left[known])
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()

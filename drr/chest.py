@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import cc3d
 import numpy as np
 from scipy import ndimage
 
@@ -30,9 +31,37 @@ def require_chest(volume: Volume) -> None:
 
 def lung_size(volume: Volume) -> tuple[float, float]:
     """(litres, mm of height) of lung: air of -960 to -500 HU that tissue encloses in its axial section."""
-    step = [max(1, round(GRID_MM / mm)) for mm in volume.spacing[::-1]]
+    lung, step = _lung(volume)
+    z, y, x = step * volume.spacing[::-1]
+    area = lung.sum(axis=(1, 2)) * (x * y / 100)
+    return float(area.sum() * z / 1e4), float((area > LUNG_CM2).sum() * z)
+
+
+def lung_box(volume: Volume) -> tuple[np.ndarray, np.ndarray]:
+    """Lowest and highest x, y, z in mm of 99% of the lungs: what a chest radiograph is collimated to.
+
+    Parts below a tenth of the largest (bowel gas) do not count, nor do slivers: 0.5% at either end of each axis.
+    ValueError: no lung.
+    """
+    lung, step = _lung(volume)
+    if not lung.any():
+        raise ValueError(f"{volume.source or 'volume'}: no lung is seen in it; is this a CT of a chest?")
+    parts, count = cc3d.connected_components(lung, connectivity=6, return_N=True)
+    size = np.bincount(parts.ravel(), minlength=count + 1)
+    lung &= size[parts] > 0.1 * size[1:].max()
+    ends = []
+    for axis in (2, 1, 0):
+        share = np.cumsum(lung.sum(axis=tuple({0, 1, 2} - {axis}))) / lung.sum()
+        ends.append(np.searchsorted(share, (0.005, 0.995)) * step[axis])
+    corners = np.array(np.meshgrid(*ends)).reshape(3, -1)
+    places = volume.affine[:3, :3] @ corners + volume.affine[:3, 3:]
+    return places.min(axis=1), places.max(axis=1)
+
+
+def _lung(volume: Volume) -> tuple[np.ndarray, np.ndarray]:
+    """bool (z, y, x) on a coarse grid, and that grid's steps in voxels."""
+    step = np.maximum(1, np.rint(GRID_MM / volume.spacing[::-1])).astype(int)
     hu = volume.hu[:: step[0], :: step[1], :: step[2]]
-    z, y, x = (n * mm for n, mm in zip(step, volume.spacing[::-1]))
     in_plane = np.zeros((3, 3, 3), bool)
     in_plane[1] = ndimage.generate_binary_structure(2, 1)
     sections, count = ndimage.label(hu < LUNG_HU[1], in_plane)
@@ -40,6 +69,4 @@ def lung_size(volume: Volume) -> tuple[float, float]:
     enclosed[0] = False
     for side in (sections[:, 0], sections[:, -1], sections[:, :, 0], sections[:, :, -1]):
         enclosed[side] = False
-    lung = enclosed[sections] & (hu > LUNG_HU[0])
-    area = lung.sum(axis=(1, 2)) * (x * y / 100)
-    return float(area.sum() * z / 1e4), float((area > LUNG_CM2).sum() * z)
+    return enclosed[sections] & (hu > LUNG_HU[0]), step

@@ -19,6 +19,7 @@ from lightning.pytorch import LightningDataModule
 from torch.utils.data import Dataset
 
 from drr import ConeBeam, Look, Volume, deform, isolate_body, project, read_ct, render_pair, sample_ct, separate_bone
+from drr.chest import lung_box
 from drr.findings import FRONTAL
 from drr.overlays import add_arm, add_device, add_nodule_shadow, add_vessels
 from lightning_modules.resumable import ResumableLoader, epoch_loader
@@ -32,7 +33,8 @@ class Projections:
     """How bodies are made of a CT and cast; the cached line integrals depend on these values alone.
 
     ct, labels, structures: as `drr.read_ct` takes them; ct None is the packaged sample CT.
-    views: drawn in turn for a body's poses. poses: for each body. pixels, field_mm: of the square cached projections.
+    views: drawn in turn for a body's poses. poses: for each body. pixels, field_mm: of the square cached projections,
+        whose middle is the lungs', as a chest radiograph is collimated.
     amplitude_mm, scale: see `drr.deform`. continued_mm: by how much the outermost slices are repeated, so that
         the picture does not end where the scan did.
     turn, tip: largest rotation about the body's axis and towards head or feet, degrees. seed: of bodies and poses.
@@ -44,7 +46,7 @@ class Projections:
     views: Sequence[str] = ("PA", "PA", "PA", "AP", "PA", "PA", "PA", "LL")
     poses: int = 8
     pixels: int = 384
-    field_mm: float = 400.0
+    field_mm: float = 360.0
     amplitude_mm: float = 8.0
     scale: float = 0.12
     continued_mm: float = 80.0
@@ -81,10 +83,11 @@ def cast_body(job: tuple[Projections, Path, int]) -> None:
     base = base_body(settings)
     if body:
         base = deform(base, int(rng.integers(2**31)), settings.amplitude_mm, scale=settings.scale)
+    lungs = lung_box(base)
     lines = np.empty((settings.poses, 2, settings.pixels, settings.pixels), np.float16)
     for pose in range(settings.poses):
         view = settings.views[pose % len(settings.views)]
-        beam = ConeBeam.preset(view, base, (settings.pixels, settings.pixels), settings.field_mm)
+        beam = ConeBeam.preset(view, base, (settings.pixels, settings.pixels), settings.field_mm, lungs)
         beam = beam.orbit(rng.uniform(-settings.turn, settings.turn))
         beam = beam.orbit(rng.uniform(-settings.tip, settings.tip), axis=(1, 0, 0))
         lines[pose] = project(base, [beam], ("soft", "bone"), backend="cpu")[0].numpy()
@@ -153,7 +156,7 @@ class CTPairDataset(Dataset):
         if rng.random() < 0.5:
             matrix = np.array([[-1, 0, self.size - 1], [0, 1, 0]]) @ np.vstack([matrix, [0, 0, 1]])
         soft, bone = (
-            cv2.warpAffine(image.astype(np.float32), matrix, (self.size, self.size), flags=cv2.INTER_LINEAR)
+            cv2.warpAffine(image.astype(np.float32), matrix, (self.size,) * 2, borderMode=cv2.BORDER_REPLICATE)
             for image in lines
         )
         return soft, bone, self.settings.field_mm / pixels / scale
@@ -204,7 +207,7 @@ class CTPairDataModule(LightningDataModule):
         validation_bodies: int = 8,
         cache: str = "data/ct_pairs",
         image_size: int = 256,
-        field: tuple[float, float] = (0.65, 0.95),
+        field: tuple[float, float] = (0.62, 1.0),
         batch_size: int = 8,
         epoch_size: int = 1000,
         validation_size: int = 32,
