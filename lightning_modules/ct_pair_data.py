@@ -21,6 +21,7 @@ from torch.utils.data import Dataset
 from drr import ConeBeam, Look, Volume, deform, isolate_body, project, read_ct, render_pair, sample_ct, separate_bone
 from drr.chest import lung_box
 from drr.findings import FRONTAL
+from drr.geometry import body_box
 from drr.overlays import add_arm, add_device, add_nodule_shadow, add_vessels
 from lightning_modules.resumable import ResumableLoader, epoch_loader
 from radiographs.files import atomic_path
@@ -59,7 +60,8 @@ class Projections:
 
     def folder(self, cache: Path) -> Path:
         """Where in `cache` these projections lie."""
-        return cache / hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()[:16]
+        kept = asdict(self) | {"about": "lungs"}  # earlier ones, about the body's middle, lie elsewhere
+        return cache / hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()[:16]
 
 
 @lru_cache(maxsize=1)
@@ -83,11 +85,12 @@ def cast_body(job: tuple[Projections, Path, int]) -> None:
     base = base_body(settings)
     if body:
         base = deform(base, int(rng.integers(2**31)), settings.amplitude_mm, scale=settings.scale)
-    lungs = lung_box(base)
+    (low, high), lungs = body_box(base), lung_box(base)
+    about = sum(lungs) / 2 - (high - low) / 2, sum(lungs) / 2 + (high - low) / 2
     lines = np.empty((settings.poses, 2, settings.pixels, settings.pixels), np.float16)
     for pose in range(settings.poses):
         view = settings.views[pose % len(settings.views)]
-        beam = ConeBeam.preset(view, base, (settings.pixels, settings.pixels), settings.field_mm, lungs)
+        beam = ConeBeam.preset(view, base, (settings.pixels, settings.pixels), settings.field_mm, about)
         beam = beam.orbit(rng.uniform(-settings.turn, settings.turn))
         beam = beam.orbit(rng.uniform(-settings.tip, settings.tip), axis=(1, 0, 0))
         lines[pose] = project(base, [beam], ("soft", "bone"), backend="cpu")[0].numpy()
