@@ -218,6 +218,9 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     sampling += [word for scale in guidance["chosen"].split() for word in ("--guidance", scale)]
     results["drawn"] = judged(out / "drawn", model, rows, sampling, judge, options.seed)
     results |= {"guidance": guidance, "train_images": len(train), "steps": options.steps}
+    aside = [row for row in test if row not in rows]  # nothing was ever chosen by these
+    if aside:
+        results["drawn_aside"] = judged(out / "aside", model, aside, sampling, judge, seed=2)
     (out / "results.json").write_text(json.dumps(results, indent=1) + "\n")
     draw_montage(out, model, data, rows, sampling)
     return results

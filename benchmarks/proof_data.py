@@ -118,14 +118,20 @@ def scene_labels(findings: Iterable[Finding]) -> dict[str, str]:
     return {finding.kind: finding.side for finding in findings}
 
 
-def random_beam(volume: Volume, view: str, size: int, rng: np.random.Generator) -> ConeBeam:
-    """A preset view of the lungs, turned by up to 6 degrees, tipped by up to 3, closer or farther, 8 mm off centre."""
-    box = chest(volume)
-    first, last = (np.array([getattr(part, end) for part in box[::-1]]) for end in ("start", "stop"))
-    corners = [volume.affine[:3, :3] @ corner + volume.affine[:3, 3] for corner in (first - 0.5, last - 0.5)]
-    low, high = np.min(corners, axis=0), np.max(corners, axis=0)
-    width = rng.uniform(0.85, 0.95) * (high - low).max()
-    beam = ConeBeam.preset(view, volume, shape=(size, size), field_mm=width, box=(low, high))
+def chest_mm(volume: Volume) -> tuple[np.ndarray, np.ndarray]:
+    """Lowest and highest x, y, z of `chest` in mm."""
+    box = chest(volume)[::-1]
+    ends = (np.array([getattr(part, end) for part in box]) - 0.5 for end in ("start", "stop"))
+    corners = [volume.affine[:3, :3] @ end + volume.affine[:3, 3] for end in ends]
+    return np.min(corners, axis=0), np.max(corners, axis=0)
+
+
+def random_beam(
+    volume: Volume, box: tuple[np.ndarray, np.ndarray], view: str, size: int, rng: np.random.Generator
+) -> ConeBeam:
+    """A preset view of the chest's box, turned by up to 6 degrees, tipped by 3, closer or farther, 8 mm off centre."""
+    width = rng.uniform(0.85, 0.95) * (box[1] - box[0]).max()
+    beam = ConeBeam.preset(view, volume, shape=(size, size), field_mm=width, box=box)
     shift = np.eye(4)
     shift[:3, 3] = rng.uniform(-8, 8, 3)
     return beam.orbit(rng.uniform(-6, 6)).orbit(rng.uniform(-3, 3), axis=(1, 0, 0)).moved(shift)
@@ -159,10 +165,10 @@ def render_scene(job: tuple[int, str, tuple[str, ...], Path, int, int]) -> list[
         return json.loads(done.read_text())
     rng = np.random.default_rng([seed, scene])
     volume, findings = random_scene(deform(sample_body(), int(rng.integers(2**31))), rng)
-    labels = json.dumps(scene_labels(findings))
+    labels, box = json.dumps(scene_labels(findings)), chest_mm(volume)
     rows = []
     for pose, view in enumerate(views):
-        beam = random_beam(volume, view, size, rng)
+        beam = random_beam(volume, box, view, size, rng)
         soft, bone = project(volume, [beam], materials=("soft", "bone"), backend="cpu")[0].numpy()
         name = f"scene{scene:05d}_{pose}_{view}.png"
         for kind, image in zip(("CXR", "BS"), render_pair(soft, bone, random_look(view, rng))):

@@ -87,6 +87,7 @@ class ConeBeam:
         shape: tuple[int, int] = (512, 512),
         field_mm: float | None = None,
         box: tuple[np.ndarray, np.ndarray] | None = None,
+        centre: np.ndarray | None = None,
     ) -> ConeBeam:
         """A conventional chest view that covers the body in `volume`.
 
@@ -95,6 +96,7 @@ class ConeBeam:
             RL (right lateral, its mirror image), drr-rate and drr-rate-lateral (DRR-RATE's 339 mm field).
         field_mm: width of the picture at the body's centre; default: the body's box just fits.
         box: what `body_box(volume)` found, when many views are made of one volume.
+        centre: x, y, z in mm of the picture's middle; default: that of the box.
 
         ValueError: an unknown name, or a volume in which nothing is denser than -500 HU.
         """
@@ -102,7 +104,7 @@ class ConeBeam:
             raise ValueError(f"no view is called {name!r}; give one of {', '.join(VIEWS)}")
         view = VIEWS[name]
         low, high = body_box(volume) if box is None else box
-        centre, size = (low + high) / 2, high - low
+        centre, size = (low + high) / 2 if centre is None else centre, high - low
         to_source, right, down = np.array(view.to_source), np.array(view.right), np.array([0.0, 0.0, -1.0])
         behind = size.max() / 2 + GAP_MM
         sdd = view.source_to_detector_mm if view.source_to_centre_mm is None else view.source_to_centre_mm + behind

@@ -79,18 +79,20 @@ def base_body(settings: Projections) -> Volume:
 
 
 def cast_body(job: tuple[Projections, Path, int]) -> None:
-    """One body in all its poses: float16 (poses, 2, pixels, pixels), soft and bone, to BODY.npy. Body 0 is the CT."""
+    """One body in all its poses: float16 (poses, 2, pixels, pixels), soft and bone, to BODY.npy. Body 0 is the CT.
+
+    ValueError: a CT without lungs.
+    """
     settings, folder, body = job
     rng = np.random.default_rng([settings.seed, body])
     base = base_body(settings)
     if body:
         base = deform(base, int(rng.integers(2**31)), settings.amplitude_mm, scale=settings.scale)
-    (low, high), lungs = body_box(base), lung_box(base)
-    about = sum(lungs) / 2 - (high - low) / 2, sum(lungs) / 2 + (high - low) / 2
+    box, lungs = body_box(base), np.mean(lung_box(base), axis=0)
     lines = np.empty((settings.poses, 2, settings.pixels, settings.pixels), np.float16)
     for pose in range(settings.poses):
         view = settings.views[pose % len(settings.views)]
-        beam = ConeBeam.preset(view, base, (settings.pixels, settings.pixels), settings.field_mm, about)
+        beam = ConeBeam.preset(view, base, (settings.pixels, settings.pixels), settings.field_mm, box, lungs)
         beam = beam.orbit(rng.uniform(-settings.turn, settings.turn))
         beam = beam.orbit(rng.uniform(-settings.tip, settings.tip), axis=(1, 0, 0))
         lines[pose] = project(base, [beam], ("soft", "bone"), backend="cpu")[0].numpy()

@@ -11,7 +11,7 @@ from torch import nn
 
 from benchmarks import proof_data
 from benchmarks.prompt_agreement import choose_prompts, main
-from benchmarks.proof_classifier import agreement, balanced_accuracy, train_classifier, truth
+from benchmarks.proof_classifier import agreement, balanced_accuracy, mirror, train_classifier, truth
 from benchmarks.proof_data import KINDS, SIDED, VIEWS, render_scene, scene_report
 from drr import Finding
 from radiographs import read_radiograph, write_radiograph
@@ -101,6 +101,22 @@ def test_a_classifier_learns_a_side_and_a_finding(tmp_path):
     assert found["findings"]["consolidation"]["balanced_accuracy"] > 0.9 and found["sides"]["right"] > 0.9
 
 
+def test_a_mirror_image_of_a_left_lateral_is_a_right_one_and_left_is_right():
+    rows = [row(view, nodule="left") for view in VIEWS for _ in range(25)]
+    view, _, left = truth(rows)
+    images = torch.linspace(-1, 1, 8).expand(100, 1, 8, 8)
+    seen, seen_view, seen_left = mirror(images, view, left, torch.Generator().manual_seed(0))
+    flipped = seen[:, 0, 0, 0] > 0
+    assert 30 < flipped.sum() < 70
+    assert torch.equal(seen[flipped], images[flipped].flip(3)) and torch.equal(seen[~flipped], images[~flipped])
+    swapped = {"PA": "PA", "AP": "AP", "LL": "RL", "RL": "LL"}
+    for before, after, turned in zip(view, seen_view, flipped):
+        assert VIEWS[after] == (swapped[VIEWS[before]] if turned else VIEWS[before])
+    frontal, nodule = view < 2, SIDED.index("nodule")
+    assert torch.equal(seen_left[frontal, nodule], 1 - flipped[frontal].float())
+    assert torch.equal(seen_left.isnan(), left.isnan())
+
+
 def test_prompts_are_of_each_view_in_turn():
     rows = [row(view) for view in VIEWS for _ in range(3)]
     assert [r["view"] for r in choose_prompts(rows, 8)] == [view for view in VIEWS for _ in range(2)]
@@ -128,6 +144,8 @@ def test_the_chain_runs_and_skips_what_is_there(bert, tmp_path, capsys):
     results = json.loads((tmp_path / "results.json").read_text())
     assert results["drawn"]["images"] == results["rendered"]["images"] == 4 and results["train_images"] == 24
     assert len(list((tmp_path / "drawn/images").glob("*.png"))) == 4 and (tmp_path / "montage.png").stat().st_size > 0
+    aside = len(proof_data.read_rows(tmp_path / "data/reports.csv", "test")) - 4
+    assert results["drawn_aside"]["images"] == aside > 0
     told = capsys.readouterr().out
     assert "radiolucent fit --config" in told and "radiolucent synthesize --prompts" in told
     main([f"--out={tmp_path}", f"--text-encoder={bert}", *counts, *lengths])

@@ -124,3 +124,13 @@ def test_the_bodys_box_holds_every_second_voxel_of_it(dtype, share):
         assert np.array_equal(low, affine.diagonal()[:3] * (2 * np.array([x.min(), y.min(), z.min()]) - 0.5))
         last = np.minimum(2 * np.array([x.max(), y.max(), z.max()]) + 1.5, np.array(hu.shape[::-1]) - 0.5)
         assert np.array_equal(high, affine.diagonal()[:3] * last)
+
+
+@pytest.mark.parametrize("name", ["PA", "LL"])
+def test_the_pictures_middle_can_be_chosen_and_the_detector_stays_outside_of_the_body(name, ct):
+    centre = np.array([30.0, -20.0, -100.0])
+    beam, usual = (ConeBeam.preset(name, ct, (65, 65), 300.0, centre=place) for place in (centre, None))
+    middle = beam.origin + 32 * (beam.du + beam.dv)
+    along = (centre - beam.source) / np.linalg.norm(centre - beam.source)
+    assert np.allclose(np.cross(along, middle - beam.source), 0, atol=1e-6) and np.array_equal(beam.centre, centre)
+    assert np.allclose(beam.origin - usual.origin, centre - usual.centre) and np.array_equal(beam.du, usual.du)
