@@ -183,6 +183,7 @@ def train_model(options: argparse.Namespace, data: Path) -> Path:
         f"--data.init_args.root={data / 'CXR'}",
         f"--data.init_args.table={data / 'reports.csv'}",
         f"--trainer.max_steps={options.steps}",
+        f"--model.init_args.lr_scheduler.init_args.total_steps={options.steps}",
         *shared,
     )
 
@@ -230,11 +231,11 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", required=True, help="folder for data, models, images, results.json and montage.png")
     parser.add_argument("--text-encoder", help="folder of a text encoder 384 wide; default: MiniLM's package")
-    parser.add_argument("--scenes", type=int, default=720, help="bodies with findings to train on")
+    parser.add_argument("--scenes", type=int, default=1000, help="bodies with findings to train on")
     parser.add_argument("--poses", type=int, default=2, help="pictures of each of them in each of the four views")
     parser.add_argument("--prompts", type=int, default=200)
     parser.add_argument("--vqgan-epochs", type=int, default=5, help="of 150 steps")
-    parser.add_argument("--steps", type=int, default=9000, help="of the diffusion model's training")
+    parser.add_argument("--steps", type=int, default=16000, help="of the diffusion model's training")
     parser.add_argument("--sampling-steps", type=int, default=16)
     parser.add_argument("--classifier-epochs", type=int, default=30)
     parser.add_argument("--seed", type=int, default=0)

@@ -34,7 +34,7 @@ KINDS = ("cardiomegaly", "nodule", "consolidation", "pleural effusion", "pneumot
 SIDED = KINDS[1:]
 ABSENT = {
     "cardiomegaly": ("The heart is of normal size.", "No cardiomegaly."),
-    "nodule": ("No nodule.", "There is no lung nodule."),
+    "nodule": ("No nodule or mass.", "There is no lung mass."),
     "consolidation": ("No consolidation.", "The lungs are without airspace opacity."),
     "pleural effusion": ("No pleural effusion.", "The costophrenic angles are sharp."),
     "pneumothorax": ("No pneumothorax.", "There is no pneumothorax."),
@@ -48,8 +48,11 @@ def random_scene(volume: Volume, rng: np.random.Generator) -> tuple[Volume, list
     """A volume with random findings, large enough to be seen in a small picture."""
     chosen = set(rng.choice(KINDS, rng.choice(len(COUNTS), p=COUNTS), replace=False))
     sides = {kind: str(rng.choice(("right", "left"))) for kind in SIDED}
+    # what lies in fluid or in a consolidated lobe cannot be seen; the middle lobe has no room for a mass
     drowned = f"{sides['pleural effusion']} lower lobe" if "pleural effusion" in chosen else ""
-    lobes = [lobe for lobe in LOBES if lobe != drowned]  # what lies in fluid cannot be seen
+    lobes = [str(lobe) for lobe in rng.permutation([lobe for lobe in LOBES if lobe != drowned])]
+    places = {"nodule": next(lobe for lobe in lobes if lobe != "right middle lobe")}
+    places["consolidation"] = next(lobe for lobe in lobes if "nodule" not in chosen or lobe != places["nodule"])
     box = chest(volume)
     affine = volume.affine.copy()
     affine[:3, 3] += affine[:3, :3] @ [part.start for part in box[::-1]]
@@ -60,7 +63,7 @@ def random_scene(volume: Volume, rng: np.random.Generator) -> tuple[Volume, list
         if kind not in chosen:
             continue
         try:
-            part, finding = _add(part, kind, sides.get(kind, ""), str(rng.choice(lobes)), rng)
+            part, finding = _add(part, kind, places.get(kind, sides.get(kind, "")), rng)
         except ValueError:  # no room in this body: one finding fewer
             continue
         findings.append(finding)
@@ -78,16 +81,17 @@ def chest(volume: Volume) -> tuple[slice, slice, slice]:
     return z, y, x
 
 
-def _add(volume: Volume, kind: str, side: str, lobe: str, rng: np.random.Generator) -> tuple[Volume, Finding]:
+def _add(volume: Volume, kind: str, place: str, rng: np.random.Generator) -> tuple[Volume, Finding]:
+    """place: the lobe, the side, or nothing."""
     if kind == "cardiomegaly":
         return add_cardiomegaly(volume, rng.uniform(0.62, 0.72))
     if kind == "nodule":
-        return add_nodule(volume, lobe, rng, rng.uniform(25, 40), 60.0, float(rng.choice((0.0, 0.6))))
+        return add_nodule(volume, place, rng, rng.uniform(38, 52), 60.0, float(rng.choice((0.0, 0.6))))
     if kind == "consolidation":
-        return add_consolidation(volume, lobe, rng, rng.uniform(0.35, 0.95), rng.uniform(0.75, 0.95))
+        return add_consolidation(volume, place, rng, rng.uniform(0.35, 0.95), rng.uniform(0.75, 0.95))
     if kind == "pleural effusion":
-        return add_pleural_effusion(volume, side, rng.uniform(300, 1100))
-    return add_pneumothorax(volume, side, rng.uniform(28, 50))
+        return add_pleural_effusion(volume, place, rng.uniform(300, 1100))
+    return add_pneumothorax(volume, place, rng.uniform(28, 50))
 
 
 def scene_report(findings: Iterable[Finding], view: str, rng: np.random.Generator) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, get_args
@@ -127,7 +128,21 @@ class Conditioner(ModelMixin, ConfigMixin):  # type: ignore[misc]
         self.image_view = nn.Embedding(1 + len(VIEWS), width) if images else None
         self.image_place = nn.Parameter(torch.randn(images, width)) if images else None
         self.has_report = nn.Embedding(2, width) if text_width else None
-        self.report = nn.Linear(text_width, width) if text_width else None
+        # normalized (Imagen: Saharia et al. 2022, section 2.4), so that small differences such as left and right count
+        self.report = nn.Sequential(nn.LayerNorm(text_width), nn.Linear(text_width, width)) if text_width else None
+
+    @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path: str | os.PathLike | None, **options: Any) -> Conditioner:
+        """diffusers' ModelMixin.from_pretrained. ValueError: the weights are not all there; diffusers would go on
+        with random ones in their place."""
+        options = {"low_cpu_mem_usage": False, **options, "output_loading_info": True}
+        model, info = super().from_pretrained(pretrained_model_name_or_path, **options)
+        if info["missing_keys"]:
+            raise ValueError(
+                f"{pretrained_model_name_or_path} lacks weights of its conditioner: {', '.join(info['missing_keys'])}; "
+                "an older version trained it: train it again, or use that version"
+            )
+        return model
 
     @property
     def conditions(self) -> tuple[str, ...]:

@@ -95,8 +95,10 @@ def _on_frontal(finding: Finding, technique: str) -> tuple[str, str]:
     """(sentence for the findings, sentence for the impression)."""
     size, side, place = finding.size, finding.side, finding.place
     if finding.kind == "nodule":
-        name = _nodule(finding)
-        return f"There is a {name} in the {place}.", f"{place.capitalize()} nodule of {size['diameter_mm']:.0f} mm."
+        return (
+            f"There is a {_nodule(finding)} in the {place}.",
+            f"{place.capitalize()} {_lump(finding)} of {size['diameter_mm']:.0f} mm.",
+        )
     if finding.kind == "consolidation":
         return (
             f"There is airspace opacity in the {place}.",
@@ -123,7 +125,7 @@ def _on_lateral(finding: Finding, technique: str) -> tuple[str, str]:
     if finding.kind == "nodule":
         return (
             f"A {_nodule(finding)} projects over the {where}; its side is not determined on this view.",
-            f"Nodule of {size['diameter_mm']:.0f} mm projecting over the {where}.",
+            f"{_lump(finding).capitalize()} of {size['diameter_mm']:.0f} mm projecting over the {where}.",
         )
     if finding.kind == "consolidation":
         return (
@@ -147,7 +149,12 @@ def _nodule(finding: Finding) -> str:
     edge = "spiculated " if finding.size["spiculation"] > 0.3 else ""
     hu = finding.size["hu"]
     kind = "calcified " if hu >= 200 else "ground-glass " if hu <= -300 else ""
-    return f"{finding.size['diameter_mm']:.0f} mm {edge}{kind}nodule"
+    return f"{finding.size['diameter_mm']:.0f} mm {edge}{kind}{_lump(finding)}"
+
+
+def _lump(finding: Finding) -> str:
+    """More than 30 mm are called a mass (Fleischner Society's glossary: Hansell et al., Radiology 2008)."""
+    return "mass" if finding.size["diameter_mm"] > 30 else "nodule"
 
 
 def _extent(finding: Finding) -> str:

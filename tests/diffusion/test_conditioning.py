@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 import radiographs.reports
 from diffusion import CONDITIONS, VIEWS, Conditioner
@@ -77,6 +78,23 @@ def test_what_the_mask_hides_has_no_influence(conditioner):
     shorter = conditioner.prepare(["PA"], embeddings[:, :2])
     for one, *others in zip(conditioner(first), conditioner(second), conditioner(shorter)):
         assert all(torch.equal(one, other) for other in others)
+
+
+def test_reports_are_normalized(conditioner):
+    """Whatever an encoder's scale and offset, its embeddings' differences count the same."""
+    embeddings = torch.randn(1, 3, 6)
+    plain, scaled = (conditioner(conditioner.prepare(["PA"], e)) for e in (embeddings, 1000 * embeddings + 70))
+    assert torch.allclose(plain[0], scaled[0], atol=1e-4) and torch.allclose(plain[2], scaled[2], atol=1e-4)
+
+
+def test_weights_that_lack_a_part_are_not_filled_with_random_ones(conditioner, tmp_path):
+    conditioner.save_pretrained(tmp_path)
+    assert torch.equal(Conditioner.from_pretrained(tmp_path).report[1].weight, conditioner.report[1].weight)
+    path = tmp_path / "diffusion_pytorch_model.safetensors"
+    weights = {name.replace("report.1.", "report."): weight for name, weight in load_file(path).items()}
+    save_file(weights, path)
+    with pytest.raises(ValueError, match=r"lacks weights of its conditioner: .*report.1.weight.*an older version"):
+        Conditioner.from_pretrained(tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -141,6 +141,9 @@ def test_report_agrees_with_finding_and_view(ct):
     lateral = report([nodule, fluid], "LL")
     assert lateral.startswith("Lateral") and "posterior costophrenic angle" in lateral
     assert "left" not in lateral and "right" not in lateral  # a lateral does not tell the side
+    mass = add_nodule(ct, "left lower lobe", rng(), diameter_mm=45)[1]
+    assert "45 mm mass in the left lower lobe" in report([mass], "PA") and "Mass of 45 mm" in report([mass], "LL")
+    assert "nodule" not in report([mass], "PA") + report([mass], "LL")
     heart = add_cardiomegaly(volume, 0.55)[1]
     assert "AP magnification" in report([heart], "AP") and "AP" not in report([heart], "PA").split("\n", 1)[1]
     assert "No finding was added" in report([], "PA")

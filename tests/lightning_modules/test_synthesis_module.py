@@ -99,7 +99,12 @@ def fit(module, root: Path, epochs: int, images: int = 16, checkpoint: Path | No
 @pytest.mark.parametrize(("kind", "epochs"), [("dit", 300), ("unet", 60)])
 def test_a_tiny_model_obeys_the_view(kind, epochs, tmp_path):
     """From seeds never seen, every image is the pattern of the view that was asked for, also from the folder."""
-    quick = {"ema_decay": 0.9, "optimizer": lambda parameters: torch.optim.AdamW(parameters, lr=6e-3)}
+    quick = {
+        "ema_decay": 0.9,
+        "optimizer": lambda parameters: torch.optim.AdamW(parameters, lr=6e-3),
+        "lr_scheduler": lambda optimizer: torch.optim.lr_scheduler.OneCycleLR(optimizer, 6e-3, total_steps=2 * epochs),
+        "lr_interval": "step",
+    }
     module = build(kind, cache_latents=True, **quick)
     losses = fit(module, tmp_path, epochs, callbacks=[FolderExport("model")], limit_val_batches=0)
     assert sum(losses[-20:]) < sum(losses[:20]) / 2
