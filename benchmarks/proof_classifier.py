@@ -143,7 +143,7 @@ def agreement(model: Classifier, images: Tensor, rows: Sequence[Row], seed: int)
     views: the part whose likeliest view is the one asked for. findings: {kind: balanced accuracy at probability 1/2,
     the same and AUROC where the rows' labels are shuffled among the images (mean of 200 permutations), points = 100 *
     (balanced accuracy - shuffled balanced accuracy), AUROC}. sides: the part of frontal images, of those asked for a
-    finding with a side, where that side is the likelier one.
+    finding with a side, where that side is the likelier one, all and by finding.
     """
     outputs = [model(part) for part in images.split(64)]
     views, present, left = (torch.cat(column) for column in zip(*outputs))
@@ -166,6 +166,7 @@ def agreement(model: Classifier, images: Tensor, rows: Sequence[Row], seed: int)
         }
     known = ~side.isnan()
     right = (left > 0)[known] == (side > 0.5)[known]
+    sides = {kind: float(right[known.nonzero()[:, 1] == k].float().mean()) for k, kind in enumerate(SIDED)}
     by_view = {
         name: round((views.argmax(1) == view)[view == i].float().mean().item(), 4) for i, name in enumerate(VIEWS)
     }
@@ -175,7 +176,11 @@ def agreement(model: Classifier, images: Tensor, rows: Sequence[Row], seed: int)
         "by_view": by_view,
         "findings": findings,
         "mean_points": round(float(np.mean([one["points"] for one in findings.values()])), 1),
-        "sides": {"asked": int(known.sum()), "right": round(right.float().mean().item(), 4)},
+        "sides": {
+            "asked": int(known.sum()),
+            "right": round(right.float().mean().item(), 4),
+            "by_finding": {kind: round(part, 4) for kind, part in sides.items()},
+        },
     }
 
 

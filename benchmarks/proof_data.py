@@ -10,7 +10,7 @@ from __future__ import annotations
 import csv
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
@@ -47,12 +47,7 @@ Row = dict[str, str]
 def random_scene(volume: Volume, rng: np.random.Generator) -> tuple[Volume, list[Finding]]:
     """A volume with random findings, large enough to be seen in a small picture."""
     chosen = set(rng.choice(KINDS, rng.choice(len(COUNTS), p=COUNTS), replace=False))
-    sides = {kind: str(rng.choice(("right", "left"))) for kind in SIDED}
-    # what lies in fluid or in a consolidated lobe cannot be seen; the middle lobe has no room for a mass
-    drowned = f"{sides['pleural effusion']} lower lobe" if "pleural effusion" in chosen else ""
-    lobes = [str(lobe) for lobe in rng.permutation([lobe for lobe in LOBES if lobe != drowned])]
-    places = {"nodule": next(lobe for lobe in lobes if lobe != "right middle lobe")}
-    places["consolidation"] = next(lobe for lobe in lobes if "nodule" not in chosen or lobe != places["nodule"])
+    places = choose_places(chosen, rng)
     box = chest(volume)
     affine = volume.affine.copy()
     affine[:3, 3] += affine[:3, :3] @ [part.start for part in box[::-1]]
@@ -63,13 +58,23 @@ def random_scene(volume: Volume, rng: np.random.Generator) -> tuple[Volume, list
         if kind not in chosen:
             continue
         try:
-            part, finding = _add(part, kind, places.get(kind, sides.get(kind, "")), rng)
+            part, finding = _add(part, kind, places[kind], rng)
         except ValueError:  # no room in this body: one finding fewer
             continue
         findings.append(finding)
     hu = volume.hu.copy()
     hu[box] = part.hu
     return volume.replace(hu=hu), findings
+
+
+def choose_places(chosen: Container[str], rng: np.random.Generator) -> dict[str, str]:
+    """{kind: its lobe, its side, or ""}, so that no finding hides another, however many of KINDS are `chosen`."""
+    places = {kind: str(rng.choice(("right", "left"))) for kind in SIDED} | {"cardiomegaly": ""}
+    drowned = f"{places['pleural effusion']} lower lobe" if "pleural effusion" in chosen else ""
+    lobes = [str(lobe) for lobe in rng.permutation([lobe for lobe in LOBES if lobe != drowned])]
+    places["nodule"] = next(lobe for lobe in lobes if lobe != "right middle lobe")  # that has no room for one so large
+    places["consolidation"] = next(lobe for lobe in lobes if "nodule" not in chosen or lobe != places["nodule"])
+    return places
 
 
 def chest(volume: Volume) -> tuple[slice, slice, slice]:

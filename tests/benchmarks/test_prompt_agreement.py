@@ -39,6 +39,18 @@ def test_a_report_says_each_finding_denies_none_of_them_and_never_names_the_view
     assert len(texts) > 20 and any("No pneumothorax." in text for text in texts)
 
 
+def test_findings_lie_where_none_hides_another():
+    seen = set()
+    for seed in range(60):
+        places = proof_data.choose_places(KINDS, np.random.default_rng(seed))
+        lump, patch = places["nodule"], places["consolidation"]
+        assert lump != patch and lump != "right middle lobe" and f"{places['pleural effusion']} lower lobe" != lump
+        seen |= {lump, patch}
+        alone = proof_data.choose_places({"consolidation"}, np.random.default_rng(seed))
+        seen.add(alone["consolidation"])
+    assert seen == set(proof_data.LOBES)
+
+
 def test_a_scene_is_rendered_once_and_the_same_again(tmp_path):
     job = (3, "train", ("PA", "LL"), tmp_path, 48, 7)
     rows = render_scene(job)
@@ -68,7 +80,10 @@ def test_agreement_is_100_and_half_of_it_for_shuffled_labels_when_every_image_sh
     images[:, 0, 0, 9:] = left.nan_to_num(0) * 2 - 1
     found = agreement(Told(), images, rows, 0)
     assert found["views"] == 1 and found["by_view"] == dict.fromkeys(VIEWS, 1.0)
-    assert found["sides"] == {"asked": 40, "right": 1.0}  # the frontal half of them
+    sides = found["sides"]
+    assert (sides["asked"], sides["right"]) == (40, 1.0)  # the frontal half of them
+    assert sides["by_finding"]["pneumothorax"] == sides["by_finding"]["nodule"] == 1
+    assert np.isnan(sides["by_finding"]["consolidation"])  # of which none was asked for
     for kind in ("pneumothorax", "nodule"):
         assert found["findings"][kind]["balanced_accuracy"] == 1 == found["findings"][kind]["auroc"]
         assert found["findings"][kind]["shuffled"] == pytest.approx(0.5, abs=0.02)
