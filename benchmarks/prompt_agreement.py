@@ -129,9 +129,11 @@ def asked(row: Row) -> list[str]:
 def picture(path: Path, lines: Sequence[str] = ()) -> np.ndarray:
     """uint8, enlarged, with lines of text."""
     image = cv2.resize(to_grey(read_images(path.parent, [path.name])[0, 0].numpy()), None, fx=1.6, fy=1.6)
+    font, scale = cv2.FONT_HERSHEY_SIMPLEX, 0.42
     for n, line in enumerate(lines):
-        for colour, width in ((0, 2), (255, 1)):
-            cv2.putText(image, line, (3, 12 + 13 * n), cv2.FONT_HERSHEY_SIMPLEX, 0.38, colour, width, cv2.LINE_AA)
+        (width, _), _ = cv2.getTextSize(line, font, scale, 1)
+        cv2.rectangle(image, (0, 14 * n), (width + 6, 14 * n + 14), 0, cv2.FILLED)
+        cv2.putText(image, line, (3, 11 + 14 * n), font, scale, 255, 1, cv2.LINE_AA)
     return image
 
 
