@@ -136,7 +136,8 @@ class Conditioner(ModelMixin, ConfigMixin):  # type: ignore[misc]
         """diffusers' ModelMixin.from_pretrained. ValueError: the weights are not all there; diffusers would go on
         with random ones in their place."""
         options = {"low_cpu_mem_usage": False, **options, "output_loading_info": True}
-        model, info = super().from_pretrained(pretrained_model_name_or_path, **options)
+        loaded: Any = super().from_pretrained(pretrained_model_name_or_path, **options)
+        model, info = loaded
         if info["missing_keys"]:
             raise ValueError(
                 f"{pretrained_model_name_or_path} lacks weights of its conditioner: {', '.join(info['missing_keys'])}; "
