@@ -141,7 +141,7 @@ class Conditioner(ModelMixin, ConfigMixin):  # type: ignore[misc]
         if info["missing_keys"]:
             raise ValueError(
                 f"{pretrained_model_name_or_path} lacks weights of its conditioner: {', '.join(info['missing_keys'])}; "
-                "an older version trained it: train it again, or use that version"
+                "an older version wrote them, or the file is damaged: train again, or use that version"
             )
         return model
 
