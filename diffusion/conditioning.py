@@ -140,7 +140,7 @@ class Conditioner(ModelMixin, ConfigMixin):  # type: ignore[misc]
         model, info = loaded
         if info["missing_keys"]:
             raise ValueError(
-                f"{pretrained_model_name_or_path} lacks weights of its conditioner: {', '.join(info['missing_keys'])}; "
+                f"{pretrained_model_name_or_path} lacks weights of its conditioner: {', '.join(sorted(info['missing_keys']))}; "
                 "an older version wrote them, or the file is damaged: train again, or use that version"
             )
         return model

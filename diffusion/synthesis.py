@@ -167,7 +167,8 @@ class SynthesisPipeline(DiffusionPipeline):
     ) -> SynthesisPipeline:
         """Load a folder that `save_pretrained` wrote; options as diffusers takes them (dtype, scheduler=...).
 
-        Raises FileNotFoundError for a folder or a part that is missing, ValueError for a folder of another kind.
+        Raises FileNotFoundError for a folder or a part that is missing, ValueError for a folder of another kind or
+        with an older version's conditioner.
         """
         folder = Path(folder)
         index = folder / "model_index.json"

@@ -221,13 +221,16 @@ class OwnGenerator:
 
 
 def own_text_encoder(options: GeneratorOptions, device: str = "cpu") -> Any:
-    """The TextEncoder of a SynthesisPipeline's folder, checked by its fingerprint; None if the model reads no text."""
-    from diffusion.text import TextEncoder
+    """The TextEncoder of a SynthesisPipeline's folder, checked by its fingerprint; None if the model reads no text.
 
-    path = Path(options.checkpoint) / "conditioner" / "config.json"
-    if not path.is_file():
-        raise FileNotFoundError(f"{path} is missing: copy the whole folder that training wrote")
-    config = json.loads(path.read_text(encoding="utf-8"))
+    ValueError, before a batch begins: the conditioner is another version's; or no text encoder, or the wrong one.
+    """
+    from diffusion import Conditioner, TextEncoder
+
+    path = Path(options.checkpoint) / "conditioner"
+    if not (path / "config.json").is_file():
+        raise FileNotFoundError(f"{path / 'config.json'} is missing: copy the whole folder that training wrote")
+    config: Any = Conditioner.from_pretrained(path).config
     if not config["text_width"]:
         return None
     source = options.text_encoder or config.get("text_encoder")

@@ -252,3 +252,17 @@ def test_another_text_encoder_than_in_training_is_refused(
     (tmp_path / "p.csv").write_text("prompt\nedema\n")
     with pytest.raises(ValueError, match="not the text encoder"):
         synthesize(tmp_path / "p.csv", synthesis, tmp_path / "out", "--text-encoder", str(tmp_path / "other"))
+
+
+def test_a_model_of_an_older_version_is_told_before_the_batch(synthesis: Path, tmp_path: Path) -> None:
+    import shutil
+
+    from safetensors.torch import load_file, save_file
+
+    shutil.copytree(synthesis, tmp_path / "old")
+    weights = tmp_path / "old" / "conditioner" / "diffusion_pytorch_model.safetensors"
+    save_file({name.replace("report.1.", "report."): tensor for name, tensor in load_file(weights).items()}, weights)
+    (tmp_path / "p.csv").write_text("prompt\nedema\n")
+    with pytest.raises(ValueError, match="lacks weights of its conditioner"):
+        synthesize(tmp_path / "p.csv", tmp_path / "old", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
