@@ -138,9 +138,9 @@ class Conditioner(ModelMixin, ConfigMixin):  # type: ignore[misc]
         options = {"low_cpu_mem_usage": False, **options, "output_loading_info": True}
         loaded: Any = super().from_pretrained(pretrained_model_name_or_path, **options)
         model, info = loaded
-        if info["missing_keys"]:
+        if missing := sorted(info["missing_keys"]):
             raise ValueError(
-                f"{pretrained_model_name_or_path} lacks weights of its conditioner: {', '.join(sorted(info['missing_keys']))}; "
+                f"{pretrained_model_name_or_path} lacks weights of its conditioner: {', '.join(missing)}; "
                 "an older version wrote them, or the file is damaged: train again, or use that version"
             )
         return model
