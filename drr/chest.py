@@ -43,12 +43,9 @@ def lung_box(volume: Volume) -> tuple[np.ndarray, np.ndarray]:
     Parts below a tenth of the largest (bowel gas) do not count, nor do slivers: 0.5% at either end of each axis.
     ValueError: no lung.
     """
-    lung, step = _lung(volume)
+    lung, step = lungs_on_grid(volume)
     if not lung.any():
         raise ValueError(f"{volume.source or 'volume'}: no lung is seen in it; is this a CT of a chest?")
-    parts, count = cc3d.connected_components(lung, connectivity=6, return_N=True)
-    size = np.bincount(parts.ravel(), minlength=count + 1)
-    lung &= size[parts] > 0.1 * size[1:].max()
     ends = []
     for axis in (2, 1, 0):
         share = np.cumsum(lung.sum(axis=tuple({0, 1, 2} - {axis}))) / lung.sum()
@@ -58,7 +55,21 @@ def lung_box(volume: Volume) -> tuple[np.ndarray, np.ndarray]:
     return places.min(axis=1), places.max(axis=1)
 
 
-def _lung(volume: Volume) -> tuple[np.ndarray, np.ndarray]:
+def lungs_on_grid(volume: Volume) -> tuple[np.ndarray, np.ndarray]:
+    """The lungs with the air in them, bool (z, y, x) on a grid of about 4 mm, and that grid's steps in voxels (z, y, x).
+
+    Parts below a tenth of the largest (bowel gas) are left out; nothing is set where there is no lung. A phantom's
+    lungs, which hold air and nothing else, count.
+    """
+    lung, step = _lung(volume, lowest_hu=-5000)
+    if lung.any():
+        parts, count = cc3d.connected_components(lung, connectivity=6, return_N=True)
+        size = np.bincount(parts.ravel(), minlength=count + 1)
+        lung &= size[parts] > 0.1 * size[1:].max()
+    return lung, step
+
+
+def _lung(volume: Volume, lowest_hu: int = LUNG_HU[0]) -> tuple[np.ndarray, np.ndarray]:
     """bool (z, y, x) on a coarse grid, and that grid's steps in voxels."""
     step = np.maximum(1, np.rint(GRID_MM / volume.spacing[::-1])).astype(int)
     hu = volume.hu[:: step[0], :: step[1], :: step[2]]
@@ -69,4 +80,4 @@ def _lung(volume: Volume) -> tuple[np.ndarray, np.ndarray]:
     enclosed[0] = False
     for side in (sections[:, 0], sections[:, -1], sections[:, :, 0], sections[:, :, -1]):
         enclosed[side] = False
-    return enclosed[sections] & (hu > LUNG_HU[0]), step
+    return enclosed[sections] & (hu > lowest_hu), step
