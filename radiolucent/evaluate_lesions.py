@@ -38,23 +38,17 @@ def load_suppressor(args: Any) -> Suppress:
     """The checkpoint, or the package's model, as `radiolucent suppress` uses it; every image has the same noise."""
     import numpy as np
 
-    from radiolucent.suppress import suppress_pixels
-    from radiolucent.suppress_model import load_pipeline, model_sizes, packaged_model, predict_square
+    from radiolucent.suppressor import Suppressor
 
-    if args.steps is not None and args.steps < 1:
-        raise ValueError(f"--steps {args.steps}: it must be 1 or more")
-    pipeline = load_pipeline(packaged_model() if args.checkpoint is None else args.checkpoint, args.device)
-    steps = args.steps or getattr(pipeline.config, "num_inference_steps", None)
-    size, tile = model_sizes(pipeline, args.model_size, None)
-    predict = partial(predict_square, pipeline, lungs=None, steps=steps, tile=tile)
-
-    def suppress(images: np.ndarray) -> np.ndarray:
-        softs = (
-            suppress_pixels(predict, image, compose=args.compose, seeds=[args.seed], size=size) for image in images
-        )
-        return np.stack([soft for soft, _ in softs])
-
-    return suppress
+    suppressor = Suppressor(
+        args.checkpoint,
+        device=args.device,
+        size=args.model_size,
+        steps=args.steps,
+        seed=args.seed,
+        compose=args.compose,
+    )
+    return lambda images: np.stack([suppressor.suppress(image).soft for image in images])
 
 
 def example_picture(result: SurvivalResult, path: Path) -> Picture:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,7 @@ from radiolucent.suppress_model import is_regression, load_pipeline, model_folde
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+Predict = Callable[[np.ndarray, int], np.ndarray]
 COMPOSE = ("subtract", "direct")
 MAX_STRENGTH = 2.0
 
@@ -160,30 +162,23 @@ class Suppressor:
         Args:
             lungs: bool (size, size), for the second path of GL-LCM's models.
         """
-        fitted, placed = fit(pixels, self.size)
-        samples = [self._predict(fitted, seed, lungs) for seed in self.seeds]
-        mean = np.mean(samples, axis=0)
-        spread = unfit(np.std(samples, axis=0), placed).clip(0, 1) if len(samples) > 1 else None
-        if self.compose == "direct":
-            drawn = unfit(mean, placed).clip(-1, 1)
-            soft = pixels + np.float32(self.strength) * (drawn - pixels)
-            return Suppressed(soft, pixels - soft, spread, self.strength, source)
-        strength = self.strength * self._own_strength(fitted, fitted - mean)
-        bone = unfit(fitted - mean, placed)
-        if self.detail and max(pixels.shape) > self.size:
-            bone = bone + self._detail(pixels)
-        soft = (pixels - np.float32(strength) * bone).clip(-1, 1)
-        return Suppressed(soft, pixels - soft, spread, strength, source)
+        predict = partial(predict_square, self.pipeline, lungs=lungs, steps=self.steps, tile=self.tile)
+        detail = None if self.detail is None else (partial(self._whole, size=self.detail), self.detail)
+        soft, spread, strength = suppress_pixels(
+            predict,
+            pixels,
+            compose=self.compose,
+            seeds=self.seeds,
+            size=self.size,
+            strength=self.strength,
+            own_strength=self._own_strength,
+            detail=detail,
+        )
+        return Suppressed(soft, pixels - soft, spread if len(self.seeds) > 1 else None, strength, source)
 
-    def _predict(self, fitted: np.ndarray, seed: int, lungs: np.ndarray | None) -> np.ndarray:
-        return predict_square(self.pipeline, fitted, seed, lungs=lungs, steps=self.steps, tile=self.tile)
-
-    def _detail(self, pixels: np.ndarray) -> np.ndarray:
-        """What the bone at `detail` pixels has that fits into no image of `size` pixels, (H, W)."""
-        fitted, placed = fit(pixels, self.detail)
-        bone = fitted - predict_square(self.pipeline, fitted, 0, lungs=None, steps=None, tile=self.detail)
-        coarse = resize(resize(bone, (self.size, self.size)), bone.shape)
-        return unfit(bone - coarse, placed)
+    def _whole(self, fitted: np.ndarray, seed: int, size: int) -> np.ndarray:
+        """The model's soft tissue of an image of another size than its own, without tiles."""
+        return predict_square(self.pipeline, fitted, seed, lungs=None, steps=self.steps, tile=size)
 
     def _own_strength(self, fitted: np.ndarray, bone: np.ndarray) -> float:
         """The factor that this image asks for; 1 where the model does not record how, or no lungs are found."""
@@ -196,6 +191,48 @@ class Suppressor:
         except ValueError:
             return 1.0
         return strength_of(bone_slope(fitted, bone, lungs), self.law["gain"], self.law["offset"], self.law["bounds"])
+
+
+def suppress_pixels(
+    predict: Predict,
+    pixels: np.ndarray,
+    *,
+    compose: str,
+    seeds: Sequence[int],
+    size: int,
+    strength: float = 1.0,
+    own_strength: Callable[[np.ndarray, np.ndarray], float] = lambda fitted, bone: 1.0,
+    detail: tuple[Predict, int] | None = None,
+) -> tuple[np.ndarray, np.ndarray, float]:
+    """A model's answers on its own grid, made one image of the radiograph's size.
+
+    The image is fitted into the grid with its aspect kept. "direct": the mean prediction, upsampled. "subtract": what it
+    took away, upsampled, is taken from the radiograph, so that all finer detail stays.
+
+    Args:
+        predict: (size, size) and a seed -> the soft tissue (size, size).
+        pixels: float32 (H, W) in [-1, 1].
+        strength: Multiplies what is taken away. own_strength: of the fitted image and its bone, a further factor.
+        detail: Another `predict` and its larger size; where the radiograph is larger than `size`, what its bone has that
+            fits into no image of `size` pixels is taken away too.
+
+    Returns:
+        Soft tissue (H, W) in [-1, 1], the samples' standard deviation (H, W), and the whole factor on what was predicted.
+    """
+    fitted, placed = fit(pixels, size)
+    samples = [predict(fitted, seed) for seed in seeds]
+    mean, spread = np.mean(samples, axis=0), unfit(np.std(samples, axis=0), placed).clip(0, 1)
+    if compose == "direct":
+        bone = pixels - unfit(mean, placed)
+    else:
+        strength = strength * own_strength(fitted, fitted - mean)
+        bone = unfit(fitted - mean, placed)
+        if detail is not None and max(pixels.shape) > size:
+            finer, side = detail
+            fitted, placed = fit(pixels, side)
+            fine = fitted - finer(fitted, seeds[0])
+            bone = bone + unfit(fine - resize(resize(fine, (size, size)), fine.shape), placed)
+    return (pixels - np.float32(strength) * bone).clip(-1, 1), spread, strength
 
 
 def _from_dataset(dataset: Any) -> Radiograph:
@@ -227,8 +264,3 @@ def _from_array(image: Any) -> tuple[np.ndarray, float, float]:
     if high <= low:
         raise ValueError("an image of one grey level: there is nothing to suppress")
     return ((array.astype(np.float64) - low) * (2 / (high - low)) - 1).astype(np.float32), low, high
-
-
-def suppress_all(suppressor: Suppressor, images: Iterable[Any]) -> Iterable[Suppressed]:
-    """One result after another, for more images than fit in memory."""
-    return (suppressor._one(image) for image in images)
