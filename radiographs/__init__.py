@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from radiographs.files import atomic_path
 from radiographs.fit import Fit, fit, resize, unfit
-from radiographs.io import FORMATS, Radiograph, read_radiograph, to_levels, to_unit, write_radiograph
+from radiographs.io import Radiograph, at_one_depth, read_radiograph, to_levels, to_unit, write_radiograph
+from radiographs.kinds import FORMATS
 from radiographs.pairs import Pair, find_pairs
 from radiographs.splits import refuse_overlap, split_by_patient
 
@@ -16,6 +17,7 @@ __all__ = [
     "Fit",
     "Pair",
     "Radiograph",
+    "at_one_depth",
     "atomic_path",
     "find_pairs",
     "fit",

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from radiographs.files import PART, atomic_path
+from radiographs.files import PART, atomic_path, printable
 from radiolucent.executors import EXECUTORS, Item
 
 if TYPE_CHECKING:
@@ -70,7 +70,11 @@ class Manifest:
         self.finished = {line["key"]: line for line in lines[1:] if "key" in line}
 
     def _append(self, line: dict[str, Any]) -> None:
-        self._file.write(json.dumps(line, ensure_ascii=False).encode() + b"\n")
+        try:
+            text = json.dumps(line, ensure_ascii=False).encode()
+        except UnicodeEncodeError:  # a file name that is no UTF-8: as \udce4 or the like, which is read back as it was
+            text = json.dumps(line).encode()
+        self._file.write(text + b"\n")
         self._file.flush()
         os.fsync(self._file.fileno())
 
@@ -164,7 +168,8 @@ def _record(results: Iterator, manifest: Manifest, total: int, todo: int, title:
                 bad += 1
                 _append_error(errors, key, reason)
                 if bad <= REASONS_SHOWN:
-                    progress.console.print(f"set aside {key}: {reason}", markup=False, highlight=False, soft_wrap=True)
+                    line = printable(f"set aside {key}: {reason}")
+                    progress.console.print(line, markup=False, highlight=False, soft_wrap=True)
             done = progress.tasks[0]
             rate = done.finished_speed or done.speed
             progress.update(
@@ -181,4 +186,4 @@ def _append_error(path: Path, key: str, reason: str) -> None:
         writer = csv.writer(file)
         if new:
             writer.writerow(["input", "reason"])
-        writer.writerow([key, reason])
+        writer.writerow([printable(key), printable(reason)])

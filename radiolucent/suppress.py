@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from radiolucent.batch import add_batch_arguments, run_batch
+from radiolucent.input_notes import tell_left_out, tell_warnings
 from radiolucent.suppress_model import (
     checkpoint_digest,
     find_masks,
@@ -34,6 +35,8 @@ STRIP_SIZE = 512  # longest side of each picture in a strip, in pixels
 
 def add_arguments(parser: ArgumentParser) -> None:
     """Options of `radiolucent suppress`."""
+    from radiographs.for_suppression import POLARITIES
+
     parser.add_argument("inputs", type=str, nargs="+", help="radiographs, or folders of them")
     parser.add_argument(
         "--checkpoint", type=str, help="folder of a saved pipeline (default: the model that came with the package)"
@@ -64,6 +67,14 @@ def add_arguments(parser: ArgumentParser) -> None:
     )
     parser.add_argument("--strip", action="store_true", help="also write strips/NAME.png: before, after, bone")
     parser.add_argument("--keep-identity", action="store_true", help="DICOM: keep the patient and the study")
+    parser.add_argument(
+        "--polarity",
+        choices=list(POLARITIES),
+        default="auto",
+        help="the model is for bright bones and dark lungs, as films are hung. auto: a negative (dark bones) is turned "
+        "before and back after where that is sure, and warned about where it is likely; positive: nothing is turned; "
+        "negative: every image is. This is about what is shown: a DICOM file's MONOCHROME1 is followed in any case",
+    )
     parser.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto", help="where the model runs")
 
 
@@ -80,38 +91,42 @@ def run(args: Namespace) -> int:
     size, tile = model_sizes(pipeline, args.size, args.tile)
     found = find_inputs(args.inputs, args.out)
     masks = find_masks(pipeline, args.lungs, [name for _, name in found])
-    options = {name: args[name] for name in ("compose", "seed", "samples", "strip", "keep_identity")}
+    options = {name: args[name] for name in ("compose", "seed", "samples", "strip", "keep_identity", "polarity")}
     options |= {"steps": steps, "size": size, "tile": tile}
     settings = {"command": "suppress", "checkpoint": checkpoint_digest(checkpoint), "lungs": args.lungs, **options}
     work = functools.partial(suppress_file, out=args.out, checkpoint=checkpoint, device=args.device, **options)
     items = [(str(path), (str(path), name, mask)) for (path, name), mask in zip(found, masks)]
-    return run_batch(
+    status = run_batch(
         work, items, args.out, settings=settings, workers=args.workers, executor=args.executor, title="radiographs"
     )
+    tell_warnings(args.out, [key for key, _ in items])
+    return status
 
 
 def find_inputs(inputs: list[str], out: str) -> list[tuple[Path, str]]:
-    """(file, name of its result in `out`) for each input file and each image in an input folder.
+    """(file, name of its result in `out`) for each input file and each radiograph in an input folder, by content.
 
-    ValueError where two results would have one name or `out` lies among the inputs.
+    ValueError where two results would have one name or `out` lies among the inputs. Prints what was left out.
     """
     from radiographs import FORMATS
+    from radiographs.kinds import output_name, radiographs_in
 
-    found = []
+    found, left_out = [], []
     for given in map(Path, inputs):
         if given.is_file():
             found.append((given, given.name))
         elif given.is_dir():
             if Path(out).resolve().is_relative_to(given.resolve()):
                 raise ValueError(f"--out {out} lies in the input folder {given}: choose a folder outside")
-            files = sorted(path for path in given.rglob("*") if path.is_file())
-            images = [path for path in files if path.suffix.lower() in FORMATS or _is_dicom(path)]
+            images, others = radiographs_in(given)
             if not images:
                 raise ValueError(f"{given}: no radiographs ({', '.join(FORMATS)}) in this folder")
             found += [(path, str(path.relative_to(given))) for path in images]
+            left_out += others
         else:
             raise FileNotFoundError(f"{given}: there is no such file or folder")
-    named = [(path, _output_name(name)) for path, name in found]
+    tell_left_out(left_out)
+    named = [(path, output_name(path, name)) for path, name in found]
     homes: dict[Path, Path] = {}
     for path, name in named:
         other = homes.setdefault(Path(name).with_suffix(""), path)
@@ -120,21 +135,6 @@ def find_inputs(inputs: list[str], out: str) -> list[tuple[Path, str]]:
         if (Path(out) / name).resolve() == path.resolve():
             raise ValueError(f"--out {out} would overwrite {path}: choose another folder")
     return named
-
-
-def _is_dicom(path: Path) -> bool:
-    with open(path, "rb") as file:
-        return file.read(132)[128:] == b"DICM"
-
-
-def _output_name(name: str) -> str:
-    """The input's name; .png for JPEG, and .dcm behind a DICOM file's name without a suffix that is known."""
-    from radiographs import FORMATS
-
-    kind = FORMATS.get(Path(name).suffix.lower())
-    if kind == "jpeg":
-        return str(Path(name).with_suffix(".png"))
-    return name if kind else f"{name}.dcm"
 
 
 def suppress_pixels(
@@ -170,13 +170,16 @@ def suppress_file(
     tile: int,
     strip: bool,
     keep_identity: bool,
+    polarity: str,
 ) -> dict[str, Any]:
     """One radiograph, (path, name of the result, lung mask), to files in `out`; the record for the manifest."""
     from lightning_modules.lung_masks import read_lungs
-    from radiographs import read_radiograph, write_radiograph
+    from radiographs import write_radiograph
+    from radiographs.deidentify import key_for
+    from radiographs.for_suppression import read_for_suppression
 
     path, name, mask = payload
-    source = read_radiograph(path)
+    source, notes = read_for_suppression(path, polarity)
     lungs = None if mask is None else read_lungs(mask, source.pixels, size)
     predict = functools.partial(predict_square, load_pipeline(checkpoint, device), lungs=lungs, steps=steps, tile=tile)
     seeds = list(range(seed, seed + samples))
@@ -185,7 +188,11 @@ def suppress_file(
     note = f"Bones suppressed by Radiolucent ({compose}, {how})"
     target = Path(out) / name
     outputs = [name]
-    write_radiograph(target, soft, source.bits, source=source, description=note, keep_identity=keep_identity)
+    shown = -soft if notes.get("inverted") else soft  # a negative gets a negative back
+    key = key_for(out, source.header, keep_identity)
+    write_radiograph(
+        target, shown, source.bits, source=source, description=note, keep_identity=keep_identity, uid_key=key
+    )
     if samples > 1:
         outputs.append(str(Path(name).with_suffix("")) + "_std.png")
         scale = "Standard deviation of the samples: 65535 is 1, half of the grey range"
@@ -193,7 +200,7 @@ def suppress_file(
     if strip:
         outputs.append(f"strips/{Path(name).with_suffix('.png')}")
         draw_strip(Path(out) / outputs[-1], source, soft)
-    return {"outputs": outputs}
+    return {"outputs": outputs, **notes}
 
 
 def draw_strip(path: Path, source: Radiograph, soft: np.ndarray) -> None:
