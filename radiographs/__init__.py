@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from radiographs.files import atomic_path
 from radiographs.fit import Fit, fit, resize, unfit
-from radiographs.io import Radiograph, at_one_depth, read_radiograph, to_levels, to_unit, write_radiograph
+from radiographs.io import Radiograph, read_radiograph, read_together, to_levels, to_unit, write_radiograph
 from radiographs.kinds import FORMATS
 from radiographs.pairs import Pair, find_pairs
 from radiographs.splits import refuse_overlap, split_by_patient
@@ -17,11 +17,11 @@ __all__ = [
     "Fit",
     "Pair",
     "Radiograph",
-    "at_one_depth",
     "atomic_path",
     "find_pairs",
     "fit",
     "read_radiograph",
+    "read_together",
     "refuse_overlap",
     "resize",
     "split_by_patient",

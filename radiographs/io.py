@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -96,6 +96,11 @@ def at_one_depth(radiographs: Sequence[Radiograph]) -> list[Radiograph]:
     deep = [image.bits for image in radiographs if image.container_bits == 16]
     bits = max(deep, default=16)
     return [_at_depth(image, bits) if image.has_unused_bits else image for image in radiographs]
+
+
+def read_together(paths: Mapping[str, str | Path]) -> dict[str, Radiograph]:
+    """`read_radiograph` of images that belong together, on one scale (see `at_one_depth`)."""
+    return dict(zip(paths, at_one_depth([read_radiograph(path) for path in paths.values()])))
 
 
 def _at_depth(image: Radiograph, bits: int) -> Radiograph:
