@@ -15,7 +15,7 @@ import zlib
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 LONGEST_CELL = 2**24  # characters; the csv module's own limit of 131,072 is shorter than some reports
 MARKS = {
@@ -175,7 +175,7 @@ def _text_lines(path: Path, encoding: str | None) -> Iterator[str]:
         raise ValueError(f"{path}: a damaged gzip file, or one that was cut off ({error}): copy it again") from None
 
 
-def _encoding(file: IO[bytes], given: str | None) -> str:
+def _encoding(file: Any, given: str | None) -> str:
     """By the byte order mark, else as given, else UTF-8."""
     start = file.read(3)
     file.seek(0)
