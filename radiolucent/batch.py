@@ -9,7 +9,7 @@ from __future__ import annotations
 import csv
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,6 +32,7 @@ class Task:
     key: names it in the manifest; unique, and the same in every run. payload: what the work is given, picklable.
     outputs: the files that it will write, relative to the folder, with `/`.
     identity: of its input, by `file_identity`; None where key or settings hold all that the result depends on.
+    about: what else is recorded with the result (JSON values), on which it does not depend.
     shown: what it is called on the screen and in errors.csv; by default its key.
     """
 
@@ -39,6 +40,7 @@ class Task:
     payload: Any
     outputs: tuple[str, ...] = ()
     identity: Mapping[str, Any] | None = None
+    about: Mapping[str, Any] = field(default_factory=dict)
     shown: str = ""
 
     @property
@@ -77,7 +79,7 @@ def run_batch(
         tasks: in the order in which they are done.
         out: the folder.
         settings: what the outputs depend on, see `Manifest`.
-        tables: the files that the command itself writes into `out` besides errors.csv, relative to it.
+        tables: the files, or whole folders, that the command itself writes into `out` besides errors.csv.
         workers: processes; 0 works in this one.
         executor: one of `EXECUTORS`.
         gpus: that each worker needs, 0 or 1.
@@ -96,9 +98,8 @@ def run_batch(
     manifest = Manifest(out, settings)
     try:
         claims = {task.key: task.outputs for task in tasks}
-        manifest.claim(
-            {**claims, "the batch": (ERRORS, *tables)}, {task.key: task.identity for task in tasks if task.identity}
-        )
+        identities = {task.key: task.identity for task in tasks if task.identity}
+        manifest.claim(claims, identities, (ERRORS, *tables))
         manifest.remove_parts()
         todo = [task for task in tasks if not manifest.is_finished(task.key, task.identity)]
         changed = [task for task in todo if manifest.is_changed(task.key, task.identity)]
@@ -132,7 +133,7 @@ def _record(results: Iterator, manifest: Manifest, todo: Mapping[str, Task], tot
         for key, record, reason in results:
             task = todo[key]
             if record is not None:
-                manifest.add(key, record, task.identity)
+                manifest.add(key, {**record, **task.about}, task.identity)
             else:
                 bad += 1
                 _append_error(errors, task.name, printable(reason))

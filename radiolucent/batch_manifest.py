@@ -150,12 +150,15 @@ class Manifest:
         os.fsync(self._file.fileno())
         self._first = None
 
-    def claim(self, outputs: Mapping[str, Iterable[str]], inputs: Mapping[str, Mapping[str, Any]]) -> None:
+    def claim(
+        self, outputs: Mapping[str, Iterable[str]], inputs: Mapping[str, Mapping[str, Any]], shared: Iterable[str] = ()
+    ) -> None:
         """Take files of the folder as this batch's own, before they are written.
 
         Args:
             outputs: {key of an item: its files, relative to the folder}.
             inputs: {key of an item: the `file_identity` of its input}.
+            shared: files, or whole folders, of the batch, which any run of it may write anew.
 
         Raises:
             ValueError: with the list of files, two items of one file's name, a file that is there and is not this
@@ -171,6 +174,10 @@ class Manifest:
                     problems.append(f"{name} would be written for {other} and for {key}")
                 elif os.path.lexists(self.out / name) and (reason := self._why_not(name, key, same)):
                     problems.append(f"{name} is there and is {reason}")
+        for name in shared:
+            homes.setdefault(name, "")
+            if name not in self.claimed and os.path.lexists(self.out / name):
+                problems.append(f"{name} is there and is no result of this batch")
         if problems:
             more = f"; and {len(problems) - SHOWN} more" if len(problems) > SHOWN else ""
             raise ValueError(
