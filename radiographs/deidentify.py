@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import secrets
-import tempfile
+import uuid
 from pathlib import Path
 from typing import Any
 
@@ -25,15 +25,15 @@ def uid_key(folder: str | Path) -> str:
     path = Path(folder) / KEY_NAME
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, part = tempfile.mkstemp(prefix=PART, dir=path.parent)  # mode 0600
-        with os.fdopen(handle, "w") as file:
+        part = path.with_name(f"{PART}{uuid.uuid4().hex[:12]}-{KEY_NAME}")
+        with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
             file.write(secrets.token_hex(32))
         try:
             os.link(part, path)  # fails where another worker was first: theirs counts, and it is whole
         except FileExistsError:
             pass
         finally:
-            os.unlink(part)
+            part.unlink()
     key = path.read_text().strip()
     if len(key) < 32:
         raise ValueError(f"{path}: no key of this program; move it away, or choose another output folder")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from radiographs.files import printable
@@ -20,18 +20,18 @@ def tell_left_out(paths: Sequence[Path]) -> None:
         print(printable(f"{files} no radiograph (or hidden, linked or a DICOMDIR) and left out: {names}{more}"))
 
 
-def tell_warnings(out: str | Path, keys: Sequence[str]) -> None:
-    """A line for each kind of warning that the manifest in `out` has for these items, with an item that has it."""
-    wanted, items = set(keys), {}
+def tell_warnings(out: str | Path, names: Mapping[str, str]) -> None:
+    """A line for each kind of warning that the manifest in `out` has for items, {key: name}, with one that has it."""
+    found: dict[str, list[str]] = {}
     with open(Path(out) / "manifest.jsonl", "rb") as file:
         for line in file:
             record = json.loads(line)
-            if record.get("key") in wanted:
-                items[record["key"]] = record.get("warnings", [])  # of an item done again, the latest counts
+            if record.get("key") in names:
+                found[record["key"]] = record.get("warnings", [])  # of an item done again, the latest counts
     kinds: dict[str, list[str]] = {}
-    for key, warnings in items.items():
+    for key, warnings in found.items():
         for warning in warnings:
-            kinds.setdefault(warning, []).append(key)
-    for warning, found in kinds.items():
-        others = f" and {len(found) - 1} others" if len(found) > 1 else ""
-        print(printable(f"warning: {found[0]}{others}: {warning}"))
+            kinds.setdefault(warning, []).append(names[key])
+    for warning, items in kinds.items():
+        others = f" and {len(items) - 1} more" if len(items) > 1 else ""
+        print(printable(f"warning: {items[0]}{others}: {warning}"))

@@ -10,7 +10,7 @@ import functools
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from radiolucent.batch import add_batch_arguments, run_batch
+from radiolucent.batch import Task, add_batch_arguments, file_identity, run_batch
 from radiolucent.input_notes import tell_left_out, tell_warnings
 from radiolucent.suppress_model import (
     checkpoint_digest,
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
     from radiographs import Radiograph
 
+STRIPS = "strips"
 STRIP_SIZE = 512  # longest side of each picture in a strip, in pixels
 
 
@@ -79,7 +80,9 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 
 def run(args: Namespace) -> int:
-    """Suppress every input; 0, or 1 if any was set aside in errors.csv."""
+    """Suppress every input; 0, or 1 if any was skipped (see errors.csv)."""
+    from radiographs.deidentify import KEY_NAME
+
     for name in ("steps", "samples"):
         if args[name] is not None and args[name] < 1:
             raise ValueError(f"--{name} {args[name]}: it must be 1 or more")
@@ -95,12 +98,38 @@ def run(args: Namespace) -> int:
     options |= {"steps": steps, "size": size, "tile": tile}
     settings = {"command": "suppress", "checkpoint": checkpoint_digest(checkpoint), "lungs": args.lungs, **options}
     work = functools.partial(suppress_file, out=args.out, checkpoint=checkpoint, device=args.device, **options)
-    items = [(str(path), (str(path), name, mask)) for (path, name), mask in zip(found, masks)]
+    tasks = [
+        Task(
+            name,
+            (str(path), name, mask),
+            tuple(output_names(name, args.samples, args.strip)),
+            file_identity(path, mask=mask if mask in (None, "auto") else file_identity(mask)),
+            shown=str(path),
+        )
+        for (path, name), mask in zip(found, masks)
+    ]
     status = run_batch(
-        work, items, args.out, settings=settings, workers=args.workers, executor=args.executor, title="radiographs"
+        work,
+        tasks,
+        args.out,
+        settings=settings,
+        tables=() if args.keep_identity else (KEY_NAME,),
+        workers=args.workers,
+        executor=args.executor,
+        title="radiographs",
     )
-    tell_warnings(args.out, [key for key, _ in items])
+    tell_warnings(args.out, {task.key: task.name for task in tasks})
     return status
+
+
+def output_names(name: str, samples: int, strip: bool) -> list[str]:
+    """The files of one radiograph, relative to the folder: the result `name`, its standard deviation, its strip."""
+    names = [name]
+    if samples > 1:
+        names.append(Path(name).with_suffix("").as_posix() + "_std.png")
+    if strip:
+        names.append(f"{STRIPS}/{Path(name).with_suffix('.png').as_posix()}")
+    return names
 
 
 def find_inputs(inputs: list[str], out: str) -> list[tuple[Path, str]]:
@@ -131,7 +160,7 @@ def find_inputs(inputs: list[str], out: str) -> list[tuple[Path, str]]:
     for path, name in named:
         other = homes.setdefault(Path(name).with_suffix(""), path)
         if other is not path:
-            raise ValueError(f"{other} and {path} would both be written as {name}: give them in two runs")
+            raise ValueError(f"{other} and {path} would both be written as {name}: give each its own --out")
         if (Path(out) / name).resolve() == path.resolve():
             raise ValueError(f"--out {out} would overwrite {path}: choose another folder")
     return named
@@ -186,19 +215,16 @@ def suppress_file(
     soft, deviation = suppress_pixels(predict, source.pixels, compose=compose, seeds=seeds, size=size)
     how = "regression" if steps is None else f"{steps} steps, seed {seed}, samples {samples}"
     note = f"Bones suppressed by Radiolucent ({compose}, {how})"
-    target = Path(out) / name
-    outputs = [name]
+    outputs = output_names(name, samples, strip)
     shown = -soft if notes.get("inverted") else soft  # a negative gets a negative back
     key = key_for(out, source.header, keep_identity)
     write_radiograph(
-        target, shown, source.bits, source=source, description=note, keep_identity=keep_identity, uid_key=key
+        Path(out) / name, shown, source.bits, source=source, description=note, keep_identity=keep_identity, uid_key=key
     )
     if samples > 1:
-        outputs.append(str(Path(name).with_suffix("")) + "_std.png")
         scale = "Standard deviation of the samples: 65535 is 1, half of the grey range"
-        write_radiograph(Path(out) / outputs[-1], 2 * deviation - 1, 16, description=scale)
+        write_radiograph(Path(out) / outputs[1], 2 * deviation - 1, 16, description=scale)
     if strip:
-        outputs.append(f"strips/{Path(name).with_suffix('.png')}")
         draw_strip(Path(out) / outputs[-1], source, soft)
     return {"outputs": outputs, **notes}
 
