@@ -58,7 +58,7 @@ def is_burned_in(header: Any) -> bool:
 
 
 def mark_identity_removed(derived: Any) -> None:
-    """Say in `derived` that its attributes name nobody; and that its pixels name nobody, unless they are said to.
+    """Say in `derived` that its attributes and, as far as its source knows, its pixels name nobody.
 
     Patient Identity Removed is about attributes and pixels (PS3.3 C.7.1.1), so it is NO beside burned-in annotation.
     """

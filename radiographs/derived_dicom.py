@@ -90,6 +90,8 @@ def encode_dicom(
             setattr(derived, keyword, "")
     if "BodyPartExamined" not in derived and "ImageLaterality" not in derived and "Laterality" not in derived:
         derived.Laterality = ""  # required, though it may be empty, where the body part might be a paired one
+    if is_burned_in(header):
+        derived.BurnedInAnnotation = "YES"  # however the source spells it
     if not keep_identity:
         mark_identity_removed(derived)
     elif is_burned_in(derived) and "PatientIdentityRemoved" in derived:

@@ -53,6 +53,8 @@ def what_else(head: bytes) -> str:
         return "an empty file"
     if head.startswith(APPLE_DOUBLE):
         return "macOS's notes on a file, not the file"
+    if kind := kind_of(head):
+        return f"a {kind.upper()} file that is damaged, or of a variant that is not read: save it anew as PNG"
     return "neither PNG, TIFF, JPEG nor DICOM, or damaged"
 
 

@@ -102,9 +102,11 @@ def encode_picture(levels: np.ndarray, kind: str, note: str, highest: int | None
     content = io.BytesIO()
     if kind == "tiff":
         tags = TiffImagePlugin.ImageFileDirectory_v2()
+        compression = "tiff_adobe_deflate"
         if highest is not None:
             tags[MAX_SAMPLE_VALUE] = highest
-        options: dict[str, Any] = {"compression": "tiff_adobe_deflate", "description": note, "software": SOFTWARE}
+            compression = None  # libtiff, by which Pillow compresses, writes a 1 in its place
+        options: dict[str, Any] = {"compression": compression, "description": note, "software": SOFTWARE}
         picture.save(content, "TIFF", tiffinfo=tags, **options)
     else:
         picture.save(content, "JPEG", quality=95, comment=note.encode())
