@@ -26,3 +26,8 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
         os.replace(part, path)
     finally:
         part.unlink(missing_ok=True)
+
+
+def printable(text: str) -> str:
+    """`text` as every screen and UTF-8 file takes it: a byte of a file name that is no UTF-8 is \\udce4."""
+    return text.encode("utf-8", "backslashreplace").decode()

@@ -10,11 +10,13 @@ from __future__ import annotations
 import functools
 import hashlib
 import os
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from radiolucent.batch import Manifest, add_batch_arguments, atomic_path, run_batch
+from radiographs.files import printable
+from radiolucent.batch import Manifest, Task, add_batch_arguments, atomic_path, file_identity, run_batch
 
 if TYPE_CHECKING:
     import numpy as np
@@ -27,6 +29,8 @@ SAMPLE = "sample"
 BONE_CONTRAST = 8.0  # bone alone, at the exposure of a chest, would be nearly black
 DRR_RATE = {"AP": "drr-rate", "LATERAL": "drr-rate-lateral"}
 MATERIALS = ["total", "bone", "soft"]
+TABLE = "manifest.parquet"
+DETACHED = (".mhd", ".nhdr")  # headers whose voxels lie in a file beside them
 FILES = (".nii", ".nii.gz", ".mha", ".mhd", ".nrrd", ".nhdr")
 
 
@@ -85,7 +89,7 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 
 def run(args: Namespace) -> int:
-    """Render every volume; 0, or 1 if any was set aside in errors.csv."""
+    """Render every volume; 0, or 1 if any was skipped (see errors.csv)."""
     from drr.ct_rate import read_labels, read_reports
 
     if args.size < 2:
@@ -100,13 +104,53 @@ def run(args: Namespace) -> int:
     options = Options(args.view, args.size, args.materials, args.preset, args.levels, args.require_chest)
     settings = {"command": "drr", **asdict(options)}
     labels, reports = _merge(args.labels, read_labels), _merge(args.reports, read_reports)
-    items = [(job.key, job) for job in find_jobs(args.inputs, args.metadata, args.no_chest)]
+    known = {key: _known(key, labels, reports) for key in {**labels, **reports}}
+    jobs = find_jobs(args.inputs, args.metadata, args.no_chest)
+    files = [tuple(image_files(job, options).values()) for job in jobs]
+    tasks = [Task(j.key, j, names, job_identity(j), known.get(j.key, {})) for j, names in zip(jobs, files)]
+    for option, table in (("labels", labels), ("reports", reports)):
+        without = [task.name for task in tasks if task.key not in table]
+        if args[option] and without:
+            print(f"{len(without)} of {len(tasks)} volumes have no row in --{option}, such as {without[0]}")
     work = functools.partial(render_volume, out=args.out, options=options, backend=args.backend)
     status = run_batch(
-        work, items, args.out, settings=settings, workers=args.workers, executor=args.executor, title="volumes"
+        work,
+        tasks,
+        args.out,
+        settings=settings,
+        tables=[TABLE],
+        workers=args.workers,
+        executor=args.executor,
+        title="volumes",
     )
-    write_table(Path(args.out), settings, labels, reports)
+    write_table(Path(args.out), settings, tasks, known)
     return status
+
+
+def _known(key: str, labels: dict[str, Any], reports: dict[str, Any]) -> dict[str, Any]:
+    """What the given tables have of a volume, for its record; what they lack is left as it was."""
+    found = {"labels": labels.get(key), "report": reports.get(key)}
+    return {name: value for name, value in found.items() if value is not None}
+
+
+def job_identity(job: Job) -> dict[str, Any]:
+    """What a volume's images depend on besides the options: its files, its row of metadata."""
+    if job.path == SAMPLE:
+        return {"path_sha256": "the packaged CT"}
+    path = Path(job.path)
+    beside = []
+    if path.name.endswith(DETACHED):
+        beside = sorted(other for other in path.parent.iterdir() if other.name.startswith(f"{path.stem}."))
+    return file_identity(path, row=job.row, beside=[file_identity(file) for file in beside])
+
+
+def image_files(job: Job, options: Options) -> dict[tuple[str, str], str]:
+    """{(view, material): the image's file below the output folder}."""
+    return {
+        (view, material): job.name.image_path(view, material) if job.name else f"{view}/{job.key}_{material}.png"
+        for view in options.views
+        for material in options.materials
+    }
 
 
 def find_jobs(inputs: list[str], metadata: list[str], no_chest: list[str]) -> list[Job]:
@@ -126,7 +170,7 @@ def find_jobs(inputs: list[str], metadata: list[str], no_chest: list[str]) -> li
             key = Path(path).stem if Path(path).is_file() else Path(path).resolve().name
         job = Job(path, key, name, rows.get(key), key in without)
         if jobs.setdefault(key, job) is not job:
-            raise ValueError(f"{jobs[key].path} and {path} would both be written as {key}: give them in two runs")
+            raise ValueError(f"{jobs[key].path} and {path} would both be written as {key}: give each its own --out")
     return list(jobs.values())
 
 
@@ -159,21 +203,23 @@ def render_volume(job: Job, *, out: str, options: Options, backend: str) -> dict
     from drr.turn import project_once
     from radiolucent import __version__
 
+    if printable(job.key) != job.key:
+        raise ValueError("the file's name is not UTF-8 text, as the manifest's table must be: rename the file")
     volume, decision, notes = read_job(job, options.require_chest)
     volume = prepare(volume, with_bone=options.materials != ["total"])
     shape, box = (options.size, options.size), body_box(volume)
     names = [beam_name(view, options.preset) for view in options.views]
     beams = [ConeBeam.preset(name, volume, shape, box=box) for name in names]
     lines = project_once(volume, beams, materials=options.materials, backend=backend).cpu().numpy()
-    images = []
+    images, files = [], image_files(job, options)
     for view, beam, layers in zip(options.views, beams, lines):
         for material, layer in zip(options.materials, layers):
-            file = job.name.image_path(view, material) if job.name else f"{view}/{job.key}_{material}.png"
+            file = files[view, material]
             description = f"Rendered from a CT by Radiolucent: {view}, {material}"
             digest = write_image(Path(out) / file, to_pixels(layer, material, options.levels), description)
             images.append(image_row(Path(file).name, view, material, file, digest, beam))
-    files = [image["file"] for image in images]
-    return {"outputs": files, "images": images, "decision": decision, "notes": notes, "version": __version__}
+    about = {"decision": decision, "notes": notes, "version": __version__}
+    return {"outputs": list(files.values()), "images": images, **about}
 
 
 def read_job(job: Job, needs_chest: bool) -> tuple[Volume, str, list[str]]:
@@ -228,14 +274,27 @@ def write_image(path: Path, pixels: np.ndarray, description: str) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def write_table(out: Path, settings: dict[str, Any], labels: dict[str, Any], reports: dict[str, Any]) -> None:
-    """manifest.parquet from the finished volumes, sorted by key, so that an interrupted run gives the same bytes."""
+def write_table(out: Path, settings: dict[str, Any], tasks: Sequence[Task], known: dict[str, dict[str, Any]]) -> None:
+    """manifest.parquet from the finished volumes, sorted by key, so that an interrupted run gives the same bytes.
+
+    Args:
+        out: the folder.
+        settings: of the batch.
+        tasks: of this run; those that failed are left out, even if an earlier state of theirs was rendered.
+        known: {key: labels and report} of this run's tables; volumes of earlier runs keep what they were given then.
+    """
     from drr.manifest import write_manifest
 
     manifest = Manifest(out, settings)
     try:
-        records = [manifest.finished[key] for key in sorted(manifest.finished)]
-        with atomic_path(out / "manifest.parquet") as part:
+        for key in manifest.finished.keys() & known.keys():
+            manifest.update(key, **known[key])
+        failed = {task.key for task in tasks if not manifest.is_finished(task.key, task.identity)}
+        records = [manifest.finished[key] for key in sorted(manifest.finished.keys() - failed)]
+        labels, reports = (
+            {record["key"]: record[name] for record in records if name in record} for name in ("labels", "report")
+        )
+        with atomic_path(out / TABLE) as part:
             write_manifest(part, records, labels, reports)
     finally:
         manifest.close()

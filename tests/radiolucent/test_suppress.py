@@ -87,7 +87,7 @@ def test_size_depth_and_format_come_back(checkpoint: Path, tmp_path: Path) -> No
     text = Image.open(tmp_path / "out" / "eight.png").text["Description"]  # type: ignore[attr-defined]
     assert text.startswith("Research use only. Bones suppressed") and "subtract" in text
     derived = dcmread(tmp_path / "out" / "twelve.dcm")
-    assert derived.SourceImageSequence[0].ReferencedSOPInstanceUID == dcmread(source / "twelve.dcm").SOPInstanceUID
+    assert dcmread(source / "twelve.dcm").SOPInstanceUID not in str(derived)  # docs/deidentification.md
 
 
 def test_a_compressed_negative_comes_back_as_a_valid_derived_image(
