@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import functools
 import hashlib
-import json
 import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -117,6 +116,7 @@ def run(args: Namespace) -> int:
 
 def read_options(args: Namespace) -> GeneratorOptions:
     """The options, checked, with what was left to the pipeline or the device filled in."""
+    from radiographs.files import read_json
     from radiolucent.dataset_formats import FORMATS
     from radiolucent.generators import OWN, GeneratorOptions, pipeline_class, read_guidance
 
@@ -125,7 +125,7 @@ def read_options(args: Namespace) -> GeneratorOptions:
     if own and (args.lora or args.negative_prompt):
         raise ValueError("--lora and --negative-prompt are for diffusers' pipelines; this is a SynthesisPipeline")
     if own:
-        index = json.loads((Path(args.checkpoint) / "model_index.json").read_text(encoding="utf-8"))
+        index = read_json(Path(args.checkpoint) / "model_index.json")
         steps = index.get("num_inference_steps", STEPS) if steps is None else steps
     else:
         from radiolucent.diffusers_generator import call_default, text_to_image_class
