@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import importlib
-import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from torch import Tensor, nn
 
 from diffusion.conditioning import check_condition_scaling
 from diffusion.enhancement import enhance, enhancer_multiple
+from diffusion.folders import read_model_index
 from diffusion.fusion import LocalGuidance, check_lungs, fuse, lungs_only
 from diffusion.latents import check_latent_options, decode, encode, from_x0
 from diffusion.objectives import check_scheduler
@@ -228,7 +228,7 @@ def _read_index(folder: Path, kind: str) -> dict[str, Any]:
             f"{folder} has no model_index.json, so it is no pipeline folder; give the folder that holds "
             f"{', '.join(COMPONENTS)}"
         )
-    index = json.loads((folder / "model_index.json").read_text())
+    index = read_model_index(folder / "model_index.json")
     if index.get("_class_name") != kind:
         raise ValueError(f"{folder} holds a {index.get('_class_name')}, not a {kind}; give a bone suppression folder")
     return index

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ from diffusers.utils import BaseOutput
 from torch import Tensor, nn
 
 from diffusion.conditioning import Conditioner, Conditions, Demographics
+from diffusion.folders import read_model_index
 from diffusion.guidance import Terms, guidance_terms, weighted_sum
 from diffusion.latents import check_latent_options, decode, encode
 from diffusion.noise import seeded_generators, seeded_noise
@@ -174,7 +174,7 @@ class SynthesisPipeline(DiffusionPipeline):
         index = folder / "model_index.json"
         if not index.is_file():
             raise FileNotFoundError(f"{folder} has no model_index.json; give the pipeline folder that training wrote")
-        names = json.loads(index.read_text())
+        names = read_model_index(index)
         if names.get("_class_name") != cls.__name__:
             raise ValueError(f"{folder} holds a {names.get('_class_name')}, not a {cls.__name__}")
         for name in COMPONENTS:

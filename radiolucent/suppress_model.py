@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import hashlib
 import importlib.resources
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -64,6 +63,7 @@ def load_pipeline(checkpoint: str, device: str) -> Any:
 
     from diffusion import BoneSuppressionPipeline
     from diffusion.regression import BoneRegressionPipeline
+    from radiographs.files import read_json
 
     logging.disable_progress_bar()
     if device == "auto":
@@ -71,7 +71,7 @@ def load_pipeline(checkpoint: str, device: str) -> Any:
     if device == "cuda" and not torch.cuda.is_available():
         raise ValueError("--device cuda: no CUDA device was found; use --device cpu")
     index = Path(checkpoint) / "model_index.json"
-    name = json.loads(index.read_text()).get("_class_name") if index.is_file() else None
+    name = read_json(index).get("_class_name") if index.is_file() else None
     kind: Any = BoneRegressionPipeline if name == BoneRegressionPipeline.__name__ else BoneSuppressionPipeline
     pipeline = kind.from_pretrained(checkpoint)  # tells what is wrong with a folder of neither
     pipeline.to(device)
