@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import warnings
 from importlib.resources import as_file, files
 from pathlib import Path
@@ -14,6 +13,7 @@ from .hounsfield import check_hu, to_int16
 from .nifti import LPS_FROM_RAS
 from .padding import find_padding, padding_to_air
 from .stored import Stored, affine_fault
+from .tables import read_rows
 from .volume import Volume
 
 __all__ = ["FILES", "LPS_FROM_RAS", "CTWarning", "load_ct", "read_ct", "sample_ct"]
@@ -210,8 +210,8 @@ def _to_lps_axes(array: np.ndarray, affine: np.ndarray) -> tuple[np.ndarray, np.
 def _structures(labels: Path, table: str | Path | None) -> dict[int, str]:
     beside = labels.with_name("structures.csv")
     source: Any = Path(table) if table else beside if beside.exists() else files("drr") / "data" / "structures.csv"
-    with source.open(newline="") as stream:
-        rows = list(csv.DictReader(stream))
-    if not rows or not {"id", "structure"} <= rows[0].keys():
-        raise ValueError(f"{source}: a table of structures has the columns id and structure")
-    return {int(row["id"]): row["structure"] for row in rows}
+    names: dict[int, str] = {}
+    for line, row in read_rows(source, ("id", "structure")):
+        if not row["id"].strip().isdecimal() or names.setdefault(int(row["id"]), row["structure"]) != row["structure"]:
+            raise ValueError(f"{source}, line {line}: id '{row['id']}'; a whole number, each only once, is needed")
+    return names
