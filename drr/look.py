@@ -45,6 +45,8 @@ class Look:
     local_sigma: float = 0.06
 
     def __post_init__(self) -> None:
+        if not all(np.isfinite(value).all() for value in vars(self).values()):
+            raise ValueError(f"{self}: every number of a look must be finite")
         low, high = self.window
         amounts = min(self.bone_strength, self.bone_saturation, self.compression) >= 0 and self.compression < 1
         if not (amounts and self.width > 0 and self.gamma > 0 and 0 <= low < high <= 1):
