@@ -36,7 +36,15 @@ class File:
     def kind(self) -> str:
         """Modality; CT for a CT's SOP class without it."""
         modality = str(self.header.get("Modality") or "").strip().upper()
-        return modality or ("CT" if self.header.get("SOPClassUID") in CT_CLASSES else "unknown modality")
+        return modality or ("CT" if self.header.get("SOPClassUID") in CT_CLASSES else "not said")
+
+    @property
+    def frames(self) -> int:
+        """Number of Frames; 1 for a classic image."""
+        try:
+            return max(1, int(self.header.get("NumberOfFrames") or 1))
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"{self.path}: Number of Frames cannot be read ({error})") from None
 
     @property
     def is_localizer(self) -> bool:
@@ -56,14 +64,16 @@ def read_series(folder: Path, series: str | int | None = None) -> tuple[list[Fil
 
     Args:
         folder: one with DICOM files; where it has none itself, those in all folders below count. Or one file.
-        series: Series Number or Series Instance UID, where there are several.
+        series: Series Number or Series Instance UID, where there are several; all folders below are looked through.
 
     Raises:
         ValueError: no CT, several series, no such series, or a damaged file.
     """
-    images = [image for path in _paths(folder) if (image := read_image(path)) is not None]
+    images = [image for path in _paths(folder, series is not None) if (image := read_image(path)) is not None]
     if not images:
-        raise ValueError(f"{folder}: no DICOM series in this folder")
+        raise ValueError(
+            f"{folder}: no {'image in this DICOM file' if folder.is_file() else 'DICOM series in this folder'}"
+        )
     groups: dict[str, list[File]] = defaultdict(list)
     for image in images:
         groups[str(image.header.get("SeriesInstanceUID") or "")].append(image)
@@ -124,20 +134,20 @@ def _choose(groups: dict[str, list[File]], series: str | int | None, folder: Pat
         if len(found) == 1:
             return _require_ct(found[0], folder)
         count = "several series" if found else "no series"
-        raise ValueError(f"{folder}: {count} with the number or UID {wanted}; there are {_list(groups)}")
+        raise ValueError(f"{folder}: {count} with the number or UID {wanted}; there are {_list(list(groups.values()))}")
     volumes = [group for group in groups.values() if _may_be_ct(group)]
-    several = [group for group in volumes if len(group) > 1 or int(group[0].header.get("NumberOfFrames") or 1) > 1]
+    several = [group for group in volumes if len(group) > 1 or group[0].frames > 1]
     volumes = several or volumes
     if len(volumes) > 1:
         raise ValueError(
-            f"{folder}: {len(volumes)} DICOM series in this folder ({_list(groups)}); choose one by its number or "
-            "Series Instance UID with series= (--series on the command line)"
+            f"{folder}: {len(volumes)} DICOM series of CT in this folder ({_list(volumes)}); choose one by its number "
+            "or Series Instance UID with series= (--series on the command line)"
         )
-    return volumes[0] if volumes else _require_ct(max(groups.values(), key=len), folder)
+    return _require_ct(volumes[0] if volumes else max(groups.values(), key=len), folder)
 
 
 def _may_be_ct(group: list[File]) -> bool:
-    return group[0].kind == "CT" and not all(image.is_localizer for image in group)
+    return any(image.kind == "CT" for image in group) and not all(image.is_localizer for image in group)
 
 
 def _require_ct(group: list[File], folder: Path) -> list[File]:
@@ -148,18 +158,19 @@ def _require_ct(group: list[File], folder: Path) -> list[File]:
     return group
 
 
-def _list(groups: dict[str, list[File]]) -> str:
-    return "; ".join(describe(group) for group in groups.values())
+def _list(groups: list[list[File]]) -> str:
+    return "; ".join(describe(group) for group in groups)
 
 
-def _paths(folder: Path) -> Iterator[Path]:
-    """The files of a folder, or, where none of them is a DICOM image, those of all folders below, links followed."""
+def _paths(folder: Path, deep: bool) -> Iterator[Path]:
+    """The files of a folder; where none is a DICOM image, or if `deep`, those of all folders below, links followed."""
     if folder.is_file():
         yield folder
         return
-    here = [path for path in sorted(folder.iterdir()) if path.is_file() and not path.name.startswith(".")]
-    if any(read_image(path) is not None for path in here if _may_be_dicom(path)):
-        yield from (path for path in here if _may_be_dicom(path))
+    here = [path for path in sorted(folder.iterdir()) if not path.name.startswith(".") and path.is_file()]
+    here = [path for path in here if may_be_dicom(path)]
+    if not deep and any(read_image(path) is not None for path in here):
+        yield from here
         return
     seen = set()
     for where, folders, names in os.walk(folder, followlinks=True):
@@ -169,12 +180,14 @@ def _paths(folder: Path) -> Iterator[Path]:
             continue
         seen.add(real)
         paths = (Path(where, name) for name in sorted(names) if not name.startswith("."))
-        yield from (path for path in paths if _may_be_dicom(path))
+        yield from (path for path in paths if may_be_dicom(path))
 
 
-def _may_be_dicom(path: Path) -> bool:
-    """Not what macOS, an index or another kind of file leaves beside the slices."""
-    return path.name.upper() != "DICOMDIR" and path.suffix.lower() not in NOT_DICOM and path.stat().st_size > 132
+def may_be_dicom(path: Path) -> bool:
+    """Whether a file is worth a look: not an index, not empty, not of a kind that lies beside slices."""
+    if path.name.upper() == "DICOMDIR" or path.suffix.lower() in NOT_DICOM:
+        return False
+    return path.is_file() and path.stat().st_size > 132
 
 
 NOT_DICOM = {

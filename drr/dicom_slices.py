@@ -49,7 +49,15 @@ def read_slices(files: list[File]) -> list[Slice]:
     Raises:
         ValueError: an attribute that is malformed, or pixels that are no CT's.
     """
-    return [one for file in files for frame in range(_frames(file)) if (one := _slice(file, frame)) is not None]
+    slices = []
+    for file in files:
+        try:
+            slices += [one for frame in range(file.frames) if (one := _slice(file, frame)) is not None]
+        except (ValueError, TypeError, AttributeError, KeyError, OverflowError) as error:
+            said = " ".join(str(error).split())
+            known = said.startswith((file.path.name, str(file.path)))
+            raise ValueError(said if known else f"{file.path.name}: a malformed header ({said})") from None
+    return slices
 
 
 def read_hu(plane: Slice, out: np.ndarray, scale: tuple[float, float] | None) -> None:
@@ -74,13 +82,9 @@ def read_hu(plane: Slice, out: np.ndarray, scale: tuple[float, float] | None) ->
     out[padded] = AIR
 
 
-def _frames(file: File) -> int:
-    return max(1, int(file.header.get("NumberOfFrames") or 1))
-
-
 def _slice(file: File, frame: int) -> Slice | None:
     header, name = file.header, file.path.name
-    if _frames(file) > 1:
+    if file.frames > 1:
         name = f"{name}, frame {frame + 1}"
         kind = _group(header, frame, "CTImageFrameTypeSequence")
         if kind is not None and "LOCALIZER" in str(kind.get("FrameType", "")).upper():
@@ -94,7 +98,7 @@ def _slice(file: File, frame: int) -> Slice | None:
     )
     axes = _numbers(turns, header, "ImageOrientationPatient", 6, name)
     position = _numbers(places, header, "ImagePositionPatient", 3, name)
-    number = header.get("InstanceNumber") if _frames(file) == 1 else frame
+    number = header.get("InstanceNumber") if file.frames == 1 else frame
     return Slice(
         name,
         file,
@@ -155,7 +159,8 @@ def _stored(plane: Slice) -> tuple[np.ndarray, np.ndarray]:
     """(words as they lie in the file, stored values), both (rows, columns)."""
     header = plane.file.header
     syntax = header.file_meta.get("TransferSyntaxUID")
-    if "PixelData" in header and header.get("BitsAllocated") == 16 and not (syntax and syntax.is_compressed):
+    plain = not syntax or (syntax.is_transfer_syntax and not syntax.is_compressed)
+    if plain and "PixelData" in header and header.get("BitsAllocated") == 16:
         return _native(plane)
     values = _decoded(plane)
     if values.shape != plane.shape:
@@ -192,19 +197,27 @@ def _decoded(plane: Slice) -> np.ndarray:
     """Any other encoding by pydicom; by SimpleITK what pydicom has no decoder for."""
     from pydicom.pixels import pixel_array
 
-    header = plane.file.header
+    frames = plane.file.frames
     try:
-        return np.asarray(pixel_array(header, index=plane.frame if _frames(plane.file) > 1 else None))
-    except Exception as error:
-        if plane.scale is not None and _frames(plane.file) == 1:
-            import SimpleITK as sitk
+        return np.asarray(pixel_array(plane.file.header, index=plane.frame if frames > 1 else None))
+    except Exception as error:  # whatever its decoders raise
+        values = decoded_by_itk(plane) if plane.scale is not None and frames == 1 else None
+        if values is None:
+            said = " ".join(str(error).split())
+            raise ValueError(f"{plane.name}: its pixels cannot be decoded ({said})") from None
+        return values
 
-            try:
-                values = sitk.GetArrayFromImage(sitk.ReadImage(str(plane.file.path)))[0]
-                return np.rint((values - plane.scale[1]) / plane.scale[0]).astype(np.int32)  # it applies the rescale
-            except (RuntimeError, IndexError):
-                pass
-        raise ValueError(f"{plane.name}: its pixels cannot be decoded ({' '.join(str(error).split())})") from None
+
+def decoded_by_itk(plane: Slice) -> np.ndarray | None:
+    """Stored values of a single image by SimpleITK, which decodes JPEG in all its kinds; None if it cannot."""
+    import SimpleITK as sitk
+
+    try:
+        values = sitk.GetArrayFromImage(sitk.ReadImage(str(plane.file.path)))[0]
+    except (RuntimeError, IndexError):
+        return None
+    slope, intercept = plane.scale or (1.0, 0.0)  # it applies the rescale, which is taken back
+    return np.rint((values.astype(np.float64) - intercept) / slope).astype(np.int32)
 
 
 def _padding(header: Any, raw: np.ndarray, stored: np.ndarray) -> np.ndarray | None:

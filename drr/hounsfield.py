@@ -55,7 +55,7 @@ def check_hu(hu: np.ndarray, stored: np.ndarray, what: str, padding: int | None 
     if low < SHIFTED_HU and top < -300:
         raise ValueError(f"{what}: no Hounsfield units: {seen}; as if rescaled twice; {RESCALE}")
     if bottom < LOWEST_HU or top > HIGHEST_HU:
-        raise ValueError(f"{what}: no Hounsfield units: {seen}; {RESCALE}")
+        raise ValueError(f"{what}: no Hounsfield units: {seen}, far from air and tissue; {RESCALE}")
     for end, near, lost in ((low, range(low + 1, low + NEAR), "air"), (high, range(high - NEAR + 1, high), "bone")):
         if CLIP_HU[0] < end < CLIP_HU[1] and _piles_up(sample, end, near):
             raise ValueError(

@@ -11,7 +11,7 @@ import numpy as np
 
 from .hounsfield import check_hu, to_int16
 from .nifti import LPS_FROM_RAS
-from .padding import find_padding, padding_to_air
+from .padding import AIR, find_padding, padding_to_air
 from .stored import Stored, affine_fault
 from .tables import read_rows
 from .volume import Volume
@@ -89,7 +89,10 @@ def load_ct(
         check_hu(hu, stored.values, str(path), padding)
     if padding is not None:
         padding_to_air(hu, padding)
-    volume = Volume(hu, turned, source=path.name, notes=stored.notes)
+    notes = stored.notes
+    if padding is not None and padding > AIR:
+        notes += (f"padding of {padding} HU around the field of view became air",)
+    volume = Volume(hu, turned, source=path.name, notes=notes)
     return volume if labels is None else _with_labels(volume, Path(labels), structures, stored, matrix)
 
 
