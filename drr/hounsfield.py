@@ -6,7 +6,7 @@ import numpy as np
 
 AIR_HU = -500  # a CT of a chest has air in it, and a phantom has it around it
 SHIFTED_HU = -1500  # less dense than air, and not padding
-LOWEST_HU = -3100
+LOWEST_HU = -5000  # padding of -3024 in a lossy JPEG reaches -3200
 HIGHEST_HU = 10000
 SAMPLES = 64  # along each axis
 CLIP_HU = (-950, 1000)  # a scan cut off between them has lost air or bone
