@@ -44,9 +44,10 @@ def check_hu(hu: np.ndarray, stored: np.ndarray, what: str, padding: int | None 
         ValueError: no air, air or bone cut off, or values far from every tissue.
     """
     sample = hu[tuple(slice(None, None, max(1, n // SAMPLES)) for n in hu.shape)].ravel()
-    sample = sample if padding is None else sample[sample != padding]
+    beyond = padding is not None and not -1024 <= padding <= 3071  # within, it may be the end of a window
+    sample = sample[sample != padding] if beyond else sample
     if not sample.size or sample.min() > AIR_HU:  # the sample may have missed what little air there is
-        sample = hu.ravel() if padding is None else hu[hu != padding]
+        sample = hu[hu != padding] if beyond else hu.ravel()
     low, high = (int(sample.min()), int(sample.max())) if sample.size else (0, 0)
     if low > AIR_HU:
         raise ValueError(f"{what}: no Hounsfield units: no air among the voxels; {_looks_like(stored)}")
@@ -81,7 +82,7 @@ def _looks_like(stored: np.ndarray) -> str:
         return f"{span} attenuation in 1/mm: HU are 1000 (mu / mu of water - 1); {RESCALE}"
     if low >= 0 and high <= 1.01:
         return f"{span} values scaled to 0..1, or attenuation in 1/cm, have; {RESCALE}"
-    if low >= -1.01 and high <= 4:
+    if low >= -1.1 and high <= 10:
         return f"{span} values scaled to -1..1, or HU / 1000, have; {RESCALE}"
     if low >= 0 and high <= 255:
         return f"{span} grey levels of 8 bits have; {RESCALE}"

@@ -87,6 +87,10 @@ def _parse(start: bytes, path: Path) -> NiftiHeader:
         offset = int(header["vox_offset"])
     except (*broken, OverflowError) as error:
         raise ValueError(f"{path}: not a NIfTI file ({' '.join(str(error).split())})") from None
+    except KeyError as error:
+        raise ValueError(f"{path}: not a NIfTI file (unknown data type {error})") from None
+    if dtype.kind not in "iuf":
+        raise ValueError(f"{path}: voxels of type {dtype}; a CT has one number a voxel")
     if bytes(header["magic"])[:3] not in (b"n+1", b"n+2"):
         raise ValueError(f"{path}: not a NIfTI file of one part (magic {bytes(header['magic'])!r})")
     while len(shape) > 3 and shape[-1] == 1:
