@@ -13,12 +13,17 @@ LUNG_HU = (-960, -500)
 LUNG_LITRES = 0.6  # both lungs of a small adult, breathed out, hold about 1.5
 HEIGHT_MM = 100.0  # of the slices that show lung; the bases in an abdomen's CT span less
 LUNG_CM2 = 10.0  # in one slice
+MOST_LITRES = 15.0  # no chest holds more: the voxel spacing is wrong
 
 
 def require_chest(volume: Volume) -> None:
-    """ValueError, with what was found, unless the volume shows 0.6 litres of lung over 100 mm of height.
+    """Refuse what shows less than 0.6 litres of lung, less than 100 mm of height of it, or more than 15 litres.
 
-    volume: axes as `read_ct` turns them (z to the head).
+    Args:
+        volume: axes as `read_ct` turns them (z to the head).
+
+    Raises:
+        ValueError: not enough, or too much, with what was found.
     """
     litres, height = lung_size(volume)
     if litres < LUNG_LITRES or height < HEIGHT_MM:
@@ -27,6 +32,12 @@ def require_chest(volume: Volume) -> None:
             f"{volume.source or 'volume'}: not enough chest: {litres:.2f} litres of lung over {height:.0f} mm in a "
             f"volume {tall:.0f} mm high; {LUNG_LITRES} litres over {HEIGHT_MM:.0f} mm are needed"
         )
+    if litres > MOST_LITRES:
+        said = ", ".join(f"{mm:.3g}" for mm in volume.spacing)
+        raise ValueError(
+            f"{volume.source or 'volume'}: {litres:.0f} litres of lung, more than any chest holds: is the voxel "
+            f"spacing of ({said}) mm right?"
+        )
 
 
 def lung_size(volume: Volume) -> tuple[float, float]:
@@ -34,7 +45,8 @@ def lung_size(volume: Volume) -> tuple[float, float]:
     lung, step = _lung(volume)
     z, y, x = step * volume.spacing[::-1]
     area = lung.sum(axis=(1, 2)) * (x * y / 100)
-    return float(area.sum() * z / 1e4), float((area > LUNG_CM2).sum() * z)
+    upright = abs(np.linalg.det(volume.affine[:3, :3])) / volume.spacing.prod()  # less than 1 by a tilted gantry
+    return float(area.sum() * z * upright / 1e4), float((area > LUNG_CM2).sum() * z)
 
 
 def lung_box(volume: Volume) -> tuple[np.ndarray, np.ndarray]:

@@ -60,6 +60,9 @@ class Look:
     exposure: Range | None = None
 
     def __post_init__(self) -> None:
+        numbers = (value for value in vars(self).values() if value is not None and value != ())
+        if not all(np.isfinite(value).all() for value in numbers):
+            raise ValueError(f"{self}: every number of a look must be finite")
         amounts = (self.bone_strength, self.bone_saturation, self.compression, self.latitude, self.soften_px)
         ranges = all(0 <= low < high <= 1 for low, high in (self.window, self.clip))
         if not (min(amounts) >= 0 and self.compression < 1 and self.gamma > 0 and ranges):

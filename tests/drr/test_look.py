@@ -130,3 +130,9 @@ def test_bad_input(lines):
         Look(window=(0.9, 0.1))
     with pytest.raises(ValueError, match="equal images"):
         render_pair(lines[0], lines[1][:5], Look())
+
+
+@pytest.mark.parametrize("name", ["bone_sharpening", "width", "gamma", "centre"])
+def test_numbers_that_are_not_finite_are_refused(name):
+    with pytest.raises(ValueError, match="every number of a look must be finite"):
+        Look(**{name: float("nan")})
