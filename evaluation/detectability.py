@@ -3,8 +3,8 @@
 The observer is the non-prewhitening matched filter (Barrett and Myers, Foundations of Image Science, 2004, 13.2.13): it
 correlates the image with the nodule's shape, and the deviation of its answers over the lungs, where there is no nodule,
 is what it has to tell the nodule from. Ribs answer to a nodule's template, so taking them away raises the detectability
-d' = signal / clutter; taking the nodule too lowers it. d' after over before is the figure in which taking too little and
-taking too much both lose. A gain or offset of the whole image leaves it as it is.
+d' = signal / clutter; taking the nodule too lowers it. d' after over before is the figure in which taking too little
+and taking too much both lose. A gain or offset of the whole image leaves it as it is.
 """
 
 from __future__ import annotations

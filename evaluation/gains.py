@@ -26,7 +26,7 @@ WHOLE, LUNGS = "whole", "lungs"
 
 
 def decibels(before: float, after: float) -> float:
-    """10 log10(before / after) of two mean squared errors; NaN if there was no error before, infinite if none is left."""
+    """10 log10(before / after) of mean squared errors; NaN if there was none before, infinite if none is left."""
     if not before > NO_ERROR:
         return float("nan")
     return 10 * math.log10(before / after) if after > NO_ERROR else float("inf")

@@ -4,7 +4,7 @@ Which nodules a radiograph holds is not known, so balls are drawn into it: a bal
 contrast that the display gives to what is as wide as a rib. A solid nodule in the lung adds 0.0165 per mm to the line
 integral (water's 0.0206 less the lung that it replaces); in bodies of two CTs the band of the ribs (Gaussian sigmas of
 1.2 to 14 pixels of 512) has a deviation over the lungs of 0.15 to 0.18. So a mm of chord adds a tenth of that deviation
-in the radiograph at hand, whatever its window, tone curve and enhancement: 10 mm are as strong as the lungs' own texture.
+in the radiograph at hand, whatever its window, tone curve and enhancement: 10 mm are as strong as the lungs' texture.
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ def contrast_per_mm(pixels: np.ndarray, lungs: np.ndarray) -> float:
 def make_implant(
     shape: tuple[int, int], row: float, column: float, diameter_mm: float, pixel_mm: float, per_mm: float
 ) -> Implant:
-    """A ball of `diameter_mm` with its centre at (row, column) of an image of `shape`; `per_mm`: grey per mm of chord."""
+    """A ball of `diameter_mm` centred on (row, column) of an image of `shape`; `per_mm`: grey per mm of chord."""
     reach = (diameter_mm / 2 + 4 * EDGE_MM) / pixel_mm + 1
     starts = [max(0, int(centre - reach)) for centre in (row, column)]
     stops = [min(size, int(centre + reach) + 2) for centre, size in zip((row, column), shape)]
