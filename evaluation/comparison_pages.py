@@ -46,9 +46,7 @@ class ComparisonPages:
         if kind is None and self.images:
             self._write(last=True)
 
-    def __call__(
-        self, name: str, pictures: Mapping[str, np.ndarray], gains: Mapping[str, Mapping[str, float]]
-    ) -> None:
+    def __call__(self, name: str, pictures: Mapping[str, np.ndarray], gains: Mapping[str, Mapping[str, float]]) -> None:
         """Add one image: its pictures float32 (H, W) in [-1, 1] by role, and the figures of each method."""
         if len(self.images) == PER_PAGE:
             self._write(last=False)

@@ -64,7 +64,9 @@ def _counted(result: SuppressionResult) -> str:
             f"({named}{f' and {more} more' if more > 0 else ''})"
         )
     if result.without_nodules:
-        note += f"; in {len(result.without_nodules)} no nodule could be put: {next(iter(result.without_nodules.values()))}"
+        note += (
+            f"; in {len(result.without_nodules)} no nodule could be put: {next(iter(result.without_nodules.values()))}"
+        )
     return note + "."
 
 
@@ -76,9 +78,8 @@ def _by_band(result: SuppressionResult, region: str, groups: Sequence[str] | Non
     ]
     shares = (result.shares[name] for name in names)
     rows.append(["share of the error before", *(Interval(*bootstrap_mean(share, groups)) for share in shares)])
-    columns = ["pixels of 1024", *(f"{band}, dB ↑" for band in BANDS)]
-    note = "Between Gaussians of these sigmas on a longer side of 1024; ribs and vessels lie within 2 to 24."
-    return Table(f"Gains by band, {REGIONS[region]}", columns, rows, note)
+    note = "Between Gaussians of these sigmas in pixels of 1024; ribs and vessels lie within 2 to 24."
+    return Table(f"Gains by band in dB, {REGIONS[region]}", ["method", *BANDS], rows, note)
 
 
 def write_gains(result: SuppressionResult, path: str | Path) -> None:

@@ -103,7 +103,7 @@ class GainMeter:
         if prediction.shape != self._shape:
             raise ValueError(f"a prediction of {prediction.shape}, a truth of {self._shape}: expected one size")
         filtered = _Filtered(prediction)
-        figures = {}
+        figures: dict[str, float] = {}
         for region, before in self._before.items():
             after = self._errors(filtered, region)
             figures |= {name: decibels(before[name], after[name]) for name in before}
@@ -117,7 +117,7 @@ class GainMeter:
 
     def shares(self) -> dict[str, float]:
         """The share of doing nothing's squared error that each band holds, under the same names as the gains."""
-        found = {}
+        found: dict[str, float] = {}
         for region, errors in self._before.items():
             bands = {f"{region} {band}": errors[f"{region} {band}"] for band in BANDS}
             total = sum(value for value in bands.values() if not math.isnan(value))

@@ -83,14 +83,14 @@ def implant_rows(
 def truth_rows(name: str, source: Radiograph, truth: np.ndarray, lungs: np.ndarray) -> list[ImplantRow]:
     """What a method would reach that takes all bone and nothing else: one row for each diameter, kept being 1.
 
-    The truth is brought to the radiograph's display by the least-squares gain in the lungs, so that a nodule would be as
-    strong in it.
+    The truth is brought to the radiograph's display by the least-squares gain in the lungs, so that a nodule would be
+    as strong in it.
     """
     mm, origin = millimetres(source, lungs)
     gain, offset = gain_offset(truth[lungs], source.pixels[lungs])
     ratio = ClutterRatio(source.pixels, gain * truth + offset, lungs, mm)
-    shared = {"image": name, "method": TRUTH, "row": float("nan"), "column": float("nan"), "kept": 1.0}
-    scale = {"pixel_mm": mm, "pixel_mm_from": origin}
+    shared: ImplantRow = {"image": name, "method": TRUTH, "kept": 1.0}
+    scale: ImplantRow = {"pixel_mm": mm, "pixel_mm_from": origin}
     return [{**shared, "diameter_mm": d, "detectability": ratio(d), **scale} for d in DIAMETERS_MM]
 
 

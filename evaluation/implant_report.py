@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -18,8 +18,8 @@ LOST, SAFE = 0.5, 0.9  # a nodule that keeps less than LOST of its signal is los
 RELEVANT_MM = 8.0  # the aim counts nodules of this size and more
 SUMMARY_COLUMNS = ["n", "kept", f"≥ {SAFE:.0%}", f"< {LOST:.0%}", "detectability ↑"]
 NOTE = (
-    "Balls of soft tissue put into the radiographs, up to four at a time, a mm of chord adding a tenth of the deviation "
-    "of the lungs' texture. Kept: the projection of the change in the result onto the nodule. Detectability: its signal "
+    "Balls of soft tissue put into the radiographs, up to four at a time; a mm adds a tenth of the deviation of "
+    "the lungs' texture. Kept: the projection of the change in the result onto the nodule. Detectability: its signal "
     "over the deviation of the lungs' own answers to its matched template, after over before; the median. 1 is doing "
     "nothing; taking too little and taking too much both lose in it."
 )
@@ -42,7 +42,7 @@ def implant_summary(rows: Sequence[ImplantRow]) -> list[Cell]:
 def implant_table(rows: Sequence[ImplantRow], title: str = "Nodules implanted into the radiographs, by size") -> Table:
     """For all that count, for 8 to 12 mm, and for each diameter: one row a method."""
     methods = list(dict.fromkeys(str(row["method"]) for row in rows))
-    groups: list[tuple[str, Iterable[float]]] = [
+    groups: list[tuple[str, Sequence[float]]] = [
         (f"{RELEVANT_MM:g} mm and more", [d for d in DIAMETERS_MM if d >= RELEVANT_MM]),
         ("8 to 12 mm", [d for d in DIAMETERS_MM if 8 <= d <= 12]),
         *((f"{d:g} mm", [d]) for d in DIAMETERS_MM),
@@ -50,7 +50,7 @@ def implant_table(rows: Sequence[ImplantRow], title: str = "Nodules implanted in
     table: list[list[Cell]] = []
     for name, sizes in groups:
         for method in methods:
-            mine = [row for row in rows if row["method"] == method and row["diameter_mm"] in sizes]
+            mine = [row for row in rows if row["method"] == method and float(row["diameter_mm"]) in sizes]
             table.append([name, method, *implant_summary(mine)])
     return Table(title, ["nodules", "method", *SUMMARY_COLUMNS], table, f"{NOTE} {scale_note(rows)}")
 
@@ -62,8 +62,8 @@ def scale_note(rows: Sequence[ImplantRow]) -> str:
     if not assumed:
         return f"The size of a pixel is from the header in all {len(origins)} images."
     return (
-        f"The size of a pixel is from the header in {len(origins) - assumed} of {len(origins)} images; in the others the "
-        "taller lung is taken to be 240 mm high."
+        f"The size of a pixel is from the header in {len(origins) - assumed} of {len(origins)} images; in the others "
+        "the taller lung is taken to be 240 mm high."
     )
 
 

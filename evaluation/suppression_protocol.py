@@ -24,8 +24,8 @@ from evaluation.inputs import match, opposite, refuse
 from evaluation.legacy_lpips import AlexNetLPIPS, lpips_published
 from evaluation.lesions import preservation, ring
 from evaluation.perceptual import lpips
-from evaluation.structural import SMALLEST_SIDE
-from evaluation.suppression import bsr_published, error_ratio, fit_gain_offset, mse, multiscale_ssim, psnr, ssim
+from evaluation.structural import masked_mean, pyramid_ms_ssim, ssim_pyramid
+from evaluation.suppression import DATA_RANGE, bsr_published, error_ratio, fit_gain_offset, mse, psnr
 from evaluation.suppression_inputs import findings_of, lungs_of, masks_of
 from radiographs import Radiograph, read_radiograph, to_levels
 
@@ -67,8 +67,9 @@ class SuppressionProtocol:
 
     lesions: a folder of masks or a CSV of boxes. perceptual: `vqgan.perceptual.VGGPerceptual`, or None to leave LPIPS
     out. blur_sigma: of the baseline, in pixels; None is a 256th of the width. legacy: add the published numbers.
-    alexnet: for the published LPIPS among them (`evaluation.legacy_lpips`), or None to leave it out. nodules: implanted into each
-    radiograph for each model. show: called with each image's name, its pictures by role, and each method's gains.
+    alexnet: for the published LPIPS among them (`evaluation.legacy_lpips`), or None to leave it out. nodules: implanted
+    into each radiograph for each model; seed: of their places. show: called with each image's name, its pictures by
+    role, and each method's gains.
     """
 
     lungs: str | None = "auto"
@@ -196,12 +197,19 @@ class _Collected:
         device = self.protocol.device
         tensors = {method: _tensor(image, device) for method, image in candidates.items()}
         regions = {"whole": None} | ({} if mask is None else {"lungs": _tensor(mask, device)})
-        target, found = _tensor(truth, device), {}
+        target, before = _tensor(truth, device), tensors[NOTHING]
+        found: dict[Key, float] = {}
         for method, prediction in tensors.items():
+            plain = ssim_pyramid(prediction, target, DATA_RANGE)  # the same for all regions
             for region, inside in regions.items():
-                for fitted in (False, True):
-                    values = _score(prediction, target, tensors[NOTHING], inside, fitted, self.protocol.perceptual)
-                    found |= {(method, region, fitted, metric): value for metric, value in values.items()}
+                fitted, nothing = (fit_gain_offset(image, target, inside) for image in (prediction, before))
+                network = self.protocol.perceptual
+                scores = {
+                    False: _score(prediction, target, before, inside, plain, network),
+                    True: _score(fitted, target, nothing, inside, ssim_pyramid(fitted, target, DATA_RANGE), network),
+                }
+                for is_fitted, values in scores.items():
+                    found |= {(method, region, is_fitted, metric): value for metric, value in values.items()}
         _append(self.scores, found, self.count)
 
     def result(self, names: list[str], methods: list[str]) -> SuppressionResult:
@@ -234,16 +242,18 @@ def _arrays(columns: Mapping[Any, list[float]], count: int) -> dict[Any, np.ndar
 
 
 def _score(
-    prediction: Tensor, truth: Tensor, radiograph: Tensor, mask: Tensor | None, fitted: bool, network: object
+    prediction: Tensor,
+    truth: Tensor,
+    radiograph: Tensor,
+    mask: Tensor | None,
+    pyramid: list[tuple[Tensor, Tensor]],
+    network: torch.nn.Module | None,
 ) -> dict[str, float]:
-    if fitted:
-        prediction, radiograph = (fit_gain_offset(image, truth, mask) for image in (prediction, radiograph))
-    large = min(truth.shape[-2:]) >= SMALLEST_SIDE
     values = {
         "mse": mse(prediction, truth, mask),
         "psnr": psnr(prediction, truth, mask),
-        "ssim": ssim(prediction, truth, mask),
-        "ms_ssim": multiscale_ssim(prediction, truth, mask) if large else torch.tensor(float("nan")),
+        "ssim": masked_mean(pyramid[0][0], mask),
+        "ms_ssim": pyramid_ms_ssim(pyramid, mask),
         "bsr_published": bsr_published(prediction, truth, radiograph, mask),
         "bsr_two_sided": error_ratio(prediction, truth, radiograph, mask),
     }

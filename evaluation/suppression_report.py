@@ -1,4 +1,4 @@
-"""The suppression protocol's result as a report: gains first, then the metrics that papers give, tests, sliders, a CSV."""
+"""The suppression protocol's result as a report: gains first, then papers' metrics, tests, findings, sliders, a CSV."""
 
 from __future__ import annotations
 
@@ -128,7 +128,7 @@ def lesion_table(result: SuppressionResult) -> Table:
 
 
 def add_sliders(report: Report, result: SuppressionResult, method: str, folder: str, radiographs: str) -> None:
-    """Sliders of the worst, the median and the best image of `method`, by its gain in the lungs, else the whole image."""
+    """Sliders of the worst, median and best image of `method`, by its gain in the lungs, else in the whole image."""
     region = result.regions[-1]
     gains = result.gains[method, region]
     order = np.argsort(gains)[: int((~np.isnan(gains)).sum())]

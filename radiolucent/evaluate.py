@@ -26,7 +26,9 @@ def add_arguments(parser: ArgumentParser) -> None:
 def add_suppression(parser: ArgumentParser) -> None:
     """Bone suppression against true soft-tissue images, beside doing nothing and a blur."""
     parser.add_argument("--pred", type=list[str], default=[], help="suppressed images: DIR or NAME=DIR; repeat")
-    model = "a saved pipeline's folder, or 'packaged', as [NAME=]DIR; suppresses --input itself, and nodules in it; repeat"
+    model = (
+        "a saved pipeline's folder, or 'packaged', as [NAME=]DIR; suppresses --input itself, and nodules in it; repeat"
+    )
     parser.add_argument("--checkpoint", type=list[str], default=[], help=model)
     parser.add_argument("--nodules", type=int, default=12, help="implanted into each radiograph for each --checkpoint")
     add_model(parser)

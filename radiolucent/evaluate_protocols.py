@@ -243,7 +243,7 @@ def fitting(title: str, lines: list[list[str]], console: Any) -> Any:
     def table(lines: list[list[str]]) -> Any:
         shown = Table(title=title)
         for number, column in enumerate(lines[0]):
-            shown.add_column(column, no_wrap=number > 0)
+            shown.add_column(column, no_wrap=number > 0, min_width=None if number else 8)
         for line in lines[1:]:
             shown.add_row(*line)
         return shown

@@ -66,8 +66,8 @@ def test_scores_rows_intervals_and_files(folders):
     titles = [table.title for table in report.tables]
     assert titles[:7] == [
         "Gains over doing nothing",
-        "Gains by band, inside the lungs",
-        "Gains by band, whole image",
+        "Gains by band in dB, inside the lungs",
+        "Gains by band in dB, whole image",
         "Whole image, as it is",
         "Whole image, after a gain and offset",
         "Inside the lungs, as it is",
@@ -220,7 +220,7 @@ def test_without_any_lungs_the_whole_image_is_left(folders):
     assert result.regions == ["whole"] and len(result.without_lungs) == 8
     assert [t.title for t in suppression_report(result, {}).tables][:3] == [
         "Gains over doing nothing",
-        "Gains by band, whole image",
+        "Gains by band in dB, whole image",
         "Whole image, as it is",
     ]
 
