@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import Any, Literal, cast
 
 import torch
-from lightning.pytorch import LightningModule
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
-from torchmetrics.functional.image import peak_signal_noise_ratio
 
 from diffusion.ema import warmed_up_ema
 from diffusion.regression import BoneRegressionPipeline, predict_bone
+from lightning_modules.measured import MeasuredModule
+from lightning_modules.processes import own_images
 
 
 def edge_loss(error: Tensor) -> Tensor:
@@ -32,7 +32,7 @@ def survival_loss(change: Tensor, added: Tensor, weights: Tensor) -> Tensor:
     return nn.functional.smooth_l1_loss(part, torch.zeros_like(part), beta=0.1)
 
 
-class RegressionModule(LightningModule):
+class RegressionModule(MeasuredModule):
     """Batches are dicts with "radiograph" and "soft", each (B, 1, H, W) in [-1, 1], and "name".
 
     The loss is L1 of the bone in the standardised radiograph's units plus `edge_weight` times `edge_loss` plus, where
@@ -90,32 +90,36 @@ class RegressionModule(LightningModule):
             added = (radiograph - seen[1]) / deviation
             # both bones learn from it: with one held fast, the other could only become less wherever a nodule may be
             lost = survival_loss(bones[0] - bones[1], added, batch["nodules"])
-            self.log("train/lost" if network is self.unet else "val/lost", lost, batch_size=len(soft))
+            if network is self.unet:
+                self.log_step({"train/lost": lost})
+            else:
+                self.means.add("val/lost", lost, len(soft))
             loss = loss + self.survival_weight * lost
         return loss
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
         loss = self._loss(batch, self.unet)
-        self.log("train/loss", loss, prog_bar=True)
+        self.log_step({"train/loss": loss})
         return loss
 
     def optimizer_step(self, *args: Any, **options: Any) -> None:
         super().optimizer_step(*args, **options)
         self.ema.update_parameters(self.unet)
 
-    def validation_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
+    def validation_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor | None:
         return self._evaluate(batch, "val")
 
-    def test_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
+    def test_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor | None:
         return self._evaluate(batch, "test")
 
-    def _evaluate(self, batch: dict[str, Any], stage: str) -> Tensor:
-        """Log the averaged network's loss and its PSNR in dB beside that of doing nothing; the images."""
-        self.log(f"{stage}/loss", self._loss(batch, cast(nn.Module, self.ema.module)), batch_size=len(batch["name"]))
+    def _evaluate(self, batch: dict[str, Any], stage: str) -> Tensor | None:
+        """Measure the averaged network's loss and its PSNR in dB beside that of doing nothing; the images."""
+        batch, count = own_images(batch)
+        if not count:
+            return None
+        self.means.add(f"{stage}/loss", self._loss(batch, cast(nn.Module, self.ema.module)), count)
         predicted = self.predict_step(batch, 0)
-        for name, image in (("psnr", predicted), ("psnr_do_nothing", batch["radiograph"])):
-            psnr = peak_signal_noise_ratio(image.float(), batch["soft"].float(), data_range=2.0, dim=(1, 2, 3))
-            self.log(f"{stage}/{name}", psnr, prog_bar=True, batch_size=len(predicted))
+        self.measure_psnr(stage, batch["soft"], psnr=predicted, psnr_do_nothing=batch["radiograph"])
         return predicted
 
     def predict_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
