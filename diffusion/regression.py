@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -10,6 +11,7 @@ from diffusers.pipelines.pipeline_utils import DiffusionPipeline
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from diffusion.finite import refuse_broken
 from diffusion.pipeline import BoneSuppressionOutput
 from diffusion.unet import size_multiple
 
@@ -73,3 +75,12 @@ class BoneRegressionPipeline(DiffusionPipeline):
             )
         bone = predict_bone(self.unet, radiograph.to(self.unet.dtype), self.config["patch"]).float()
         return BoneSuppressionOutput(soft=(radiograph.float() - bone).clamp(-1, 1))
+
+    @classmethod
+    def from_pretrained(  # type: ignore[override]
+        cls, folder: str | Path, **options: Any
+    ) -> BoneRegressionPipeline:
+        """Load a folder that `save_pretrained` wrote, as diffusers does; ValueError for weights that are not finite."""
+        pipeline = super().from_pretrained(str(folder), **options)
+        refuse_broken(pipeline.components, folder)
+        return pipeline

@@ -14,6 +14,7 @@ from diffusion.enhancement import enhance
 from diffusion.pipeline import BoneSuppressionPipeline
 from lightning_modules.measured import MeasuredModule
 from lightning_modules.processes import find_unused_parameters, own_images
+from lightning_modules.vqgan_module import keep_perceptual
 from vqgan.discriminator import PatchDiscriminator
 from vqgan.losses import HybridLoss
 from vqgan.perceptual import load_perceptual
@@ -63,7 +64,7 @@ class EnhancerModule(MeasuredModule):
         if self.discriminator is not None:
             find_unused_parameters(self)
         BoneSuppressionPipeline.from_pretrained(self.first_stage)  # tells a folder that is none before the training
-        if self.loss.perceptual_weight and self.loss.perceptual is None:
+        if stage != "predict" and self.loss.perceptual_weight and self.loss.perceptual is None:
             self.loss.perceptual = load_perceptual(str(self.perceptual_weights))
 
     def pipeline(self) -> BoneSuppressionPipeline:
@@ -117,3 +118,6 @@ class EnhancerModule(MeasuredModule):
     def predict_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
         """Enhanced images (B, 1, H, W) of a first stage's."""
         return enhance(self.enhancer, batch["radiograph"]).clamp(-1, 1)
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        keep_perceptual(self.loss, checkpoint)

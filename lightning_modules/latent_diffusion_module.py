@@ -291,6 +291,7 @@ class LatentDiffusionModule(MeasuredModule):
         return self.pipeline()(batch["radiograph"], steps, seeds, guidance).soft
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        super().on_save_checkpoint(checkpoint)
         scale = self.vqgan.config.scaling_factor
         checkpoint["latents"] = {"scaling_factor": scale, "residual_scale": self.residual_scale}
 

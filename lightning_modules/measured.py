@@ -2,14 +2,29 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
-from lightning.pytorch import LightningModule
+from lightning.pytorch import LightningModule, Trainer
 from torch import Tensor, distributed
 from torchmetrics.functional.image import peak_signal_noise_ratio
 
+from diffusion.finite import broken_tensors
 from lightning_modules.processes import Means
 
 SHOWN = ("loss", "psnr")  # beside the progress bar
+
+
+def refuse_diverged(trainer: Trainer, module: LightningModule) -> None:
+    """ValueError where a weight of the module, or of its averages, is no longer a finite number."""
+    broken = broken_tensors(module)
+    if broken:
+        raise ValueError(
+            f"the training has diverged: at epoch {trainer.current_epoch}, step {trainer.global_step}, {len(broken)} "
+            f"tensors hold values that are not finite numbers, such as {broken[0]}; the checkpoints and folders written"
+            " before are kept: resume from one with --ckpt_path and a lower learning rate, gradients clipped, or "
+            "trainer.precision 32"
+        )
 
 
 class MeasuredModule(LightningModule):
@@ -21,6 +36,10 @@ class MeasuredModule(LightningModule):
     def __init__(self) -> None:
         super().__init__()
         self.means = Means()
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Refuses, with a ValueError, to write over a checkpoint with weights that are not finite."""
+        refuse_diverged(self.trainer, self)
 
     def on_validation_epoch_end(self) -> None:
         self._log_means()

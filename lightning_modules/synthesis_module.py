@@ -285,6 +285,7 @@ class SynthesisModule(MeasuredModule):
         return images.to(self.device)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        super().on_save_checkpoint(checkpoint)
         checkpoint["scaling_factor"] = self.vqgan.config.scaling_factor
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:

@@ -16,6 +16,15 @@ from vqgan.model import VQGAN
 from vqgan.perceptual import load_perceptual
 from vqgan.quantizer import codebook_statistics, count_statistics
 
+PERCEPTUAL = "loss.perceptual."
+
+
+def keep_perceptual(loss: HybridLoss, checkpoint: dict[str, Any]) -> None:
+    """Give a checkpoint that is being read the perceptual network that is there, or none: it has a file of its own."""
+    state = {name: value for name, value in checkpoint["state_dict"].items() if not name.startswith(PERCEPTUAL)}
+    own = {} if loss.perceptual is None else loss.perceptual.state_dict()
+    checkpoint["state_dict"] = state | {f"{PERCEPTUAL}{name}": value for name, value in own.items()}
+
 
 class VQGANModule(MeasuredModule):
     """Batches are dicts with "radiograph" and "soft", each (B, 1, H, W) in [-1, 1]; one update takes all 2B images.
@@ -74,7 +83,7 @@ class VQGANModule(MeasuredModule):
     def setup(self, stage: str) -> None:
         if self.discriminator is not None:
             find_unused_parameters(self)
-        if self.loss.perceptual_weight and self.loss.perceptual is None:
+        if stage != "predict" and self.loss.perceptual_weight and self.loss.perceptual is None:
             self.loss.perceptual = load_perceptual(str(self.perceptual_weights))
         if self.channels_last:
             self.to(memory_format=torch.channels_last)
@@ -157,3 +166,12 @@ class VQGANModule(MeasuredModule):
     def predict_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
         """Reconstructions (B, 1, H, W) of the radiographs."""
         return self.vqgan(batch["radiograph"])[0]
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        super().on_save_checkpoint(checkpoint)
+        checkpoint["scaling_factor"] = self.vqgan.config["scaling_factor"]
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        if "scaling_factor" in checkpoint:  # not in earlier versions'
+            self.vqgan.register_to_config(scaling_factor=checkpoint["scaling_factor"])
+        keep_perceptual(self.loss, checkpoint)
