@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from diffusion.bone_unet import BoneUNet
+from diffusion.finite import refuse_broken
 from diffusion.pipeline import BoneSuppressionOutput
 from diffusion.tiles import TiledNetwork
 from diffusion.unet import size_multiple
@@ -122,3 +124,12 @@ class BoneRegressionPipeline(DiffusionPipeline):
         if self.config["flips"]:
             bone = (bone + predict_bone(self.unet, seen.flip(-1), patch, tile).float().flip(-1)) / 2
         return bone
+
+    @classmethod
+    def from_pretrained(  # type: ignore[override]
+        cls, folder: str | Path, **options: Any
+    ) -> BoneRegressionPipeline:
+        """Load a folder that `save_pretrained` wrote, as diffusers does; ValueError for weights that are not finite."""
+        pipeline = super().from_pretrained(str(folder), **options)
+        refuse_broken(pipeline.components, folder)
+        return pipeline

@@ -15,6 +15,7 @@ from diffusers.utils import BaseOutput
 from torch import Tensor, nn
 
 from diffusion.conditioning import Conditioner, Conditions, Demographics
+from diffusion.finite import refuse_broken
 from diffusion.folders import read_model_index
 from diffusion.guidance import Terms, guidance_terms, weighted_sum
 from diffusion.latents import check_latent_options, decode, encode
@@ -167,8 +168,8 @@ class SynthesisPipeline(DiffusionPipeline):
     ) -> SynthesisPipeline:
         """Load a folder that `save_pretrained` wrote; options as diffusers takes them (dtype, scheduler=...).
 
-        Raises FileNotFoundError for a folder or a part that is missing, ValueError for a folder of another kind or
-        with an older version's conditioner.
+        Raises FileNotFoundError for a folder or a part that is missing, ValueError for a folder of another kind,
+        with an older version's conditioner, or with weights that are not finite.
         """
         folder = Path(folder)
         index = folder / "model_index.json"
@@ -184,4 +185,7 @@ class SynthesisPipeline(DiffusionPipeline):
         module = names["vqgan"][0]
         if module.split(".")[0] == AUTOENCODER_PACKAGE:
             importlib.import_module(module)  # diffusers resolves a class by name only in modules already imported
-        return super().from_pretrained(str(folder), **{"low_cpu_mem_usage": False, "use_safetensors": True, **options})
+        options = {"low_cpu_mem_usage": False, "use_safetensors": True, **options}
+        pipeline = super().from_pretrained(str(folder), **options)
+        refuse_broken(pipeline.components, folder)
+        return pipeline

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any, Literal, cast
 
 import torch
-from lightning.pytorch import LightningModule
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from torch import Tensor
 from torch.optim.swa_utils import AveragedModel
@@ -14,6 +13,8 @@ from diffusion.bone_unet import BoneUNet, fine_part
 from diffusion.ema import warmed_up_ema
 from diffusion.regression import BoneRegressionPipeline
 from evaluation.suppression import fit_gain_offset, mse
+from lightning_modules.measured import MeasuredModule
+from lightning_modules.processes import own_images
 
 SMALLEST_NODULES = 1.0  # sum of squares, in units of the image's deviation, from where on nodules count
 GAINS = {"whole": None, "lungs": "lungs"}
@@ -36,7 +37,7 @@ def lost_signal(bone: Tensor, without: Tensor, nodules: Tensor) -> Tensor:
     return torch.where(energy > SMALLEST_NODULES, lost, torch.zeros_like(lost))
 
 
-class RegressionModule(LightningModule):
+class RegressionModule(MeasuredModule):
     """Batches are dicts with "radiograph" and "soft", each (B, 1, H, W) in [-1, 1], and "name"; see CTPairDataModule.
 
     The loss is the mean absolute error of the bone's fine part in units of the radiograph's local deviation, plus
@@ -103,48 +104,52 @@ class RegressionModule(LightningModule):
         error = wrong / deviation
         weight = 1 + self.focus * (nodules.abs() > 0.03 * radiograph.std(dim=(2, 3), keepdim=True)).float()
         loss = (weight * error.abs()).mean() + self.edge_weight * edge_loss(error)
-        self.log("train/error", error.abs().mean())
+        measured = {"train/error": error.abs().mean()}
         if twins:
             unit = radiograph[:twins].std(dim=(2, 3), keepdim=True)
             count = len(soft) - twins
             lost = lost_signal(wrong[:twins] / unit, wrong[count:] / unit, nodules[:twins] / unit)
             loss = loss + self.survival_weight * (lost - self.survival_margin).clamp(min=0).mean()
-            self.log("train/lost", lost.mean())
-        self.log("train/loss", loss, prog_bar=True)
+            measured["train/lost"] = lost.mean()
+        self.log_step({"train/loss": loss, **measured})
         return loss
 
     def optimizer_step(self, *args: Any, **options: Any) -> None:
         super().optimizer_step(*args, **options)
         self.ema.update_parameters(self.unet)
 
-    def validation_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
+    def validation_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor | None:
         return self._evaluate(batch, "val")
 
-    def test_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
+    def test_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor | None:
         return self._evaluate(batch, "test")
 
-    def _evaluate(self, batch: dict[str, Any], stage: str) -> Tensor:
-        """Log the gain over doing nothing in dB after the best gain and offset, and the nodules' lost signal; the images."""
+    def _evaluate(self, batch: dict[str, Any], stage: str) -> Tensor | None:
+        """Measure the gain over doing nothing in dB after the best gain and offset, and the nodules' lost signal; the images."""
+        batch, count = own_images(batch)
+        if not count:
+            return None
         predicted = self.predict_step(batch, 0)
         radiograph, soft = batch["radiograph"].float(), batch["soft"].float()
         for region, key in GAINS.items():
-            mask = batch[key].double() if key in batch else None
-            if key and mask is None:
+            if key and key not in batch:
                 continue
+            mask = batch[key].double() if key else None
             before, after = (mse(fit_gain_offset(image, soft, mask), soft, mask) for image in (radiograph, predicted))
             gain = 10 * (before / after).log10()
-            gain = gain[gain.isfinite()].mean()
-            self.log(f"{stage}/gain_{region}", gain, prog_bar=True, batch_size=len(predicted), sync_dist=True)
+            gain = gain[gain.isfinite()]
+            if len(gain):
+                self.means.add(f"{stage}/gain_{region}", gain.mean(), len(gain))
         if "without_nodules" in batch:
             plain = self.predict_step({"radiograph": batch["without_nodules"]}, 0)
             unit = radiograph.std(dim=(2, 3), keepdim=True)
             nodules = (radiograph - batch["without_nodules"]) / unit
             # the change of the answer is the nodules' own less what was taken away with the bone
             lost = lost_signal((soft - predicted) / unit, (batch["soft_without"] - plain) / unit, nodules)
-            self.log(f"{stage}/lost", lost.mean(), batch_size=len(predicted), sync_dist=True)
-            kept = (lost[lost != 0] < 0.1).float()
-            if len(kept):
-                self.log(f"{stage}/kept_90", kept.mean(), prog_bar=True, batch_size=len(kept), sync_dist=True)
+            lost = lost[lost != 0]
+            if len(lost):
+                self.means.add(f"{stage}/lost", lost.mean(), len(lost))
+                self.means.add(f"{stage}/kept_90", (lost < 0.1).float().mean(), len(lost))
         return predicted
 
     def predict_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:

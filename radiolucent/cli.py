@@ -17,6 +17,7 @@ COMMANDS = {
     "validate": ("train", "validate a model from a YAML config"),
     "test": ("train", "test a model from a YAML config"),
     "predict": ("train", "predict with a model from a YAML config"),
+    "export": ("export", "the model's folder of any checkpoint of a training"),
     "suppress": ("suppress", "remove the bones from radiographs"),
     "synthesize": ("synthesize", "draw a dataset of chest radiographs from prompts"),
     "tokens": ("tokens", "radiographs to a VQ-GAN's code indices in Parquet, and back"),
