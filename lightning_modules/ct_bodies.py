@@ -70,9 +70,7 @@ class Projections:
 @lru_cache(maxsize=1)
 def base_body(settings: Projections) -> Volume:
     """The CT as `drr.layers.training_body` makes it ready."""
-    return training_body(
-        read_ct(settings.ct, settings.labels, settings.structures) if settings.ct else sample_ct()
-    )
+    return training_body(read_ct(settings.ct, settings.labels, settings.structures) if settings.ct else sample_ct())
 
 
 def cast_body(job: tuple[Projections, Path, int]) -> None:

@@ -47,7 +47,9 @@ class Suppressed:
             ValueError: An array was given, not a file: its grey scale is the caller's, who knows how to write it.
         """
         if self.source is None:
-            raise ValueError("save() writes what came from a file; this came from an array: write `.soft` as you need it")
+            raise ValueError(
+                "save() writes what came from a file; this came from an array: write `.soft` as you need it"
+            )
         note = f"Bones suppressed by Radiolucent (strength {self.strength:.2f})"
         write_radiograph(path, self.soft, self.source.bits, source=self.source, description=note)
 
@@ -59,7 +61,9 @@ class Suppressed:
         before = self.soft + self.bone
         low, high = float(before.min()), float(before.max())
         shown = ((before, low, high), (self.soft, low, high), (self.bone, -(high - low) / 8, (high - low) / 4))
-        for axes, title, (image, black, white) in zip(figure.subplots(1, 3), ("radiograph", "suppressed", "removed"), shown):
+        for axes, title, (image, black, white) in zip(
+            figure.subplots(1, 3), ("radiograph", "suppressed", "removed"), shown
+        ):
             axes.imshow(image, cmap="gray", vmin=black, vmax=white)
             axes.set_title(title)
             axes.set_axis_off()
@@ -113,16 +117,27 @@ class Suppressor:
         if compose not in COMPOSE:
             raise ValueError(f"compose is {compose!r}: give one of {', '.join(COMPOSE)}")
         self.folder = model_folder(model)
-        self.pipeline = load_pipeline(self.folder, device)
-        options: Any = self.pipeline.config
-        self.steps = None if is_regression(self.pipeline) else steps or options["num_inference_steps"]
-        if self.steps is None and samples > 1:
-            raise ValueError(f"samples is {samples}: this model always gives the same answer; give 1")
-        self.size, self.tile = model_sizes(self.pipeline, size, tile)
-        detail = options.get("detail_size") if size is None else None
-        self.detail = detail if compose == "subtract" else None
-        self.seeds, self.compose, self.strength = range(seed, seed + samples), compose, strength
-        self.law = options.get("strength") if estimate and compose == "subtract" else None
+        self._use(load_pipeline(self.folder, device), size, tile, steps, range(seed, seed + samples))
+        self.compose, self.strength, self.estimate = compose, strength, estimate
+
+    @classmethod
+    def of(cls, pipeline: Any) -> Suppressor:
+        """One that uses a pipeline in memory, as it is when saved and given by its folder."""
+        made = cls.__new__(cls)
+        made.folder = ""
+        made._use(pipeline, None, None, None, range(1))
+        made.compose, made.strength, made.estimate = "subtract", 1.0, True
+        return made
+
+    def _use(self, pipeline: Any, size: int | None, tile: int | None, steps: int | None, seeds: range) -> None:
+        options: Any = pipeline.config
+        self.pipeline, self.seeds = pipeline, seeds
+        self.steps = None if is_regression(pipeline) else steps or options["num_inference_steps"]
+        if self.steps is None and len(seeds) > 1:
+            raise ValueError(f"samples is {len(seeds)}: this model always gives the same answer; give 1")
+        self.size, self.tile = model_sizes(pipeline, size, tile)
+        self.detail = options.get("detail_size") if size is None else None
+        self.law = options.get("strength")
 
     def __call__(self, image: Any) -> Suppressed | list[Suppressed]:
         """Suppress one radiograph, or each of a list of them.
@@ -163,7 +178,7 @@ class Suppressor:
             lungs: bool (size, size), for the second path of GL-LCM's models.
         """
         predict = partial(predict_square, self.pipeline, lungs=lungs, steps=self.steps, tile=self.tile)
-        detail = None if self.detail is None else (partial(self._whole, size=self.detail), self.detail)
+        detail = None if self.detail is None or self.compose != "subtract" else (partial(self._whole, size=self.detail), self.detail)
         soft, spread, strength = suppress_pixels(
             predict,
             pixels,
@@ -184,7 +199,7 @@ class Suppressor:
         """The factor that this image asks for; 1 where the model does not record how, or no lungs are found."""
         from evaluation.lungs import lung_mask
 
-        if self.law is None:
+        if self.law is None or not self.estimate:
             return 1.0
         try:
             lungs = lung_mask(fitted)
