@@ -99,7 +99,7 @@ class BoneRegressionPipeline(DiffusionPipeline):
         Args:
             radiograph: (B, 1, H, W) in [-1, 1], bones bright.
             num_inference_steps, seeds: As of BoneSuppressionPipeline; nothing here depends on them.
-            tile: Side in pixels, a multiple of `size_multiple`, of the tiles in which a larger image is seen; None: whole.
+            tile: Side in pixels, a multiple of `size_multiple`, of tiles for larger images; None: they are seen whole.
 
         Returns:
             `.soft`, (B, 1, H, W) float32 in [-1, 1].

@@ -178,7 +178,11 @@ class Suppressor:
             lungs: bool (size, size), for the second path of GL-LCM's models.
         """
         predict = partial(predict_square, self.pipeline, lungs=lungs, steps=self.steps, tile=self.tile)
-        detail = None if self.detail is None or self.compose != "subtract" else (partial(self._whole, size=self.detail), self.detail)
+        detail = (
+            None
+            if self.detail is None or self.compose != "subtract"
+            else (partial(self._whole, size=self.detail), self.detail)
+        )
         soft, spread, strength = suppress_pixels(
             predict,
             pixels,
@@ -221,18 +225,18 @@ def suppress_pixels(
 ) -> tuple[np.ndarray, np.ndarray, float]:
     """A model's answers on its own grid, made one image of the radiograph's size.
 
-    The image is fitted into the grid with its aspect kept. "direct": the mean prediction, upsampled. "subtract": what it
-    took away, upsampled, is taken from the radiograph, so that all finer detail stays.
+    The image is fitted into the grid with its aspect kept. "direct": the mean prediction, upsampled. "subtract": what
+    it took away, upsampled, is taken from the radiograph, so that all finer detail stays.
 
     Args:
         predict: (size, size) and a seed -> the soft tissue (size, size).
         pixels: float32 (H, W) in [-1, 1].
         strength: Multiplies what is taken away. own_strength: of the fitted image and its bone, a further factor.
-        detail: Another `predict` and its larger size; where the radiograph is larger than `size`, what its bone has that
-            fits into no image of `size` pixels is taken away too.
+        detail: Another `predict` and its larger size; where the radiograph is larger than `size`, what its bone has
+            that fits into no image of `size` pixels is taken away too.
 
     Returns:
-        Soft tissue (H, W) in [-1, 1], the samples' standard deviation (H, W), and the whole factor on what was predicted.
+        Soft tissue (H, W) in [-1, 1], the samples' standard deviation (H, W), the factor on what was predicted.
     """
     fitted, placed = fit(pixels, size)
     samples = [predict(fitted, seed) for seed in seeds]
