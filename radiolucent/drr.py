@@ -1,6 +1,6 @@
 """Render radiographs from CT: `radiolucent drr INPUT... --view PA --view LL --size 512 --out DIR`.
 
-INPUT: NIfTI, MHA or NRRD files, DICOM folders, folders of such files, a CT-RATE tree, or `sample` for the packaged CT.
+INPUT: NIfTI, MHA or NRRD files, DICOM folders, trees of both, a CT-RATE tree, or `sample` for the packaged CT.
 CT-RATE volumes become SPLIT/VIEW/PATIENT/SCAN/VOLUME.png as in DRR-RATE, bone and soft tissue in SPLIT/VIEW_bone and
 SPLIT/VIEW_soft beside it; others VIEW/NAME_MATERIAL.png. manifest.parquet describes every image. Research use only.
 """
@@ -31,18 +31,21 @@ DRR_RATE = {"AP": "drr-rate", "LATERAL": "drr-rate-lateral"}
 MATERIALS = ["total", "bone", "soft"]
 TABLE = "manifest.parquet"
 DETACHED = (".mhd", ".nhdr")  # headers whose voxels lie in a file beside them
-FILES = (".nii", ".nii.gz", ".mha", ".mhd", ".nrrd", ".nhdr")
 
 
 @dataclass(frozen=True)
 class Job:
-    """One volume. name: for CT-RATE; row: its metadata, if any; no_chest: whether CT-RATE lists it as such."""
+    """One volume.
+
+    name: for CT-RATE; row: its metadata, if any; no_chest: whether CT-RATE lists it as such; series: which of several.
+    """
 
     path: str
     key: str
     name: Name | None = None
     row: dict[str, str] | None = None
     no_chest: bool = False
+    series: str | None = None
 
 
 @dataclass(frozen=True)
@@ -55,6 +58,8 @@ class Options:
     preset: str
     levels: str
     require_chest: bool
+    rescale: tuple[float, float] | None = None
+    series: str | None = None
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -83,6 +88,10 @@ def add_arguments(parser: ArgumentParser) -> None:
         default=True,
         help="set aside what shows less than 0.6 litres of lung; false for phantoms",
     )
+    parser.add_argument(
+        "--rescale", nargs=2, type=float, help="slope and intercept to HU, in place of those of the files"
+    )
+    parser.add_argument("--series", type=str, help="Series Number or UID, where a DICOM folder holds several")
     parser.add_argument("--backend", choices=["auto", "cpu", "cuda", "torch"], default="auto", help="what projects")
     add_batch_arguments(parser)
     parser.add_argument("--ray-address", type=str, help="address of a Ray cluster, for --executor ray")
@@ -90,7 +99,7 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 def run(args: Namespace) -> int:
     """Render every volume; 0, or 1 if any was skipped (see errors.csv)."""
-    from drr.ct_rate import read_labels, read_reports
+    from drr.ct_rate import merge_tables, read_labels, read_reports
 
     if args.size < 2:
         raise ValueError(f"--size {args.size}: give at least 2 pixels")
@@ -101,16 +110,20 @@ def run(args: Namespace) -> int:
             raise ValueError(f"--{name} {' '.join(args[name])}: give at least one, and each only once")
     if args.ray_address:
         os.environ["RAY_ADDRESS"] = args.ray_address
-    options = Options(args.view, args.size, args.materials, args.preset, args.levels, args.require_chest)
+    rescale = tuple(args.rescale) if args.rescale else None
+    options = Options(
+        args.view, args.size, args.materials, args.preset, args.levels, args.require_chest, rescale, args.series
+    )
     settings = {"command": "drr", **asdict(options)}
-    labels, reports = _merge(args.labels, read_labels), _merge(args.reports, read_reports)
+    labels, reports = merge_tables(args.labels, read_labels), merge_tables(args.reports, read_reports)
     known = {key: _known(key, labels, reports) for key in {**labels, **reports}}
-    jobs = find_jobs(args.inputs, args.metadata, args.no_chest)
+    jobs = find_jobs(args.inputs, args.metadata, args.no_chest, args.series)
+    _tell_unused(jobs, {"metadata": args.metadata, "labels": labels, "reports": reports})
     files = [tuple(image_files(job, options).values()) for job in jobs]
     tasks = [Task(j.key, j, names, job_identity(j), known.get(j.key, {})) for j, names in zip(jobs, files)]
     for option, table in (("labels", labels), ("reports", reports)):
         without = [task.name for task in tasks if task.key not in table]
-        if args[option] and without:
+        if args[option] and 0 < len(without) < len(tasks):
             print(f"{len(without)} of {len(tasks)} volumes have no row in --{option}, such as {without[0]}")
     work = functools.partial(render_volume, out=args.out, options=options, backend=args.backend)
     status = run_batch(
@@ -141,7 +154,7 @@ def job_identity(job: Job) -> dict[str, Any]:
     beside = []
     if path.name.endswith(DETACHED):
         beside = sorted(other for other in path.parent.iterdir() if other.name.startswith(f"{path.stem}."))
-    return file_identity(path, row=job.row, beside=[file_identity(file) for file in beside])
+    return file_identity(path, row=job.row, series=job.series, beside=[file_identity(file) for file in beside])
 
 
 def image_files(job: Job, options: Options) -> dict[tuple[str, str], str]:
@@ -153,45 +166,53 @@ def image_files(job: Job, options: Options) -> dict[tuple[str, str], str]:
     }
 
 
-def find_jobs(inputs: list[str], metadata: list[str], no_chest: list[str]) -> list[Job]:
-    """One job for each volume that the inputs name.
+def find_jobs(inputs: list[str], metadata: list[str], no_chest: list[str], series: str | None = None) -> list[Job]:
+    """One job for each volume that the inputs hold; what is left out of folders is printed.
 
-    FileNotFoundError: an input that does not exist. ValueError: two volumes whose images would have one name.
+    Args:
+        inputs: files, folders, or `sample`.
+        metadata, no_chest: CT-RATE's tables.
+        series: Series Number or UID to take of each DICOM folder.
+
+    Raises:
+        FileNotFoundError: an input that does not exist.
+        ValueError: two volumes whose images would have one name, a damaged table.
     """
-    from drr.ct_rate import parse_name, read_metadata, read_no_chest, volume_key
+    from drr.ct_rate import merge_metadata, parse_name, read_no_chest, volume_key
+    from radiolucent.find_cts import Found, find_cts
 
-    rows = _merge(metadata, read_metadata)
+    rows = merge_metadata(metadata)
     without = set().union(*map(read_no_chest, no_chest))
     jobs: dict[str, Job] = {}
-    for path in (path for given in inputs for path in _volumes(given)):
-        name = parse_name(path)
-        key = volume_key(path)
-        if not path.endswith((".nii", ".nii.gz")):
-            key = Path(path).stem if Path(path).is_file() else Path(path).resolve().name
-        job = Job(path, key, name, rows.get(key), key in without)
-        if jobs.setdefault(key, job) is not job:
-            raise ValueError(f"{jobs[key].path} and {path} would both be written as {key}: give each its own --out")
+    for given in inputs:
+        found, left_out = ([Found(SAMPLE, SAMPLE)], "") if given == SAMPLE else find_cts(given)
+        if left_out:
+            print(left_out)
+        for ct in found:
+            name = parse_name(ct.path)
+            key = volume_key(ct.path) if name else ct.name
+            chosen = ct.series or (series if Path(ct.path).is_dir() else None)
+            job = Job(ct.path, key, name, rows.get(volume_key(ct.path)), volume_key(ct.path) in without, chosen)
+            if jobs.setdefault(key, job) is not job:
+                raise ValueError(
+                    f"{jobs[key].path} and {ct.path} would both be written as {key}: give each its own --out, or the "
+                    "folder that holds both"
+                )
+    if series is not None and not any(job.series == series for job in jobs.values()):
+        raise ValueError(f"--series {series}: none of the inputs is a DICOM folder")
     return list(jobs.values())
 
 
-def _volumes(given: str) -> list[str]:
-    """The volumes of one input: itself, or what a folder holds."""
-    from drr.ct_rate import parse_name
-
-    path = Path(given)
-    if given == SAMPLE or path.is_file():
-        return [given]
-    if not path.is_dir():
-        raise FileNotFoundError(f"{given}: there is no such file or folder; give CT volumes, or '{SAMPLE}'")
-    found = sorted(str(file) for file in path.rglob("*.nii*") if parse_name(file))
-    return found or sorted(str(file) for file in path.iterdir() if file.name.endswith(FILES)) or [given]
-
-
-def _merge(paths: list[str], read: Any) -> dict[str, Any]:
-    merged: dict[str, Any] = {}
-    for path in paths:
-        merged |= read(path)
-    return merged
+def _tell_unused(jobs: list[Job], tables: dict[str, Any]) -> None:
+    """Print which tables know none of the volumes: most likely those of another split or release."""
+    found = {
+        "metadata": any(job.row for job in jobs),
+        "labels": any(job.key in tables["labels"] for job in jobs),
+        "reports": any(job.key in tables["reports"] for job in jobs),
+    }
+    for name, given in tables.items():
+        if given and not found[name]:
+            print(f"--{name}: none of the {len(jobs)} volumes stands in it, such as {jobs[0].key}")
 
 
 def render_volume(job: Job, *, out: str, options: Options, backend: str) -> dict[str, Any]:
@@ -205,7 +226,7 @@ def render_volume(job: Job, *, out: str, options: Options, backend: str) -> dict
 
     if printable(job.key) != job.key:
         raise ValueError("the file's name is not UTF-8 text, as the manifest's table must be: rename the file")
-    volume, decision, notes = read_job(job, options.require_chest)
+    volume, decision, notes = read_job(job, options)
     volume = prepare(volume, with_bone=options.materials != ["total"])
     shape, box = (options.size, options.size), body_box(volume)
     names = [beam_name(view, options.preset) for view in options.views]
@@ -222,23 +243,31 @@ def render_volume(job: Job, *, out: str, options: Options, backend: str) -> dict
     return {"outputs": list(files.values()), "images": images, **about}
 
 
-def read_job(job: Job, needs_chest: bool) -> tuple[Volume, str, list[str]]:
+def read_job(job: Job, options: Options) -> tuple[Volume, str, list[str]]:
     """The volume, how its file was understood, and what else is to be known of it."""
-    from drr import read_ct, sample_ct
+    from drr import sample_ct
     from drr.chest import require_chest
     from drr.ct_rate import read_volume
+    from drr.volume_io import load_ct
 
     if job.no_chest:
         raise ValueError(f"{job.path}: CT-RATE lists this volume as one without a chest")
     if job.path == SAMPLE:
         return sample_ct(), "the packaged CT", []
     if job.name is None:
-        volume, decision, notes = read_ct(job.path), "geometry and rescale as the file says", []
+        volume = load_ct(job.path, rescale=options.rescale, series=job.series, checked=True)
+        said = "rescale as the file says"
+        if options.rescale:
+            said = "rescale by {:g} and {:g} as given".format(*options.rescale)
+        decision, notes = f"geometry and {said}", list(volume.notes)
     else:
-        volume, decided = read_volume(job.path, job.row)
+        volume, decided = read_volume(job.path, job.row, options.rescale)
         decision, notes = f"CT-RATE release {decided.release}: {decided.reason}", list(decided.notes)
-    if needs_chest:
-        require_chest(volume)
+    if options.require_chest:
+        try:
+            require_chest(volume)
+        except ValueError as error:
+            raise ValueError(f"{error}; --require-chest false renders it all the same") from None
     return volume, decision, notes
 
 

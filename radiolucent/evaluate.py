@@ -25,10 +25,16 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 def add_suppression(parser: ArgumentParser) -> None:
     """Bone suppression against true soft-tissue images, beside doing nothing and a blur."""
-    parser.add_argument("--pred", type=list[str], required=True, help="suppressed images: DIR or NAME=DIR; repeat")
+    parser.add_argument("--pred", type=list[str], default=[], help="suppressed images: DIR or NAME=DIR; repeat")
+    model = (
+        "a saved pipeline's folder, or 'packaged', as [NAME=]DIR; suppresses --input itself, and nodules in it; repeat"
+    )
+    parser.add_argument("--checkpoint", type=list[str], default=[], help=model)
+    parser.add_argument("--nodules", type=int, default=12, help="implanted into each radiograph for each --checkpoint")
+    add_model(parser)
     parser.add_argument("--truth", type=str, required=True, help="true soft-tissue images of the same names")
     parser.add_argument("--input", type=str, required=True, help="radiographs of the same names")
-    parser.add_argument("--lungs", type=str | None, default=None, help="folder of lung masks, or 'auto'")
+    parser.add_argument("--lungs", type=str, default="auto", help="'auto', a folder of lung masks, or 'none'")
     parser.add_argument("--lesions", type=str | None, default=None, help="known findings: masks, or a CSV of boxes")
     parser.add_argument(
         "--lpips", type=str | None, default=None, help="VGG-16 weights (.safetensors or .pth) for LPIPS"
@@ -47,6 +53,11 @@ def add_lesions(parser: ArgumentParser) -> None:
     parser.add_argument("--checkpoint", type=str | None, default=None, help=model)
     parser.add_argument("--bodies", type=int, default=20, help="each with 24 nodules: 6 diameters x 2 x 2")
     parser.add_argument("--size", type=int, default=256, help="side of the radiographs in pixels")
+    add_model(parser)
+
+
+def add_model(parser: ArgumentParser) -> None:
+    """How a model suppresses, in the protocols that run one."""
     parser.add_argument("--model-size", type=int | None, default=None, help="side that the model sees, as in suppress")
     parser.add_argument("--compose", choices=["subtract", "direct"], default="subtract", help="as in suppress")
     parser.add_argument("--steps", type=int | None, default=None, help="sampling steps, as in suppress")

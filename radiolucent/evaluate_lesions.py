@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import numpy as np
 
     from evaluation.nodule_survival import Suppress, SurvivalResult
@@ -20,13 +21,14 @@ def run_lesions(args: Any) -> None:
     from evaluation.nodule_report import survival_report, write_nodules
     from evaluation.nodule_scenes import render_scenes
     from evaluation.nodule_survival import evaluate_nodule_survival
+    from radiolucent.evaluate_model import load_suppressor
     from radiolucent.evaluate_protocols import Progress, finish, settings
 
     scenes = render_scenes(args.bodies, args.size, args.seed)
-    suppress = load_suppressor(args)
+    one = load_suppressor(args, args.checkpoint)
     with Progress() as progress:
         result = evaluate_nodule_survival(
-            scenes, {METHOD: suppress}, lambda done: progress("bodies", done, args.bodies)
+            scenes, {METHOD: each(one)}, lambda done: progress("bodies", done, args.bodies)
         )
     report = survival_report(result, settings(args))
     write_nodules(result, Path(args.out) / "nodules.csv")
@@ -34,27 +36,11 @@ def run_lesions(args: Any) -> None:
     finish(report, args.out)
 
 
-def load_suppressor(args: Any) -> Suppress:
-    """The checkpoint, or the package's model, as `radiolucent suppress` uses it; every image has the same noise."""
+def each(suppress: Callable[[np.ndarray], np.ndarray]) -> Suppress:
+    """A method of one image (H, W) for many (N, H, W)."""
     import numpy as np
 
-    from radiolucent.suppress import suppress_pixels
-    from radiolucent.suppress_model import load_pipeline, model_sizes, packaged_model, predict_square
-
-    if args.steps is not None and args.steps < 1:
-        raise ValueError(f"--steps {args.steps}: it must be 1 or more")
-    pipeline = load_pipeline(packaged_model() if args.checkpoint is None else args.checkpoint, args.device)
-    steps = args.steps or getattr(pipeline.config, "num_inference_steps", None)
-    size, tile = model_sizes(pipeline, args.model_size, None)
-    predict = partial(predict_square, pipeline, lungs=None, steps=steps, tile=tile)
-
-    def suppress(images: np.ndarray) -> np.ndarray:
-        softs = (
-            suppress_pixels(predict, image, compose=args.compose, seeds=[args.seed], size=size) for image in images
-        )
-        return np.stack([soft for soft, _ in softs])
-
-    return suppress
+    return lambda images: np.stack([suppress(image) for image in images])
 
 
 def example_picture(result: SurvivalResult, path: Path) -> Picture:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -11,12 +10,21 @@ from radiolucent.evaluate_lesions import run_lesions
 
 
 def run_suppression(args: Any) -> None:
+    from evaluation.comparison_pages import ComparisonPages, page_name
+    from evaluation.gain_report import write_gains
+    from evaluation.implant_report import write_implants
     from evaluation.legacy_lpips import load_alexnet
     from evaluation.suppression_protocol import SuppressionProtocol, evaluate_suppression
     from evaluation.suppression_report import add_sliders, suppression_report, write_scores
     from radiographs.splits import patients_from_names
+    from radiolucent.evaluate_model import load_suppressor
 
     methods = named_folders(args.pred)
+    if not methods and not args.checkpoint:
+        raise ValueError("nothing to evaluate: give --pred [NAME=]FOLDER, or --checkpoint [NAME=]FOLDER, or both")
+    if args.nodules < 0:
+        raise ValueError(f"--nodules {args.nodules}: give 0 (none) or more")
+    models = {name: load_suppressor(args, folder) for name, folder in named_folders(args.checkpoint).items()}
     network = None
     if args.lpips:
         from vqgan.perceptual import load_perceptual
@@ -24,18 +32,22 @@ def run_suppression(args: Any) -> None:
         network = load_perceptual(args.lpips).to(args.device)
     if args.lpips_alex and not args.legacy:
         raise ValueError("--lpips-alex is for the published LPIPS: add --legacy, or give VGG-16 weights with --lpips")
-    with Progress() as progress:
+    pages = ComparisonPages(args.out, [*methods, *models])
+    with Progress() as progress, pages:
         protocol = SuppressionProtocol(
-            lungs=args.lungs,
+            lungs=None if args.lungs == "none" else args.lungs,
             lesions=args.lesions,
             perceptual=network,
             blur_sigma=args.blur_sigma,
             legacy=args.legacy,
             alexnet=load_alexnet(args.lpips_alex).to(args.device) if args.lpips_alex else None,
             device=args.device,
+            nodules=args.nodules,
+            seed=args.seed,
+            show=pages,
             progress=partial(progress, "images"),
         )
-        result = evaluate_suppression(methods, args.truth, args.input, protocol)
+        result = evaluate_suppression(methods, args.truth, args.input, protocol, models)
     groups = None
     if args.patients:
         patients = patients_from_names(result.names, args.patients)
@@ -43,7 +55,11 @@ def run_suppression(args: Any) -> None:
     report = suppression_report(result, settings(args), groups)
     for name, folder in methods.items():
         add_sliders(report, result, name, folder, args.input)
+    report.links.append(("Every image under a slider, with all methods to choose from", page_name(1)))
     write_scores(result, Path(args.out) / "scores.csv")
+    write_gains(result, Path(args.out) / "gains.csv")
+    if result.implants:
+        write_implants(result.implants, Path(args.out) / "nodules.csv")
     finish(report, args.out)
 
 
@@ -54,11 +70,12 @@ def run_synthesis(args: Any) -> None:
     from evaluation.inputs import read_set
     from evaluation.labels import CHEXPERT, load_classifier
     from evaluation.synthesis import SynthesisProtocol, evaluate_synthesis
+    from radiographs.files import read_json
 
     real = read_set(args.real, args.real_root)
     synthetic = read_set(args.prompts, args.synthetic) if args.prompts else read_set(args.synthetic)
     classes = args.classes or list(CHEXPERT)
-    descriptors = json.loads(Path(args.descriptors).read_text(encoding="utf-8")) if args.descriptors else DESCRIPTORS
+    descriptors = read_json(args.descriptors) if args.descriptors else DESCRIPTORS
     with Progress() as progress:
         protocol = SynthesisProtocol(
             features=extractors(args),
@@ -226,7 +243,7 @@ def fitting(title: str, lines: list[list[str]], console: Any) -> Any:
     def table(lines: list[list[str]]) -> Any:
         shown = Table(title=title)
         for number, column in enumerate(lines[0]):
-            shown.add_column(column, no_wrap=number > 0)
+            shown.add_column(column, no_wrap=number > 0, min_width=None if number else 8)
         for line in lines[1:]:
             shown.add_row(*line)
         return shown

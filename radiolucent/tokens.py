@@ -113,7 +113,10 @@ def encode_image(payload: tuple[str, str], *, out: str, vqgan: str, size: int, d
     model = load_vqgan(vqgan, device)
     fitted, _ = fit(read_radiograph(path).pixels, size)
     with torch.inference_mode():
-        _, _, indices = model.quantize(model.encode(torch.from_numpy(fitted)[None, None].to(model.device)))
+        latent = model.encode(torch.from_numpy(fitted)[None, None].to(model.device))
+        if not latent.isfinite().all():
+            raise ValueError(f"{path}: the VQ-GAN makes values of it that are not finite numbers, which have no code")
+        _, _, indices = model.quantize(latent)
     target = Path(out) / _codes_file(name)
     with atomic_path(target) as part, open(part, "wb") as file:
         np.save(file, indices[0].cpu().numpy().astype(np.int32), allow_pickle=False)

@@ -12,6 +12,7 @@ from torchmetrics.functional.image import (
 )
 
 from evaluation import bsr_two_sided, fit_gain_offset, psnr, ssim, suppression_scores
+from evaluation.structural import _smooth, smooth_by_torch
 from evaluation.suppression import bsr_published, mse, multiscale_ssim
 
 
@@ -53,6 +54,11 @@ def test_ssim_and_ms_ssim_are_those_of_torchmetrics():
     assert torch.allclose(multiscale_ssim(other, truth), torch.stack(values), rtol=1e-6)
     everywhere = torch.ones_like(truth)
     assert torch.allclose(multiscale_ssim(other, truth, everywhere), multiscale_ssim(other, truth))
+
+
+def test_the_window_is_the_same_on_every_device():
+    images = torch.rand(2, 1, 40, 33, generator=torch.Generator().manual_seed(1)).double()
+    assert torch.allclose(_smooth(images), smooth_by_torch(images), rtol=1e-12)
 
 
 def test_ms_ssim_of_small_images_is_refused(pair):

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import csv
 
+import cv2
 import numpy as np
 import pytest
 import torch
 
+from evaluation.gain_report import write_gains
+from evaluation.implant_protocol import TRUTH
 from evaluation.inputs import BadInputs
 from evaluation.lesions import lesions_from_mask, preservation, read_boxes, ring
 from evaluation.lungs import lung_mask
 from evaluation.perceptual import lpips
 from evaluation.suppression_protocol import BLUR, NOTHING, SuppressionProtocol, evaluate_suppression
 from evaluation.suppression_report import add_sliders, paired_table, suppression_report, write_scores
-from radiographs import write_radiograph
+from radiographs import read_radiograph, write_radiograph
 from vqgan.perceptual import VGGPerceptual
 
 SIDE = 64
@@ -61,7 +64,10 @@ def test_scores_rows_intervals_and_files(folders):
     assert np.isfinite(result.scores["half", "lungs", True, "psnr"]).all()
     report = suppression_report(result, {"truth": "t"}, groups=[name[:2] for name in result.names])
     titles = [table.title for table in report.tables]
-    assert titles[:4] == [
+    assert titles[:7] == [
+        "Gains over doing nothing",
+        "Gains by band in dB, inside the lungs",
+        "Gains by band in dB, whole image",
         "Whole image, as it is",
         "Whole image, after a gain and offset",
         "Inside the lungs, as it is",
@@ -70,7 +76,7 @@ def test_scores_rows_intervals_and_files(folders):
     assert "As published" in titles and "Paired tests" in titles
     assert any("MS-SSIM is not defined" in note for note in report.notes)
     add_sliders(report, result, "good", str(folders / "good"), str(folders / "input"))
-    assert len(report.sliders) == 3
+    assert len(report.sliders) == 3 and "dB in the lungs" in report.sliders[0].title
     write_scores(result, folders / "scores.csv")
     rows = list(csv.DictReader((folders / "scores.csv").read_text().splitlines()))
     assert len(rows) == 8 * 4 * 2 * 2 and float(rows[0]["bsr_two_sided"]) == pytest.approx(0, abs=1e-9)
@@ -149,7 +155,8 @@ def test_lungs_that_run_out_through_a_thin_wall_are_cut_off(monkeypatch):
     true = np.any([((columns - s) / 0.28) ** 2 + (rows / 0.7) ** 2 < 1 for s in (-0.4, 0.4)], axis=0)
     mask = lung_mask(pixels)
     assert 2 * (mask & true).sum() / (mask.sum() + true.sum()) > 0.85
-    monkeypatch.setattr("evaluation.lungs.STEP", 1000)  # Otsu's threshold alone
+    monkeypatch.setattr("evaluation.lungs.STEP", 1000)  # Otsu's threshold alone,
+    monkeypatch.setattr("evaluation.lungs.DROPS", ())  # and nothing that is darker than its surroundings
     with pytest.raises(ValueError, match="--lungs"):
         lung_mask(pixels)
 
@@ -166,3 +173,92 @@ def test_lpips_of_a_mask_counts_only_what_is_inside():
     inside = torch.zeros_like(a)
     inside[..., :16, :16] = 1
     assert lpips(network, b, a, inside) > 2 * network(b, a)
+
+
+def test_gains_lead_and_are_written_for_each_image(folders):
+    result = evaluate(folders, half="half", truth_copy="truth")
+    leading = suppression_report(result, {}).tables[0]
+    rows = {row[0]: row for row in leading.rows}
+    assert list(rows) == [NOTHING, BLUR, "half", "truth_copy"]
+    assert leading.columns[1:] == ["lungs, dB ↑", "whole image, dB ↑", "ribs that remain ↓", "BSR of their band ↑"]
+    assert [cell.value for cell in rows[NOTHING][1:]] == pytest.approx([0, 0, 1, 0], abs=1e-9)
+    assert rows["truth_copy"][1].value == rows["truth_copy"][2].value == np.inf
+    assert rows["truth_copy"][3].value == pytest.approx(0, abs=1e-6)
+    assert 4 < rows["half"][2].value < 7  # half of the bone is a quarter of the error, 6 dB, before the fit
+    write_gains(result, folders / "gains.csv")
+    written = list(csv.DictReader((folders / "gains.csv").read_text().splitlines()))
+    assert len(written) == 8 * 4 and written[0]["image"] == "p0_0"
+    found = {(row["image"], row["method"]): row for row in written}
+    assert float(found["p3_7", "half"]["whole dB"]) == result.gains["half", "whole"][7]
+    assert found["p3_7", "half"]["whole under 2 dB"] == ""  # not defined for 64 pixels
+
+
+def test_an_image_without_lungs_is_left_out_of_their_means_and_counted(folders):
+    flat = np.full((SIDE, SIDE), 0.2, np.float32)
+    flat[20:30] = 0.6
+    for folder, factor in (("truth", 1), ("input", 1.3), ("half", 1.1)):
+        write_radiograph(folders / folder / "p0_1.png", (factor * flat).clip(-1, 1), 16)
+    result = evaluate(folders, half="half")
+    assert list(result.without_lungs) == ["p0_1"] and "lungs were expected" in result.without_lungs["p0_1"]
+    for values in (result.gains["half", "lungs"], result.scores["half", "lungs", True, "psnr"]):
+        assert np.isnan(values).tolist() == [False, True] + [False] * 6
+    assert np.isfinite(result.scores["half", "whole", True, "psnr"]).all()
+    report = suppression_report(result, {})
+    assert "no lungs were found in 1 of them" in report.tables[0].note and "p0_1" in report.tables[0].note
+    mean = report.tables[0].rows[2][1].value
+    assert mean == pytest.approx(np.nanmean(result.gains["half", "lungs"])) and np.isfinite(mean)
+    add_sliders(report, result, "half", str(folders / "half"), str(folders / "input"))
+    assert len(report.sliders) == 3 and not any("p0_1" in slider.title for slider in report.sliders)
+
+
+def test_without_any_lungs_the_whole_image_is_left(folders):
+    ramp = np.linspace(-0.5, 0.5, SIDE, dtype=np.float32)[:, None].repeat(SIDE, 1)
+    for folder, amount in (("truth", 0), ("input", 0.2), ("half", 0.1)):
+        for path in (folders / folder).iterdir():
+            write_radiograph(path, ramp + amount * (np.arange(SIDE) % 8 == 0), 16)
+    result = evaluate(folders, half="half")
+    assert result.regions == ["whole"] and len(result.without_lungs) == 8
+    assert [t.title for t in suppression_report(result, {}).tables][:3] == [
+        "Gains over doing nothing",
+        "Gains by band in dB, whole image",
+        "Whole image, as it is",
+    ]
+
+
+def test_a_model_is_scored_and_its_nodules_are_measured(folders):
+    big = folders / "big"
+    for i in range(2):
+        truth = cv2.resize(chest(i), (256, 256), interpolation=cv2.INTER_CUBIC)
+        bone = np.zeros_like(truth)
+        bone[32:224:32] = bone[33:224:32] = bone[34:224:32] = 0.25
+        write_radiograph(big / "truth" / f"{i}.png", truth.clip(-1, 1), 16)
+        write_radiograph(big / "input" / f"{i}.png", (truth + bone).clip(-1, 1), 16)
+
+    seen = []
+
+    def debone(pixels):
+        """Takes the known bone, and half of whatever else is not in the first image that it sees."""
+        seen.append(pixels)
+        index = 0 if np.abs(pixels - first[0]).mean() < np.abs(pixels - first[1]).mean() else 1
+        return soft[index] + 0.5 * (pixels - first[index])
+
+    first = [read_radiograph(big / "input" / f"{i}.png").pixels for i in range(2)]
+    soft = [read_radiograph(big / "truth" / f"{i}.png").pixels for i in range(2)]
+    protocol = SuppressionProtocol(nodules=8)
+    result = evaluate_suppression({}, str(big / "truth"), str(big / "input"), protocol, {"model": debone})
+    assert len(seen) == 2 * (1 + 2) and (result.gains["model", "lungs"] == np.inf).all()
+    rows = [row for row in result.implants if row["method"] == "model"]
+    assert len(rows) == 16 and {row["image"] for row in rows} == {"0", "1"}
+    np.testing.assert_allclose([row["kept"] for row in rows], 0.5, atol=1e-3)
+    truth = {(r["image"], r["diameter_mm"]): r["detectability"] for r in result.implants if r["method"] == TRUTH}
+    for row in rows:  # the model leaves the true anatomy, and half of the nodule
+        assert row["detectability"] == pytest.approx(truth[row["image"], row["diameter_mm"]] / 2, rel=0.15)
+        assert row["pixel_mm_from"] == "lungs"
+    leading = suppression_report(result, {}).tables[0]
+    assert leading.columns[-4:] == ["nodules: kept", "nodules: ≥ 90%", "nodules: < 50%", "nodules: detectability ↑"]
+    table = next(t for t in suppression_report(result, {}).tables if "implanted" in t.title)
+    assert [row[:2] for row in table.rows[:2]] == [["8 mm and more", "model"], ["8 mm and more", TRUTH]]
+    with pytest.raises(ValueError, match="no method to evaluate"):
+        evaluate_suppression({}, str(big / "truth"), str(big / "input"), protocol)
+    with pytest.raises(ValueError, match="cannot name a method, or names two"):
+        evaluate_suppression({"m": str(big / "truth")}, str(big / "truth"), str(big / "input"), protocol, {"m": debone})

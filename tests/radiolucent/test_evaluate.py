@@ -61,13 +61,46 @@ def suppression(pairs, *words: str) -> list[str]:
 def test_suppression_of_two_methods(pairs, capsys):
     assert dispatch(suppression(pairs, "--pred", str(pairs / "a"), "--pred", f"quarter={pairs / 'b'}", "--legacy")) == 0
     report = json.loads((pairs / "out" / "report.json").read_text())
-    rows = report["tables"][0]["rows"]
+    assert report["tables"][0]["title"] == "Gains over doing nothing"
+    rows = next(table["rows"] for table in report["tables"] if table["title"] == "Whole image, as it is")
     assert [row[0] for row in rows] == ["do nothing", "Gaussian blur", "a", "quarter"]
     assert rows[3][-1]["value"] == pytest.approx(1 - 1 / 16, abs=0.02)  # two-sided BSR; the bright rim is clipped
     assert {table["title"] for table in report["tables"]} >= {"Paired tests", "As published"}
     assert (pairs / "out" / "report.html").read_text().count('class="slider"') == 6
     assert len(list(csv.DictReader((pairs / "out" / "scores.csv").read_text().splitlines()))) == 4 * 4 * 2
     assert "report.html" in capsys.readouterr().out
+
+
+def test_a_checkpoint_is_a_method_and_its_nodules_are_measured(checkpoint, tmp_path):
+    from evaluation.nodule_scenes import render_scene
+
+    for body in range(2):
+        scene = render_scene(body, 128, seed=0)
+        write_radiograph(tmp_path / "input" / f"{body}.png", scene.radiograph, 16)
+        write_radiograph(tmp_path / "truth" / f"{body}.png", scene.soft, 16)
+    words = ["--pred", f"same={tmp_path / 'input'}", "--checkpoint", f"model={checkpoint}", "--steps", "1"]
+    assert dispatch(suppression(tmp_path, *words, "--nodules", "7")) == 0
+    report = json.loads((tmp_path / "out" / "report.json").read_text())
+    rows = {row[0]: row for row in report["tables"][0]["rows"]}
+    assert list(rows) == ["do nothing", "Gaussian blur", "same", "model"]
+    assert rows["same"][1]["value"] == 0 and rows["same"][3]["value"] == 1 and rows["same"][-1] is None
+    nodules = list(csv.DictReader((tmp_path / "out" / "nodules.csv").read_text().splitlines()))
+    mine = [float(row["kept"]) for row in nodules if row["method"] == "model"]
+    assert len(mine) == 2 * 7 and np.std(mine) > 0.01  # an untrained network does something to each
+    assert rows["model"][5]["value"] == pytest.approx(
+        np.mean([float(r["kept"]) for r in nodules if r["method"] == "model" and float(r["diameter_mm"]) >= 8])
+    )
+    assert len(list(csv.DictReader((tmp_path / "out" / "gains.csv").read_text().splitlines()))) == 2 * 4
+    page = (tmp_path / "out" / "images.html").read_text()
+    assert page.count('class="compare"') == 2 and "<option selected>model</option>" in page
+    assert 'href="images.html"' in (tmp_path / "out" / "report.html").read_text()
+
+
+def test_nothing_to_evaluate_is_refused(pairs):
+    with pytest.raises(ValueError, match=r"give --pred \[NAME=\]FOLDER, or --checkpoint"):
+        dispatch(suppression(pairs))
+    with pytest.raises(ValueError, match="--nodules -1"):
+        dispatch(suppression(pairs, "--pred", str(pairs / "a"), "--nodules", "-1"))
 
 
 def test_suppression_options_from_yaml(pairs):

@@ -40,7 +40,7 @@ def test_report_csv_and_examples(checkpoint: Path, tmp_path: Path, capsys: pytes
     [
         (["--bodies", "0"], "give 1 body or more"),
         (["--size", "64"], "128 pixels or more"),
-        (["--steps", "0"], "--steps 0: it must be 1 or more"),
+        (["--steps", "0"], "steps is 0: it must be 1 or more"),
         (["--model-size", "33"], "needs a multiple of"),
     ],
 )
