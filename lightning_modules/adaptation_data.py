@@ -16,7 +16,7 @@ from evaluation.implants import contrast_per_mm, put_in, scatter
 from evaluation.lungs import lung_mask
 from lightning_modules.ct_pair_data import CTPairDataset
 from lightning_modules.resumable import ResumableLoader, epoch_loader
-from radiographs import read_radiograph, resize
+from radiographs import read_together, resize
 from radiographs.pairs import Pair
 
 SIDE = 1024  # longest side that is kept in memory
@@ -50,7 +50,8 @@ def load_site_pair(pair: Pair) -> SitePair:
     Raises:
         ValueError: Unreadable images, of two sizes, or a soft tissue that shows no part of the radiograph.
     """
-    radiograph, soft = (read_radiograph(path).pixels for path in (pair.radiograph, pair.soft))
+    images = read_together({"radiograph": pair.radiograph, "soft": pair.soft})
+    radiograph, soft = (image.pixels for image in images.values())
     scale = min(1.0, SIDE / max(radiograph.shape))
     shape = tuple(round(side * scale) for side in radiograph.shape)
     radiograph, soft = (resize(image, shape) for image in (radiograph, soft))

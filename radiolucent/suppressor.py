@@ -262,8 +262,8 @@ def _from_dataset(dataset: Any) -> Radiograph:
 
     buffer = io.BytesIO()
     dataset.save_as(buffer, enforce_file_format=True)
-    pixels, bits, header = decode_dicom(buffer.getvalue(), "the dataset")
-    return Radiograph(pixels, bits, "dicom", header)
+    decoded = decode_dicom(buffer.getvalue(), "the dataset")
+    return Radiograph(decoded.pixels, decoded.bits, "dicom", decoded.header, warnings=decoded.warnings)
 
 
 def _from_array(image: Any) -> tuple[np.ndarray, float, float]:
