@@ -43,7 +43,7 @@ class BoneSuppressionPipeline(DiffusionPipeline):
     """Conditional latent diffusion from a radiograph to its soft-tissue image (BS-LDM, arXiv 2412.15670).
 
     vqgan: the autoencoder (see diffusion.latents); unet: build_unet's or a LatentDiT; both are put to evaluation.
-    scheduler: DDPM, DDIM or DPM-Solver++ of diffusers or of diffusion.schedulers; to exchange it,
+    scheduler: of diffusion.schedulers, or one of diffusers' that diffusion.served names; to exchange it,
     `pipeline.scheduler = Other.from_config(pipeline.scheduler.config)` (with thresholding=False for diffusers' own).
     condition_scaling: see diffusion.conditioning. target, latent, residual_scale: see diffusion.latents.
     num_inference_steps: sampling steps where a call names none.
