@@ -76,6 +76,7 @@ def run(args: Namespace) -> int:
     from diffusion.conditioning import VIEWS
     from evaluation.labels import CHEXPERT
     from radiolucent.dataset_card import settings_hash
+    from radiolucent.generators import load_generator
     from radiolucent.quality_filter import Judge
     from radiolucent.synthetic_dataset import Finish, finish_dataset
 
@@ -85,6 +86,8 @@ def run(args: Namespace) -> int:
     rows, bad = read_rows(args.prompts, args.seed, VIEWS, CHEXPERT)
     rows, cut, too_long = check_lengths(rows, options)
     settings = settings_of(options, args.seed, args.bits)
+    if not args.workers and args.executor == "local":
+        load_generator(options)  # here it draws too: a model or LoRA that cannot be used is refused before the batch
     work = functools.partial(draw_rows, out=args.out, options=options, bits=args.bits, settings=settings_hash(settings))
     batches = in_batches(rows, args.batch_size)
     items: list[tuple[str, Any]] = [*batches, *{**bad, **too_long}.items()]
