@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import importlib
-import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,6 +19,8 @@ from torch import Tensor, nn
 
 from diffusion.conditioning import check_condition_scaling
 from diffusion.enhancement import enhance, enhancer_multiple
+from diffusion.finite import refuse_broken
+from diffusion.folders import read_model_index
 from diffusion.fusion import LocalGuidance, check_lungs, fuse, lungs_only
 from diffusion.latents import check_latent_options, decode, encode, from_x0
 from diffusion.objectives import check_scheduler
@@ -201,7 +202,8 @@ class BoneSuppressionPipeline(DiffusionPipeline):
     ) -> BoneSuppressionPipeline:
         """Load a folder that `save_pretrained` wrote; options as diffusers takes them (dtype, scheduler=...).
 
-        Raises FileNotFoundError for a folder or a part that is missing, ValueError for a folder of another kind.
+        Raises FileNotFoundError for a folder or a part that is missing, ValueError for a folder of another kind or for
+        weights that are not finite.
         """
         folder = Path(folder)
         index = _read_index(folder, cls.__name__)
@@ -216,7 +218,10 @@ class BoneSuppressionPipeline(DiffusionPipeline):
         module = index["vqgan"][0]
         if module.split(".")[0] == AUTOENCODER_PACKAGE:
             importlib.import_module(module)  # diffusers resolves a class by name only in modules already imported
-        return super().from_pretrained(str(folder), **{"low_cpu_mem_usage": False, "use_safetensors": True, **options})
+        options = {"low_cpu_mem_usage": False, "use_safetensors": True, **options}
+        pipeline = super().from_pretrained(str(folder), **options)
+        refuse_broken(pipeline.components, folder)
+        return pipeline
 
 
 def _read_index(folder: Path, kind: str) -> dict[str, Any]:
@@ -228,7 +233,7 @@ def _read_index(folder: Path, kind: str) -> dict[str, Any]:
             f"{folder} has no model_index.json, so it is no pipeline folder; give the folder that holds "
             f"{', '.join(COMPONENTS)}"
         )
-    index = json.loads((folder / "model_index.json").read_text())
+    index = read_model_index(folder / "model_index.json")
     if index.get("_class_name") != kind:
         raise ValueError(f"{folder} holds a {index.get('_class_name')}, not a {kind}; give a bone suppression folder")
     return index

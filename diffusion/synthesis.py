@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,8 @@ from diffusers.utils import BaseOutput
 from torch import Tensor, nn
 
 from diffusion.conditioning import Conditioner, Conditions, Demographics
+from diffusion.finite import refuse_broken
+from diffusion.folders import read_model_index
 from diffusion.guidance import Terms, guidance_terms, weighted_sum
 from diffusion.latents import check_latent_options, decode, encode
 from diffusion.noise import seeded_generators, seeded_noise
@@ -167,14 +168,14 @@ class SynthesisPipeline(DiffusionPipeline):
     ) -> SynthesisPipeline:
         """Load a folder that `save_pretrained` wrote; options as diffusers takes them (dtype, scheduler=...).
 
-        Raises FileNotFoundError for a folder or a part that is missing, ValueError for a folder of another kind or
-        with an older version's conditioner.
+        Raises FileNotFoundError for a folder or a part that is missing, ValueError for a folder of another kind,
+        with an older version's conditioner, or with weights that are not finite.
         """
         folder = Path(folder)
         index = folder / "model_index.json"
         if not index.is_file():
             raise FileNotFoundError(f"{folder} has no model_index.json; give the pipeline folder that training wrote")
-        names = json.loads(index.read_text())
+        names = read_model_index(index)
         if names.get("_class_name") != cls.__name__:
             raise ValueError(f"{folder} holds a {names.get('_class_name')}, not a {cls.__name__}")
         for name in COMPONENTS:
@@ -184,4 +185,7 @@ class SynthesisPipeline(DiffusionPipeline):
         module = names["vqgan"][0]
         if module.split(".")[0] == AUTOENCODER_PACKAGE:
             importlib.import_module(module)  # diffusers resolves a class by name only in modules already imported
-        return super().from_pretrained(str(folder), **{"low_cpu_mem_usage": False, "use_safetensors": True, **options})
+        options = {"low_cpu_mem_usage": False, "use_safetensors": True, **options}
+        pipeline = super().from_pretrained(str(folder), **options)
+        refuse_broken(pipeline.components, folder)
+        return pipeline

@@ -1,4 +1,4 @@
-"""CT-RATE: its file names, its tables, and which of its two releases a file belongs to.
+"""CT-RATE: its file names, and which of its two releases a file belongs to.
 
 First release: the NIfTI header holds no geometry and the voxels are the scanner's stored values; spacing, position,
 orientation and rescale stand in the metadata CSV. Second release (`*_fixed`): the header is right and the voxels are
@@ -8,39 +8,54 @@ Hounsfield units already, so that the CSV's slope and intercept must not be appl
 from __future__ import annotations
 
 import ast
-import csv
 import re
-import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
+from . import nifti
+from .ct_rate_tables import (
+    CONFLICT,
+    METADATA,
+    Row,
+    merge_metadata,
+    merge_tables,
+    read_labels,
+    read_metadata,
+    read_no_chest,
+    read_reports,
+    read_table,
+    volume_key,
+)
 from .volume import Volume
-from .volume_io import LPS_FROM_RAS, read_ct
+from .volume_io import load_ct
+
+__all__ = [
+    "METADATA",
+    "Decision",
+    "Header",
+    "Name",
+    "csv_affine",
+    "looks_like_hu",
+    "merge_metadata",
+    "merge_tables",
+    "parse_name",
+    "read_header",
+    "read_labels",
+    "read_metadata",
+    "read_no_chest",
+    "read_reports",
+    "read_table",
+    "read_volume",
+    "volume_key",
+]
 
 NAME = re.compile(r"(train|valid)_(\d+)_([a-z]+)_(\d+)\.nii(?:\.gz)?")
 HU_RANGE = (-1024, 3071)  # 12 bits: padding and metal outside of it are clamped before attenuation
 AIR_HU = (-1020, -800)  # air and lung; -1024 and below may be padding
 SOFT_HU = (-20, 80)  # muscle, organs, blood
 ENOUGH = 0.01  # of the sampled voxels
-METADATA = (
-    "RescaleSlope",
-    "RescaleIntercept",
-    "XYSpacing",
-    "ZSpacing",
-    "ImagePositionPatient",
-    "ImageOrientationPatient",
-)
-REPORT = {
-    "clinical_information": "ClinicalInformation_EN",
-    "technique": "Technique_EN",
-    "findings": "Findings_EN",
-    "impression": "Impressions_EN",
-}
-NO_TEXT = ("", "not given.", "not given")
-Row = dict[str, str]
 
 
 @dataclass(frozen=True)
@@ -90,86 +105,18 @@ def parse_name(path: str | Path) -> Name | None:
     return Name(split, patient, f"{patient}_{scan}", f"{patient}_{scan}_{reconstruction}")
 
 
-def volume_key(name: str) -> str:
-    """A file's base name without .nii or .nii.gz, as every table of CT-RATE may be looked up by."""
-    return name.strip().replace("\\", "/").rsplit("/", 1)[-1].removesuffix(".gz").removesuffix(".nii")
+def read_header(path: str | Path) -> Header:
+    """The header alone. A NIfTI written without geometry has the identity for its affine, or no code for one.
 
-
-def read_table(path: str | Path, columns: tuple[str, ...] = ()) -> dict[str, Row]:
-    """{volume key: its row} of a CSV with the column VolumeName (or DRR-RATE's ImageName) and, at least, `columns`.
-
-    FileNotFoundError; ValueError: a missing column, or a volume that has two different rows.
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: not a NIfTI file, or damaged.
     """
     path = Path(path)
     if not path.is_file():
-        raise FileNotFoundError(f"{path}: there is no such table")
-    table: dict[str, Row] = {}
-    with path.open(newline="", encoding="utf-8-sig") as stream:
-        reader = csv.DictReader(stream)
-        found = reader.fieldnames or []
-        name = next((column for column in ("VolumeName", "ImageName") if column in found), "VolumeName")
-        missing = [column for column in (name, *columns) if column not in found]
-        if missing:
-            raise ValueError(f"{path}: the table lacks the column {', '.join(missing)}; it has {', '.join(found[:20])}")
-        for row in reader:
-            key = volume_key(row.pop(name)).removesuffix(".png")
-            if table.setdefault(key, row) != row:
-                raise ValueError(f"{path}: {key} has two rows that differ; keep one")
-    return table
-
-
-def read_metadata(path: str | Path) -> dict[str, Row]:
-    """{volume key: the columns of METADATA as text}; no other column (age, sex, dates) is kept."""
-    return {key: {column: row[column] for column in METADATA} for key, row in read_table(path, METADATA).items()}
-
-
-def read_labels(path: str | Path) -> dict[str, dict[str, int]]:
-    """{volume key: {abnormality: 0 or 1}}, all columns of the table; ValueError for any other value."""
-    labels = {}
-    for key, row in read_table(path).items():
-        try:
-            labels[key] = {name: int(float(value)) for name, value in row.items() if name}
-        except (TypeError, ValueError):
-            raise ValueError(f"{path}: the labels of {key} are {list(row.values())}; 0 or 1 was expected") from None
-    return labels
-
-
-def read_reports(path: str | Path) -> dict[str, dict[str, str | None]]:
-    """{volume key: {clinical_information, technique, findings, impression}}; "Not given." becomes None."""
-    table = read_table(path, tuple(REPORT.values()))
-    return {key: {part: _text(row[column]) for part, column in REPORT.items()} for key, row in table.items()}
-
-
-def read_no_chest(path: str | Path) -> set[str]:
-    """The volume keys that a list without header (paths or base names, one a line) names."""
-    path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: there is no such list")
-    lines = path.read_text(encoding="utf-8-sig").splitlines()
-    return {volume_key(line.strip(" ,\"'")) for line in lines if line.strip()} - {"VolumeName"}
-
-
-def read_header(path: str | Path) -> Header:
-    """The header alone. A NIfTI written without geometry has the identity for its affine, or no code for one."""
-    import nibabel
-
-    broken = (
-        nibabel.filebasedimages.ImageFileError,
-        nibabel.spatialimages.HeaderDataError,
-        EOFError,
-        OSError,
-        zlib.error,
-    )
-    try:
-        header: Any = nibabel.load(path).header
-    except FileNotFoundError:
-        raise FileNotFoundError(f"{path}: there is no such file") from None
-    except broken as error:
-        raise ValueError(f"{path}: not a NIfTI file, or damaged ({error})") from None
-    affine = header.get_best_affine()
-    coded = int(header["sform_code"]) > 0 or int(header["qform_code"]) > 0
-    identity = np.allclose(np.linalg.norm(affine[:3, :3], axis=0), 1) and np.allclose(affine[:3, 3], 0)
-    return Header(LPS_FROM_RAS @ affine, coded and not identity)
+        raise FileNotFoundError(f"{path}: there is no such file")
+    header = nifti.read_header(path)
+    return Header(header.affine, not header.fault)
 
 
 def csv_affine(row: Row) -> np.ndarray:
@@ -197,15 +144,24 @@ def looks_like_hu(hu: np.ndarray) -> tuple[bool, str]:
     return min(air, soft) >= ENOUGH, seen
 
 
-def read_volume(path: str | Path, row: Row | None) -> tuple[Volume, Decision]:
+def read_volume(
+    path: str | Path, row: Row | None, rescale: tuple[float, float] | None = None
+) -> tuple[Volume, Decision]:
     """Read a CT-RATE volume of either release, HU clamped to [-1024, 3071], axes turned to left, back, head.
 
-    row: the volume's metadata; needed for the first release, compared with the header for the second.
-    ValueError: neither release fits what the file holds; and as `read_ct`.
+    Args:
+        path: the NIfTI file.
+        row: the volume's metadata; needed for the first release, compared with the header for the second.
+        rescale: (slope, intercept) in place of those of the header or the metadata.
+
+    Raises:
+        ValueError: neither release fits what the file holds, or the metadata has rows that differ; and as `read_ct`.
     """
+    if row is not None and CONFLICT in row:
+        raise ValueError(row[CONFLICT])
     header = read_header(path)
     if header.has_geometry:
-        volume = read_ct(path)
+        volume = load_ct(path, rescale=rescale, checked=False)
         fits, seen = looks_like_hu(volume.hu)
         decision = Decision(2, f"the header holds geometry and the voxels are HU: {seen}", disagreements(header, row))
     elif row is None:
@@ -214,10 +170,11 @@ def read_volume(path: str | Path, row: Row | None) -> tuple[Volume, Decision]:
             "give its table with --metadata"
         )
     else:
-        rescale = (_numbers(row, "RescaleSlope", 1)[0], _numbers(row, "RescaleIntercept", 1)[0])
-        volume = read_ct(path, rescale=rescale, affine=csv_affine(row))
+        turned = "the CSV's slope {:g} and intercept {:g}" if rescale is None else "a slope of {:g} and intercept {:g}"
+        rescale = rescale or (_numbers(row, "RescaleSlope", 1)[0], _numbers(row, "RescaleIntercept", 1)[0])
+        volume = load_ct(path, rescale=rescale, affine=csv_affine(row), checked=False)
         fits, seen = looks_like_hu(volume.hu)
-        turned = "the CSV's slope {:g} and intercept {:g}".format(*rescale)
+        turned = turned.format(*rescale)
         decision = Decision(1, f"the header holds no geometry and {turned} make HU of the voxels: {seen}")
     if not fits:
         where = "the header holds geometry" if decision.release == 2 else f"the header holds none, and after {turned}"
@@ -226,7 +183,7 @@ def read_volume(path: str | Path, row: Row | None) -> tuple[Volume, Decision]:
             "nothing was rescaled by guess"
         )
     np.clip(volume.hu, *HU_RANGE, out=volume.hu)
-    return volume, decision
+    return volume, replace(decision, notes=(*decision.notes, *volume.notes))
 
 
 def disagreements(header: Header, row: Row | None) -> tuple[str, ...]:
@@ -259,11 +216,6 @@ def _numbers(row: Row, column: str, count: int) -> list[float]:
     if len(numbers) != count or not np.isfinite(numbers).all():
         raise ValueError(f"the metadata CSV's {column} is '{row[column]}'; {count} numbers were expected")
     return numbers
-
-
-def _text(cell: str | None) -> str | None:
-    text = " ".join((cell or "").split())
-    return None if text.lower() in NO_TEXT else text
 
 
 def _vector(values: np.ndarray) -> str:

@@ -23,7 +23,7 @@ def detector_response(lines: Any, centre: float = 4.0, width: float = 1.4) -> An
     width: latitude; a smaller one is more contrast.
     Returns the same kind and shape, float32, in [-1, 1]. ValueError: a width that is not positive.
     """
-    if width <= 0:
+    if not width > 0:
         raise ValueError(f"the detector's width is {width}; it must be positive")
     xp: Any = torch if isinstance(lines, torch.Tensor) else np
     # S(L) = (1 + tanh((L - centre) / 2 width)) / 2, which does not overflow

@@ -98,10 +98,12 @@ class ConeBeam:
         box: what `body_box(volume)` found, when many views are made of one volume.
         centre: x, y, z in mm of the picture's middle; default: that of the box.
 
-        ValueError: an unknown name, or a volume in which nothing is denser than -500 HU.
+        ValueError: an unknown name, a field that is not positive, or a volume in which nothing is denser than -500 HU.
         """
         if name not in VIEWS:
             raise ValueError(f"no view is called {name!r}; give one of {', '.join(VIEWS)}")
+        if field_mm is not None and not 0 < field_mm < np.inf:
+            raise ValueError(f"field_mm is {field_mm}; the picture's width in mm is positive")
         view = VIEWS[name]
         low, high = body_box(volume) if box is None else box
         centre, size = (low + high) / 2 if centre is None else centre, high - low
@@ -109,7 +111,7 @@ class ConeBeam:
         behind = size.max() / 2 + GAP_MM
         sdd = view.source_to_detector_mm if view.source_to_centre_mm is None else view.source_to_centre_mm + behind
         magnification = sdd / (sdd - behind)
-        width = field_mm or view.field_mm
+        width = view.field_mm if field_mm is None else field_mm
         pitch = width / shape[1] if width else max(abs(right) @ size / shape[1], size[2] / shape[0])
         du, dv = right * pitch * magnification, down * pitch * magnification
         corner = centre - to_source * behind - du * (shape[1] - 1) / 2 - dv * (shape[0] - 1) / 2
@@ -131,7 +133,10 @@ class ConeBeam:
         """
         from scipy.spatial.transform import Rotation
 
-        unit = np.asarray(axis, dtype=np.float64) / np.linalg.norm(axis)
+        length = np.linalg.norm(axis)
+        if not 0 < length < np.inf or not np.isfinite(degrees):
+            raise ValueError(f"orbit by {degrees} degrees around {axis}: a finite angle and a direction are needed")
+        unit = np.asarray(axis, dtype=np.float64) / length
         matrix = np.eye(4)
         matrix[:3, :3] = Rotation.from_rotvec(np.radians(degrees) * unit).as_matrix()
         matrix[:3, 3] = self.numpy("centre") - matrix[:3, :3] @ self.numpy("centre")

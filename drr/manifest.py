@@ -54,7 +54,7 @@ def write_manifest(
     schema = _schema(names)
     rows = 0
     remaining = iter(records)
-    with pq.ParquetWriter(path, schema, compression="zstd") as writer:
+    with pq.ParquetWriter(path, schema, compression="zstd", write_page_checksum=True) as writer:
         while group := list(islice(remaining, VOLUMES_PER_GROUP)):
             table = list(_rows(group, labels or {}, reports or {}))
             rows += len(table)

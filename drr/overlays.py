@@ -1,4 +1,4 @@
-"""What a CT's thick slices do not show, drawn into line integrals: fine vessels, nodules, and devices.
+"""What a CT's thick slices do not show, drawn into line integrals: fine vessels, nodules, devices and arms.
 
 Everything here is drawn in the projection and belongs to the soft image, so that a network that learns to take bone
 away learns to leave it. Attenuation is that of `drr.attenuation`; lengths are in mm.
@@ -27,18 +27,33 @@ def lung_pixels(soft: np.ndarray) -> np.ndarray:
     return body & (soft < np.median(soft[body])) if body.any() else body
 
 
-def add_vessels(soft: np.ndarray, mm_per_pixel: float, rng: np.random.Generator, trees: int = 6) -> np.ndarray:
-    """Branching tubes that taper by Murray's law (r0^3 = r1^3 + r2^3; PNAS 12, 207, 1926); returns a new (H, W)."""
-    places = np.argwhere(lung_pixels(soft))
+def add_vessels(
+    soft: np.ndarray,
+    mm_per_pixel: float,
+    rng: np.random.Generator,
+    trees: int = 6,
+    lungs: np.ndarray | None = None,
+) -> np.ndarray:
+    """Branching tubes that taper by Murray's law (r0^3 = r1^3 + r2^3; PNAS 12, 207, 1926); returns a new (H, W).
+
+    A tree begins anywhere between the middle of the lungs and a place in them and grows away from that middle.
+
+    Args:
+        soft: (H, W) line integrals. trees: how many. lungs: bool (H, W); by default `lung_pixels(soft)`.
+    """
+    lungs = lung_pixels(soft) if lungs is None else lungs
+    places = np.argwhere(lungs)
     if not len(places):
         return soft.copy()
-    middle = np.array(soft.shape) / 2
+    middle = places.mean(axis=0)
     tubes: list[Tube] = []
     for _ in range(trees):
-        y, x = places[rng.integers(len(places))] * 0.5 + middle * 0.5  # nearer to the hila than to the ribs
+        place = places[rng.integers(len(places))]
+        y, x = place + (middle - place) * rng.uniform(0, 0.7)
+        away = math.atan2(*(place - middle))
         for _ in range(3):
-            _grow(tubes, (x, y), rng.uniform(0, 2 * np.pi), rng.uniform(1.2, 3.2), mm_per_pixel, rng)
-    fade = cv2.GaussianBlur(lung_pixels(soft).astype(np.float32), (0, 0), 6 / mm_per_pixel)
+            _grow(tubes, (x, y), away + rng.normal(0, 0.8), rng.uniform(0.8, 3.0), mm_per_pixel, rng)
+    fade = cv2.GaussianBlur(lungs.astype(np.float32), (0, 0), 6 / mm_per_pixel)
     return soft + _draw(tubes, soft.shape, mm_per_pixel) * fade * np.float32(rng.uniform(0.3, 1.3))
 
 
@@ -77,13 +92,20 @@ def _draw(tubes: list[Tube], shape: tuple[int, ...], mm_per_pixel: float) -> np.
 
 
 def add_nodule_shadow(
-    soft: np.ndarray, mm_per_pixel: float, rng: np.random.Generator, diameter_mm: float, density: float = 1.0
+    soft: np.ndarray,
+    mm_per_pixel: float,
+    rng: np.random.Generator,
+    diameter_mm: float,
+    density: float = 1.0,
+    lungs: np.ndarray | None = None,
 ) -> np.ndarray:
     """An ellipsoid of soft tissue somewhere over the lungs: its chord 2 sqrt(r^2 - d^2) mu; returns a new (H, W).
 
-    density: attenuation over the lung's, of water's; 0.3 is ground glass, 1 is solid.
+    Args:
+        density: Attenuation over the lung's, of water's; 0.3 is ground glass, 1 is solid.
+        lungs: bool (H, W), where it may lie; by default `lung_pixels(soft)`.
     """
-    places = np.argwhere(lung_pixels(soft))
+    places = np.argwhere(lung_pixels(soft) if lungs is None else lungs)
     if not len(places):
         return soft.copy()
     centre = places[rng.integers(len(places))] + rng.uniform(-0.5, 0.5, 2)
@@ -103,23 +125,67 @@ def add_nodule_shadow(
 
 
 def add_device(soft: np.ndarray, mm_per_pixel: float, rng: np.random.Generator) -> np.ndarray:
-    """A catheter or lead (a smooth line across the picture) or an electrode (a disc or ring); returns a new (H, W)."""
-    height, width = soft.shape
+    """A tube, wire, electrode or clip somewhere in the picture; returns a new (H, W).
+
+    A tube (catheter, drain) is a smooth line of two walls, a wire (lead, cable) a thin dense one, an electrode a disc or
+    ring, at times on a wire, a clip a few short strokes of metal.
+    """
+    kind = rng.choice(["tube", "wire", "electrode", "clip"], p=[0.3, 0.3, 0.25, 0.15])
     stroke = np.zeros(soft.shape, np.uint8)
-    if rng.random() < 0.5:
-        control = rng.uniform(0, 1, (4, 2)) * (width, height)
-        t = np.linspace(0, 1, 40)[:, None]
-        curve = (1 - t) ** 3 * control[0] + 3 * t * (1 - t) ** 2 * control[1]
-        curve = curve + 3 * t**2 * (1 - t) * control[2] + t**3 * control[3]
-        points = np.rint(curve * 2**SUBPIXEL).astype(np.int32)
-        cv2.polylines(
-            stroke, [points], False, 255, max(1, round(rng.uniform(1, 3) / mm_per_pixel)), cv2.LINE_AA, SUBPIXEL
-        )
+    if kind in ("tube", "wire"):
+        _stroke(stroke, _curve(soft.shape, rng), *_widths(kind, mm_per_pixel, rng))
+    elif kind == "electrode":
+        _electrode(stroke, mm_per_pixel, rng)
     else:
-        place = (int(rng.integers(width)), int(rng.integers(height)))
-        thickness = int(rng.choice([-1, 1, 2]))
-        cv2.circle(stroke, place, max(2, round(rng.uniform(3, 10) / mm_per_pixel)), 255, thickness, cv2.LINE_AA)
-    return soft + stroke * np.float32(rng.uniform(0.2, 2.0) / 255)
+        _clips(stroke, mm_per_pixel, rng)
+    metal = rng.uniform(0.4, 2.5) if kind == "clip" else float(np.exp(rng.uniform(np.log(0.08), np.log(1.5))))
+    return soft + cv2.GaussianBlur(stroke.astype(np.float32), (0, 0), 0.5) * np.float32(metal / 255)
+
+
+def _widths(kind: str, mm_per_pixel: float, rng: np.random.Generator) -> tuple[int, int]:
+    """Outer and inner width in pixels of a tube or wire; an inner width of 0 is none."""
+    outer = rng.uniform(2.5, 8) if kind == "tube" else rng.uniform(0.5, 2)
+    wall = rng.uniform(0.6, 1.2)
+    return max(1, round(outer / mm_per_pixel)), max(0, round((outer - 2 * wall) / mm_per_pixel)) * (kind == "tube")
+
+
+def _curve(shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
+    """A cubic Bezier curve across a part of the picture, (40, 2) in x, y pixels."""
+    start, reach = rng.uniform(-0.1, 1.1, (1, 2)), rng.uniform(0.2, 0.9)
+    control = np.vstack([start, start + rng.normal(0, reach / 2, (3, 2))]) * (shape[1], shape[0])
+    t = np.linspace(0, 1, 40)[:, None]
+    curve = (1 - t) ** 3 * control[0] + 3 * t * (1 - t) ** 2 * control[1]
+    return curve + 3 * t**2 * (1 - t) * control[2] + t**3 * control[3]
+
+
+def _stroke(layer: np.ndarray, curve: np.ndarray, outer: int, inner: int) -> None:
+    points = [np.rint(curve * 2**SUBPIXEL).astype(np.int32)]
+    cv2.polylines(layer, points, False, 255, outer, cv2.LINE_AA, SUBPIXEL)
+    if inner:
+        cv2.polylines(layer, points, False, 90, inner, cv2.LINE_AA, SUBPIXEL)
+
+
+def _electrode(layer: np.ndarray, mm_per_pixel: float, rng: np.random.Generator) -> None:
+    height, width = layer.shape
+    place = (int(rng.integers(width)), int(rng.integers(height)))
+    radius = rng.uniform(2, 9) / mm_per_pixel
+    thickness = -1 if rng.random() < 0.4 else max(1, round(rng.uniform(0.15, 0.5) * radius))
+    cv2.circle(layer, place, max(1, round(radius)), int(rng.integers(90, 256)), thickness, cv2.LINE_AA)
+    if rng.random() < 0.5:
+        cv2.circle(layer, place, max(1, round(radius * 0.45)), int(rng.integers(120, 256)), -1, cv2.LINE_AA)
+    if rng.random() < 0.5:
+        curve = _curve(layer.shape, rng)
+        _stroke(layer, curve - curve[0] + place, max(1, round(rng.uniform(0.5, 2) / mm_per_pixel)), 0)
+
+
+def _clips(layer: np.ndarray, mm_per_pixel: float, rng: np.random.Generator) -> None:
+    height, width = layer.shape
+    place = rng.uniform(0, 1, 2) * (width, height)
+    for _ in range(int(rng.integers(1, 7))):
+        start = place + rng.normal(0, 12, 2) / mm_per_pixel
+        angle, length = rng.uniform(0, np.pi), rng.uniform(3, 8) / mm_per_pixel
+        end = start + length * np.array([math.cos(angle), math.sin(angle)])
+        _stroke(layer, np.array([start, end]), max(1, round(rng.uniform(0.6, 1.5) / mm_per_pixel)), 0)
 
 
 def add_arm(

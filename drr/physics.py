@@ -17,6 +17,7 @@ from .look import blur
 CT_KEV = 70.0  # effective energy at which HU are measured, 120 kV
 BONE_MINERAL = "Ca5P3O13H"
 BIN_KEV = 4.0
+DARKEST = 1e-300  # transmission; its logarithm is finite
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,9 @@ class Physics:
     grid_shift: float = 0.0
 
     def __post_init__(self) -> None:
+        wrong = [name for name, value in vars(self).items() if value is not None and not np.isfinite(value)]
+        if wrong:
+            raise ValueError(f"{', '.join(wrong)} of the exposure is not finite: {self}")
         if self.energy_kev is not None and self.kvp is not None:
             raise ValueError("energy_kev and kvp are both given; give one energy or one tube voltage")
         if self.energy_kev is not None and not 10 <= self.energy_kev <= 200:
@@ -62,13 +66,24 @@ def expose(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Line integrals of a radiograph and of its soft-tissue image as the detector sees them: -ln(I / I0).
 
-    soft, bone: (H, W) line integrals, as `project` gives them. rng: for `photons`.
-    Returns (total, soft), float32 (H, W). Scatter, grid and noise are those of the radiograph in both, so that a pair
-    differs by bone alone.
+    Scatter, grid and noise are those of the radiograph in both, so that a pair differs by bone alone.
+
+    Args:
+        soft, bone: (H, W) line integrals, as `project` gives them.
+        physics: the exposure.
+        rng: for `photons`.
+
+    Returns:
+        (total, soft), float32 (H, W), finite behind whatever metal.
+
+    Raises:
+        ValueError: images of two shapes or not finite, photons without a generator.
     """
     soft, bone = (np.ascontiguousarray(lines, dtype=np.float32) for lines in (soft, bone))
     if soft.ndim != 2 or soft.shape != bone.shape:
         raise ValueError(f"soft has shape {soft.shape}, bone {bone.shape}; two equal images (H, W) are needed")
+    if not (np.isfinite(soft).all() and np.isfinite(bone).all()):
+        raise ValueError("soft or bone holds line integrals that are not finite")
     if physics.photons is not None and rng is None:
         raise ValueError("photons are given without a random generator; give rng=np.random.default_rng(seed)")
     primary = _transmission(soft, bone, physics)
@@ -81,25 +96,29 @@ def expose(
     noise = np.ones_like(signal)
     if physics.photons is not None and rng is not None:
         counts = signal.astype(np.float64) * physics.photons
-        noise = (np.maximum(rng.poisson(counts), 0.5) / counts).astype(np.float32)
+        noise = np.maximum(rng.poisson(counts), 0.5) / counts
     if physics.blur_px:
         signal, pair, noisy = (blur(image, physics.blur_px) for image in (signal, pair, signal * noise))
         noise = noisy / signal
-    return -np.log(signal * noise), -np.log(pair * noise)
+    return tuple(-np.log(np.maximum(image * noise, DARKEST)).astype(np.float32) for image in (signal, pair))
 
 
 def _transmission(soft: np.ndarray, bone: np.ndarray, physics: Physics) -> np.ndarray:
-    """I / I0 behind water and bone mineral (Beer-Lambert, summed over the spectrum's energy)."""
+    """I / I0 behind water and bone mineral (Beer-Lambert, summed over the spectrum's energy).
+
+    float64 (H, W), never 0: behind a metal plate exp(-L) is below what float32 holds.
+    """
+    soft, bone = soft.astype(np.float64), bone.astype(np.float64)
     if physics.energy_kev is None and physics.kvp is None:
-        return np.exp(-(soft + bone))
+        return np.maximum(np.exp(-(soft + bone)), DARKEST)
     if physics.kvp is not None:
         energies, weights = spectrum(physics.kvp, physics.filtration_mm)
     else:
         energies, weights = np.array([physics.energy_kev]), np.ones(1)
     total = np.zeros_like(soft)
     for energy, weight in zip(energies, weights):
-        total += np.float32(weight) * np.exp(-(soft * gain("H2O", energy) + bone * gain(BONE_MINERAL, energy)))
-    return total
+        total += weight * np.exp(-(soft * gain("H2O", energy) + bone * gain(BONE_MINERAL, energy)))
+    return np.maximum(total, DARKEST)
 
 
 @lru_cache(maxsize=256)
@@ -126,7 +145,7 @@ def mass_attenuation(formula: str, energy_kev: float) -> float:
         import xraydb
     except ImportError as error:
         raise ImportError("attenuation by material needs xraydb: pip install radiolucent[physics]") from error
-    return float(xraydb.material_mu(formula, energy_kev * 1000, density=1.0))
+    return float(xraydb.material_mu(formula, float(energy_kev) * 1000, density=1.0))  # an int is an error to it
 
 
 @lru_cache(maxsize=16)
@@ -139,7 +158,7 @@ def spectrum(kvp: float, filtration_mm: float = 3.0) -> tuple[np.ndarray, np.nda
         import spekpy
     except ImportError as error:
         raise ImportError("a spectrum needs spekpy: pip install radiolucent[physics]") from error
-    energy, fluence = spekpy.Spek(kvp=kvp, th=12).filter("Al", filtration_mm).get_spectrum(edges=False)
+    energy, fluence = spekpy.Spek(kvp=float(kvp), th=12).filter("Al", filtration_mm).get_spectrum(edges=False)
     weight = energy * fluence
     bins = np.floor(energy / BIN_KEV).astype(int)
     total = np.bincount(bins, weight)

@@ -8,11 +8,11 @@ import numba
 import numpy as np
 
 from .bone_from_hu import DENSE_HU, bone_from_hu, dilate, disc, fill, part_sizes
+from .padding import AIR, find_padding, padding_to_air
 from .ray import NO_BONE
 from .volume import Volume
 from .voxels import EMPTY_HU, keep_spans
 
-AIR = -1024
 COARSE_MM = 2.5  # masks are found on a grid of about this spacing
 BODY_HU = -300
 PARTLY_AIR_HU = -100
@@ -33,6 +33,10 @@ def isolate_body(volume: Volume) -> Volume:
 
     ValueError: no body in the volume.
     """
+    padding = find_padding(volume.hu)
+    if padding is not None:
+        volume = volume.replace(hu=volume.hu.copy())
+        padding_to_air(volume.hu, padding)
     coarse, steps = _coarsen(volume)
     hu = np.empty_like(volume.hu)
     _take(volume.hu, _find_body(coarse, volume.source), hu, NO_BONE.reshape(0, 0, 0), *steps)
@@ -44,6 +48,11 @@ def prepare(volume: Volume, with_bone: bool = True) -> Volume:
 
     The grid is cut down to the body and some air around it, in the memory of `volume.hu` itself, which is lost.
     """
+    padding = find_padding(volume.hu)
+    if padding is not None:
+        if not volume.hu.flags.writeable:
+            volume = volume.replace(hu=volume.hu.copy())
+        padding_to_air(volume.hu, padding)
     coarse, steps = _coarsen(volume)
     body = _find_body(coarse, volume.source)
     inside = _box(body)

@@ -19,6 +19,7 @@ class Volume:
     bone: uint8 (D, H, W), or None: 0 not bone, 1 rim (only what is denser than soft tissue is taken away),
         2 bone (replaced by soft tissue).
     source: where the volume came from, for messages and manifests; never a patient identifier.
+    notes: what was done to it that a user should know, each a sentence; see `read_ct`.
 
     ValueError: shapes that disagree, or an affine that is not a finite, invertible (4, 4) matrix.
     """
@@ -29,6 +30,7 @@ class Volume:
     structures: dict[int, str] | None = None
     bone: np.ndarray | None = None
     source: str = ""
+    notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         what = self.source or "volume"

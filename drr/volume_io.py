@@ -1,22 +1,29 @@
-"""CT volumes from files: NIfTI, DICOM folder, MHA, NRRD."""
+"""CT volumes from files: NIfTI, DICOM, MHA, NRRD."""
 
 from __future__ import annotations
 
-import csv
-import gzip
-import io
-import zlib
+import warnings
 from importlib.resources import as_file, files
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from .hounsfield import check_hu, to_int16
+from .nifti import LPS_FROM_RAS
+from .padding import AIR, find_padding, padding_to_air
+from .stored import Stored, affine_fault
+from .tables import read_rows
 from .volume import Volume
 
-LPS_FROM_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
-HEADER_BYTES = 540  # of NIfTI-2; NIfTI-1 has 348
-PACKED_HEADER = 1 << 16  # bytes that hold a header, compressed or not
+__all__ = ["FILES", "LPS_FROM_RAS", "CTWarning", "load_ct", "read_ct", "sample_ct"]
+NIFTI = (".nii", ".nii.gz")
+ITK = (".mha", ".mhd", ".nrrd", ".nhdr")
+FILES = (*NIFTI, *ITK)
+
+
+class CTWarning(UserWarning):
+    """What was left out or resampled so that a CT could be read; also in `Volume.notes`."""
 
 
 def read_ct(
@@ -25,35 +32,68 @@ def read_ct(
     structures: str | Path | None = None,
     rescale: tuple[float, float] | None = None,
     affine: np.ndarray | None = None,
+    series: str | int | None = None,
 ) -> Volume:
     """Read a CT and, if given, its label map.
 
-    path: .nii, .nii.gz, .mha, .mhd, .nrrd or a folder of one DICOM series.
-    labels: label map on the same grid; structures: CSV with columns `id` and `structure` (default: structures.csv
-        beside the label map, else the packaged TotalSegmentator table).
-    rescale: (slope, intercept) that turn stored values into HU, in place of the header's.
-    affine: (4, 4) index (x, y, z) -> LPS mm for the voxels as stored, in place of the header's.
+    Every slice of a DICOM series is checked: a tilted gantry becomes an affine with oblique columns, uneven slices are
+    resampled, repeated ones and localizers left out; what was done so is in `Volume.notes` and a `CTWarning`. Padding
+    around the field of view becomes air.
 
-    Returns int16 HU with the axes turned so that x, y, z run most nearly to the patient's left, back and head
-    (the affine says exactly how), whatever the handedness on disk.
-    FileNotFoundError, ValueError: missing, truncated or 2-D file, NaN, no spacing, values that cannot be HU.
+    Args:
+        path: .nii, .nii.gz, .mha, .mhd, .nrrd, an enhanced multi-frame DICOM file, or a folder with one DICOM series,
+            in itself or in folders below.
+        labels: label map on the same grid, in whatever order its axes are stored.
+        structures: CSV with columns `id` and `structure` (default: structures.csv beside the label map, else the
+            packaged TotalSegmentator table).
+        rescale: (slope, intercept) that turn stored values into HU, in place of the header's.
+        affine: (4, 4) index (x, y, z) -> LPS mm for the voxels as stored, in place of the header's; slices of a DICOM
+            series are then taken in order as they are.
+        series: Series Number or Series Instance UID, where a folder holds several DICOM series.
+
+    Returns:
+        A volume of int16 HU with the axes turned so that x, y, z run most nearly to the patient's left, back and head
+        (the affine says exactly how), whatever the handedness on disk.
+
+    Raises:
+        FileNotFoundError: no such file or folder.
+        ValueError: truncated or 2-D file, NaN, no spacing or orientation, slices that make no volume, no CT, values
+            that cannot be HU; one line that names the file.
     """
+    volume = load_ct(path, labels, structures, rescale, affine, series, checked=True)
+    for note in volume.notes:
+        warnings.warn(f"{volume.source}: {note}", CTWarning, stacklevel=2)
+    return volume
+
+
+def load_ct(
+    path: str | Path,
+    labels: str | Path | None = None,
+    structures: str | Path | None = None,
+    rescale: tuple[float, float] | None = None,
+    affine: np.ndarray | None = None,
+    series: str | int | None = None,
+    *,
+    checked: bool,
+) -> Volume:
+    """As `read_ct`, without its warnings, and where not `checked` whether or not the voxels can be HU."""
     path = Path(path)
-    values, stored_affine, scale = _read(path)
-    hu = _to_int16(values, scale if rescale is None else rescale, path)
-    del values
-    matrix = stored_affine if affine is None else np.asarray(affine, dtype=np.float64)
-    _check_spacing(matrix, path)
-    hu, turned = _to_lps_axes(hu, matrix)
-    if labels is None:
-        return Volume(hu, turned, source=path.name)
-    label_map, label_affine, _ = _read(Path(labels))
-    if label_map.shape != hu.shape and label_map.size != hu.size:
-        raise ValueError(f"{labels}: the label map has shape {label_map.shape}, the CT {hu.shape}; they must be equal")
-    if not np.allclose(label_affine, stored_affine, atol=0.01):
-        raise ValueError(f"{labels}: the label map lies on another grid than {path.name}; resample it to the CT's")
-    label_map, _ = _to_lps_axes(label_map, matrix)
-    return Volume(hu, turned, _to_uint8(label_map, labels), _structures(Path(labels), structures), source=path.name)
+    matrix = None if affine is None else _callers_affine(affine)
+    stored = _read(path, rescale, series, needs_geometry=affine is None)
+    if matrix is None and stored.fault:
+        raise ValueError(f"{path}: {stored.fault}; give read_ct its affine=(4, 4), or repair the header")
+    voxels = _hu(stored, rescale, path)
+    hu, turned = _to_lps_axes(voxels, stored.affine if matrix is None else matrix)
+    padding = find_padding(hu)
+    if checked:
+        check_hu(hu, stored.values, str(path), padding)
+    if padding is not None:
+        padding_to_air(hu, padding)
+    notes = stored.notes
+    if padding is not None and padding > AIR:
+        notes += (f"padding of {padding} HU around the field of view became air",)
+    volume = Volume(hu, turned, source=path.name, notes=notes)
+    return volume if labels is None else _with_labels(volume, Path(labels), structures, stored, matrix)
 
 
 def sample_ct() -> Volume:
@@ -62,137 +102,80 @@ def sample_ct() -> Volume:
         return read_ct(folder / "lidc_idri_0001_ct_2p5mm.nii.gz", folder / "lidc_idri_0001_mask_2p5mm.nii.gz")
 
 
-def _read(path: Path) -> tuple[np.ndarray, np.ndarray, tuple[float, float]]:
-    """Stored values (D, H, W), LPS affine, (slope, intercept)."""
+def _read(
+    path: Path, rescale: tuple[float, float] | None = None, series: str | int | None = None, needs_geometry: bool = True
+) -> Stored:
+    """What a file or folder holds; every error of a library becomes one line with the path."""
     if not path.exists():
         raise FileNotFoundError(f"{path}: no such file or folder")
-    if path.is_dir():
-        return _read_dicom(path)
-    if path.name.endswith((".nii", ".nii.gz")):
-        return _read_nifti(path)
-    if path.name.endswith((".mha", ".mhd", ".nrrd", ".nhdr")):
-        return _read_simpleitk(path)
+    try:
+        if path.is_file() and path.name.endswith(FILES):
+            if series is not None:
+                raise ValueError(f"{path}: series={series} is for folders of DICOM files")
+            from .itk_files import read_itk
+            from .nifti import read_nifti
+
+            return read_nifti(path) if path.name.endswith(NIFTI) else read_itk(path)
+        from .dicom_files import is_dicom
+        from .dicom_series import read_dicom
+
+        if path.is_dir() or is_dicom(path):
+            return read_dicom(path, series, rescale, needs_geometry)
+    except (RuntimeError, MemoryError, AttributeError, KeyError, TypeError, NotImplementedError, EOFError) as error:
+        raise ValueError(f"{path}: cannot be read ({' '.join(str(error).split()) or type(error).__name__})") from error
     raise ValueError(f"{path}: not a CT that can be read; give .nii, .nii.gz, .mha, .mhd, .nrrd or a DICOM folder")
 
 
-def _read_nifti(path: Path) -> tuple[np.ndarray, np.ndarray, tuple[float, float]]:
-    """A NIfTI file as it is stored: no scaling, no float copy."""
-    import nibabel
-
-    raw: Any = np.fromfile(path, np.uint8)  # numpy's memory comes in large pages: a third of the time of read_bytes
-    packed = path.suffix == ".gz"
-    try:
-        start = raw[:PACKED_HEADER].tobytes()
-        if packed:
-            start = zlib.decompressobj(31).decompress(start, HEADER_BYTES)
-        kind = nibabel.Nifti2Header if start[:4] in (b"\x1c\x02\0\0", b"\0\0\x02\x1c") else nibabel.Nifti1Header
-        header = kind.from_fileobj(io.BytesIO(start), check=False)  # the check would repair silently
-        dtype = header.get_data_dtype()
-    except (zlib.error, nibabel.spatialimages.HeaderDataError, nibabel.wrapstruct.WrapStructError) as error:
-        raise ValueError(f"{path}: not a NIfTI file ({error})") from error
-    if bytes(header["magic"])[:3] not in (b"n+1", b"n+2"):
-        raise ValueError(f"{path}: not a NIfTI file of one part (magic {bytes(header['magic'])!r})")
-    shape = tuple(int(n) for n in header.get_data_shape())
-    while len(shape) > 3 and shape[-1] == 1:
-        shape = shape[:-1]
-    if len(shape) != 3 or min(shape) < 2:
-        raise ValueError(f"{path}: an image of shape {shape}; a 3-D CT is needed")
-    offset = int(header["vox_offset"])
-    size = offset + int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
-    if packed:
-        raw = _gunzip(raw, size, path)
-    if len(raw) != size:
-        raise ValueError(
-            f"{path}: holds {len(raw)} bytes, its header promises {size} for shape {shape} of {dtype}; "
-            "the file is truncated or its header is wrong"
-        )
-    values = np.frombuffer(raw, dtype, offset=offset).reshape(shape[::-1])
-    slope, intercept = header.get_slope_inter()
-    if (header["pixdim"][1:4] == 0).any():
-        raise ValueError(f"{path}: a voxel spacing of {header['pixdim'][1:4]} mm; give the affine or repair the header")
-    affine = LPS_FROM_RAS @ header.get_best_affine()
-    return values, affine, (1.0 if slope is None else float(slope), 0.0 if intercept is None else float(intercept))
+def _callers_affine(affine: np.ndarray) -> np.ndarray:
+    matrix = np.array(affine, dtype=np.float64)
+    if fault := affine_fault(matrix):
+        raise ValueError(f"affine: {fault}; give (4, 4), index (x, y, z) -> LPS mm")
+    return matrix
 
 
-def _gunzip(raw: bytes, size: int, path: Path) -> Any:
-    """Decompress by libdeflate into `size` bytes; files of several gzip members go through Python's gzip."""
-    import deflate
-
-    try:
-        data = deflate.gzip_decompress(raw, size)
-        if len(data) == size:
-            return data
-    except deflate.DeflateError:
-        pass
-    try:
-        with gzip.open(io.BytesIO(raw)) as stream:
-            return bytearray(stream.read(size + 1))  # one more shows a file that is longer than its header says
-    except (EOFError, OSError, zlib.error) as error:
-        raise ValueError(f"{path}: damaged or truncated gzip ({error})") from error
-
-
-def _read_dicom(folder: Path) -> tuple[np.ndarray, np.ndarray, tuple[float, float]]:
-    import SimpleITK as sitk
-
-    series = sitk.ImageSeriesReader.GetGDCMSeriesIDs(str(folder))
-    if not series:
-        raise ValueError(f"{folder}: no DICOM series in this folder")
-    if len(series) > 1:
-        raise ValueError(f"{folder}: {len(series)} DICOM series in this folder; give a folder with one")
-    reader = sitk.ImageSeriesReader()
-    reader.SetFileNames(sitk.ImageSeriesReader.GetGDCMSeriesFileNames(str(folder), series[0]))
-    reader.MetaDataDictionaryArrayUpdateOn()
-    values, affine, scale = _from_simpleitk(reader, folder)
-    places = [_numbers(reader.GetMetaData(i, "0020|0032")) for i in range(len(values))]
-    steps = np.linalg.norm(np.diff(np.array(places), axis=0), axis=1)
-    if steps.max() > 1.5 * np.median(steps):
-        raise ValueError(
-            f"{folder}: slices are missing (a step of {steps.max():g} mm where {np.median(steps):g} is usual)"
-        )
-    return values, affine, scale
-
-
-def _read_simpleitk(path: Path) -> tuple[np.ndarray, np.ndarray, tuple[float, float]]:
-    import SimpleITK as sitk
-
-    reader = sitk.ImageFileReader()
-    reader.SetFileName(str(path))
-    return _from_simpleitk(reader, path)
-
-
-def _from_simpleitk(reader: Any, path: Path) -> tuple[np.ndarray, np.ndarray, tuple[float, float]]:
-    """SimpleITK applies the rescale slope and intercept of the file itself."""
-    import SimpleITK as sitk
-
-    try:
-        image = reader.Execute()
-    except RuntimeError as error:
-        raise ValueError(f"{path}: cannot be read ({str(error).strip().splitlines()[-1]})") from error
-    if image.GetDimension() != 3 or min(image.GetSize()) < 2 or image.GetNumberOfComponentsPerPixel() != 1:
-        raise ValueError(f"{path}: an image of size {image.GetSize()}; a 3-D CT of one channel is needed")
-    affine = np.eye(4)
-    affine[:3, :3] = np.array(image.GetDirection()).reshape(3, 3) * np.array(image.GetSpacing())
-    affine[:3, 3] = image.GetOrigin()
-    return sitk.GetArrayFromImage(image), affine, (1.0, 0.0)
-
-
-def _to_int16(values: np.ndarray, scale: tuple[float, float], path: Path) -> np.ndarray:
+def _hu(stored: Stored, rescale: tuple[float, float] | None, path: Path) -> np.ndarray:
     """HU as int16; int16 without scaling is taken as it is, without a copy."""
+    values, scale = stored.values, stored.scale if rescale is None else rescale
+    if stored.is_hu:
+        return values
     if values.dtype.kind not in "iuf":
         raise ValueError(f"{path}: voxels of type {values.dtype}; a CT has one number a voxel")
+    if len(scale) != 2 or not np.isfinite(scale).all() or scale[0] == 0:
+        raise ValueError(f"{path}: a rescale of {scale}; (slope, intercept) is needed, the slope not 0")
     if values.dtype.kind == "u" and scale[1] == 0:
         raise ValueError(
-            f"{path}: unsigned voxels without an offset cannot be Hounsfield units; give rescale=(slope, intercept)"
+            f"{path}: unsigned voxels without an offset cannot be Hounsfield units; give rescale=(slope, intercept) "
+            "(--rescale on the command line)"
         )
-    if values.dtype == np.int16 and scale == (1.0, 0.0):
+    if values.dtype == np.int16 and tuple(scale) == (1.0, 0.0):
         return values if values.flags.writeable else values.copy()
     hu = np.empty(values.shape, np.int16)
     for out, plane in zip(hu, values):  # slice by slice, so that no float copy of the volume arises
-        scaled = plane * np.float32(scale[0]) + np.float32(scale[1])
-        if not np.isfinite(scaled).all():
-            raise ValueError(f"{path}: NaN or infinite voxels; repair the file")
-        np.copyto(out, np.rint(np.clip(scaled, -32768, 32767)), casting="unsafe")
+        to_int16(plane, scale, out, str(path))
     return hu
+
+
+def _with_labels(
+    volume: Volume, path: Path, structures: str | Path | None, ct: Stored, matrix: np.ndarray | None
+) -> Volume:
+    """The volume with its label map, whose voxels lie where the CT's do; matrix: the caller's affine, if any."""
+    stored = _read(path)
+    values, shape = stored.values, ct.values.shape
+    if stored.scale != (1.0, 0.0):
+        values = values * stored.scale[0] + stored.scale[1]
+    alike = values.shape == shape and np.allclose(stored.affine, ct.affine, atol=0.01)
+    if sorted(values.shape) != sorted(shape):
+        raise ValueError(f"{path}: the label map has shape {values.shape}, the CT {shape}; they must be equal")
+    if alike and not (stored.fault and matrix is None):
+        label_map, _ = _to_lps_axes(values, ct.affine if matrix is None else matrix)
+    else:
+        label_map, turned = _to_lps_axes(values, stored.affine)
+        same = label_map.shape == volume.hu.shape and np.allclose(turned, volume.affine, atol=0.01)
+        if matrix is not None or stored.fault or not same:
+            raise ValueError(
+                f"{path}: the label map lies on another grid than {volume.source}; resample it to the CT's"
+            )
+    return volume.replace(labels=_to_uint8(label_map, path), structures=_structures(path, structures))
 
 
 def _to_uint8(label_map: np.ndarray, path: str | Path) -> np.ndarray:
@@ -227,21 +210,11 @@ def _to_lps_axes(array: np.ndarray, affine: np.ndarray) -> tuple[np.ndarray, np.
     return array, affine
 
 
-def _check_spacing(affine: np.ndarray, path: Path) -> None:
-    spacing = np.linalg.norm(affine[:3, :3], axis=0)
-    if not np.isfinite(affine).all() or spacing.min() <= 0 or np.linalg.matrix_rank(affine[:3, :3]) < 3:
-        raise ValueError(f"{path}: a voxel spacing of {spacing} mm; give the affine or repair the header")
-
-
 def _structures(labels: Path, table: str | Path | None) -> dict[int, str]:
     beside = labels.with_name("structures.csv")
     source: Any = Path(table) if table else beside if beside.exists() else files("drr") / "data" / "structures.csv"
-    with source.open(newline="") as stream:
-        rows = list(csv.DictReader(stream))
-    if not rows or not {"id", "structure"} <= rows[0].keys():
-        raise ValueError(f"{source}: a table of structures has the columns id and structure")
-    return {int(row["id"]): row["structure"] for row in rows}
-
-
-def _numbers(text: str) -> list[float]:
-    return [float(part) for part in text.split("\\")]
+    names: dict[int, str] = {}
+    for line, row in read_rows(source, ("id", "structure")):
+        if not row["id"].strip().isdecimal() or names.setdefault(int(row["id"]), row["structure"]) != row["structure"]:
+            raise ValueError(f"{source}, line {line}: id '{row['id']}'; a whole number, each only once, is needed")
+    return names

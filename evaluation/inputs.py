@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -12,6 +11,7 @@ import numpy as np
 
 from radiographs import FORMATS, read_radiograph
 from radiographs.io import radiograph_size
+from radiographs.tables import read_rows
 
 NAME_COLUMNS = ("img_savename", "synthetic_filename", "filename", "path", "image", "name")  # CheXGenBench's and ours
 PROMPT_COLUMNS = ("annotated_prompt", "prompt")
@@ -40,7 +40,7 @@ class ImageSet:
 
     source: str
     paths: dict[str, Path]
-    rows: dict[str, dict[str, str]] = field(default_factory=dict)
+    rows: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
     @property
     def names(self) -> list[str]:
@@ -84,7 +84,7 @@ def images_in(folder: str | Path) -> dict[str, Path]:
 
 
 def read_set(source: str | Path, root: str | Path | None = None) -> ImageSet:
-    """A folder of images, or a CSV whose rows name images in one of `NAME_COLUMNS`, relative to `root` or the CSV.
+    """A folder of images, or a table whose rows name images in one of `NAME_COLUMNS`, relative to `root` or the table.
 
     Raises ValueError with the list of files that a CSV names and that are not there or are named twice; with a CSV and
     a `root`, also of the images in `root` that no row names.
@@ -94,31 +94,22 @@ def read_set(source: str | Path, root: str | Path | None = None) -> ImageSet:
         return ImageSet(str(source), images_in(source))
     if not source.is_file():
         raise FileNotFoundError(f"{source}: there is no such folder or CSV file")
-    with open(source, newline="", encoding="utf-8-sig") as file:
-        reader = csv.DictReader(file)
-        columns = reader.fieldnames or []
-        column = next((name for name in NAME_COLUMNS if name in columns), None)
-        if column is None:
-            raise ValueError(
-                f"{source}: none of its columns ({', '.join(columns)}) is one of {', '.join(NAME_COLUMNS)}"
-            )
-        rows = {line: row for line, row in enumerate(reader, start=2)}
-    base = source.parent if root is None else Path(root)
-    named = {line: row[column] for line, row in rows.items()}
-    problems = [f"line {line}: no image named" for line, name in named.items() if not name]
-    problems += [f"{name}: named in {n} rows" for name, n in Counter(named.values()).items() if n > 1 and name]
-    problems += [
-        f"{base / name}: no such file" for name in dict.fromkeys(named.values()) if not (base / name).is_file()
-    ]
-    if root is not None:
-        listed = {(base / name).resolve() for name in named.values()}
-        problems += [f"{path}: no row" for path in images_in(root).values() if path.resolve() not in listed]
-    refuse(str(source), problems)
+    rows = list(read_rows(source))
     if not rows:
         raise ValueError(f"{source}: no rows")
-    return ImageSet(
-        str(source), {named[line]: base / named[line] for line in rows}, {named[line]: rows[line] for line in rows}
-    )
+    column = next((name for name in NAME_COLUMNS if name in rows[0]), None)
+    if column is None:
+        raise ValueError(f"{source}: none of its columns ({', '.join(rows[0])}) is one of {', '.join(NAME_COLUMNS)}")
+    base = source.parent if root is None else Path(root)
+    names = [str(row[column] or "") for row in rows]
+    problems = [f"{row.where}: no image named" for row, name in zip(rows, names) if not name]
+    problems += [f"{name}: named in {n} rows" for name, n in Counter(names).items() if n > 1 and name]
+    problems += [f"{base / name}: no such file" for name in dict.fromkeys(names) if not (base / name).is_file()]
+    if root is not None:
+        listed = {(base / name).resolve() for name in names}
+        problems += [f"{path}: no row" for path in images_in(root).values() if path.resolve() not in listed]
+    refuse(str(source), problems)
+    return ImageSet(str(source), {name: base / name for name in names}, dict(zip(names, rows)))
 
 
 def match(folders: Mapping[str, str | Path]) -> dict[str, dict[str, Path]]:

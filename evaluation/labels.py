@@ -42,7 +42,8 @@ def read_labels(images: ImageSet, classes: Sequence[str], missing: str = "unknow
     """
     columns = next(iter(images.rows.values()), {})
     dicts = next((name for name in DICT_COLUMNS if name in columns), None)
-    rows = [_dict(text, images.source) for text in images.column(dicts)] if dicts else None
+    places = [getattr(images.rows.get(image), "where", images.source) for image in images.paths]  # file and line
+    rows = [_dict(text, place) for text, place in zip(images.column(dicts), places)] if dicts else None
     labels = np.empty((len(images.paths), len(classes)))
     for index, name in enumerate(classes):
         if name in columns:
@@ -53,8 +54,14 @@ def read_labels(images: ImageSet, classes: Sequence[str], missing: str = "unknow
             raise ValueError(
                 f"{images.source}: no column '{name}' and none of {', '.join(DICT_COLUMNS)} for the labels"
             )
-        labels[:, index] = [_value(value, name, images.source, missing) for value in values]
+        labels[:, index] = [_value(value, name, place, missing) for value, place in zip(values, places)]
     return labels
+
+
+def has_labels(images: ImageSet, classes: Sequence[str]) -> bool:
+    """Whether a set's table has a column of one of the classes, or one that holds a dict of them."""
+    columns = next(iter(images.rows.values()), {})
+    return any(name in columns for name in (*classes, *DICT_COLUMNS))
 
 
 def _dict(text: str, source: str) -> dict[str, object]:

@@ -8,13 +8,14 @@ pixels in finding and ring with the reference, blind to gain and offset.
 
 from __future__ import annotations
 
-import csv
 from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
 import numpy as np
 from scipy import ndimage
+
+from radiographs.tables import read_rows
 
 COLUMNS = ("image", "x", "y", "width", "height")
 
@@ -57,27 +58,28 @@ def read_boxes(path: str | Path, shapes: dict[str, tuple[int, int]]) -> dict[str
     """
     boxes: dict[str, list[Box]] = {}
     problems = []
-    with open(path, newline="", encoding="utf-8-sig") as file:
-        reader = csv.DictReader(file)
-        absent = [column for column in COLUMNS if column not in (reader.fieldnames or [])]
-        if absent:
-            raise ValueError(f"{path}: no column '{absent[0]}'; expected {', '.join(COLUMNS)} and, if known, label")
-        for line, row in enumerate(reader, start=2):
-            name = Path(row["image"]).with_suffix("").as_posix()
-            try:
-                x, y, width, height = (float(row[column]) for column in COLUMNS[1:])
-            except ValueError:
-                problems.append(f"line {line}: x, y, width and height must be numbers")
-                continue
-            if name not in shapes:
-                problems.append(f"line {line}: {row['image']} is none of the images")
-            elif min(x, y) < 0 or min(width, height) < 2 or x + width > shapes[name][1] or y + height > shapes[name][0]:
-                problems.append(f"line {line}: a box under 2 pixels or outside the {shapes[name]} pixels of {name}")
-            else:
-                boxes.setdefault(name, []).append(Box(row.get("label") or "finding", (x, y, width, height)))
+    for row in read_rows(path, COLUMNS):
+        line = row.where.removeprefix(f"{path} ")
+        name = Path(row["image"]).with_suffix("").as_posix()
+        try:
+            x, y, width, height = (float(row[column]) for column in COLUMNS[1:])
+        except (TypeError, ValueError):
+            problems.append(f"{line}: x, y, width and height must be numbers")
+            continue
+        if name not in shapes:
+            problems.append(f"{line}: {row['image']} is none of the images")
+        elif not (min(x, y) >= 0 and min(width, height) >= 2 and _inside(x + width, y + height, shapes[name])):
+            problems.append(f"{line}: a box under 2 pixels or outside the {shapes[name]} pixels of {name}")
+        else:
+            boxes.setdefault(name, []).append(Box(row.get("label") or "finding", (x, y, width, height)))
     if problems:
         raise ValueError(f"{path}: {len(problems)} bad rows: {'; '.join(problems[:20])}")
     return boxes
+
+
+def _inside(right: float, bottom: float, shape: tuple[int, int]) -> bool:
+    """Whether a box ends inside an image (H, W); NaN does not."""
+    return right <= shape[1] and bottom <= shape[0]
 
 
 def ring(mask: np.ndarray, others: np.ndarray) -> np.ndarray:

@@ -11,7 +11,7 @@ from evaluation.clip import Clip, alignment, observations
 from evaluation.entities import LEVELS, agreements, annotate, label_counts
 from evaluation.features import Extractor, extract
 from evaluation.inputs import ImageSet
-from evaluation.labels import accuracy_by_class, read_labels
+from evaluation.labels import accuracy_by_class, has_labels, read_labels
 from evaluation.report import Cell, Interval, Report, Table
 from evaluation.statistics import auroc_interval, bootstrap_mean
 
@@ -41,11 +41,10 @@ def add_text(report: Report, synthetic: ImageSet, clip: Clip, protocol: Synthesi
     report.tables.append(Table("Image and text", ["", "mean"], rows, note))
     report.data["alignment"] = float(found["own"].mean())
     report.data["alignments"] = found["own"]
-    try:
-        labels = read_labels(synthetic, list(protocol.descriptors), protocol.missing)
-    except ValueError:
+    if not has_labels(synthetic, list(protocol.descriptors)):
         report.notes.append("No labels of the synthetic images: descriptive observations are not scored.")
         return
+    labels = read_labels(synthetic, list(protocol.descriptors), protocol.missing)
     scores = observations(images, clip.texts, protocol.descriptors, LOGIT_SCALE)
     table = auroc_table(
         "Findings by descriptive observations", labels, np.stack(list(scores.values()), 1), list(scores)

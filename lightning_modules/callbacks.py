@@ -1,4 +1,4 @@
-"""Callbacks of both modules: pictures to TensorBoard, and the model as a folder beside every checkpoint."""
+"""Callbacks of all modules: pictures to TensorBoard, an end to what has diverged, and the model as a folder."""
 
 from __future__ import annotations
 
@@ -8,11 +8,19 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
+import yaml
 from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import TensorBoardLogger
-from lightning.pytorch.utilities import rank_zero_only
+from lightning.pytorch.trainer.states import TrainerFn
+from lightning.pytorch.utilities import rank_zero_info, rank_zero_only
 from torch import Tensor
 from torchvision.utils import make_grid
+
+from lightning_modules.measured import refuse_diverged
+
+RECORD = "training.yaml"  # in a folder that training wrote: which epoch and step it is of, and its score
+MODEL_CONFIG = "model_config"  # in a checkpoint: YAML of how its module is built
 
 
 def image_grid(columns: list[Tensor]) -> Tensor:
@@ -53,37 +61,148 @@ class ImageGrid(Callback):
             )
 
 
-def replace_folder(model: Any, folder: Path) -> None:
-    """model.save_pretrained(folder), so that `folder` is at any moment the old model or the new one, whole."""
+def replace_folder(model: Any, folder: Path, record: dict[str, Any] | None = None) -> None:
+    """model.save_pretrained(folder), so that `folder` is at any moment the old model or the new one, whole.
+
+    record: what is written beside it, as training.yaml.
+    """
     new, old = (folder.with_name(f".{folder.name}.{state}") for state in ("new", "old"))
     for leftover in (new, old):
         shutil.rmtree(leftover, ignore_errors=True)
     model.save_pretrained(new)
+    if record is not None:
+        (new / RECORD).write_text(yaml.safe_dump(record, sort_keys=False))
     if folder.exists():
         os.replace(folder, old)
     os.replace(new, folder)
     shutil.rmtree(old, ignore_errors=True)
 
 
-class FolderExport(Callback):
-    """Writes the model as a folder with every checkpoint and at the end of training: `radiolucent` loads it from there.
+class FiniteWeights(Callback):
+    """Ends a training that has diverged, before a checkpoint is written over with weights that are not finite.
 
-    A module with `pipeline()` gives a diffusers pipeline with its averaged network, any other its `vqgan`.
-    folder: where; a relative path lies under the trainer's default_root_dir.
+    The weights are looked at before every checkpoint and validation, at every epoch's end, and when a logged training
+    loss is not finite. (One such loss alone ends nothing: mixed precision skips its step.)
+    """
+
+    def on_save_checkpoint(self, trainer: Trainer, module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        refuse_diverged(trainer, module)
+
+    def on_train_epoch_end(self, trainer: Trainer, module: LightningModule) -> None:
+        refuse_diverged(trainer, module)
+
+    def on_validation_start(self, trainer: Trainer, module: LightningModule) -> None:
+        if trainer.state.fn == TrainerFn.FITTING:
+            refuse_diverged(trainer, module)
+
+    def on_train_batch_end(
+        self, trainer: Trainer, module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        if batch_idx % max(1, trainer.log_every_n_steps) == 0:  # type: ignore[attr-defined]
+            loss = trainer.callback_metrics.get("train/loss")
+            if loss is not None and not loss.isfinite():
+                refuse_diverged(trainer, module)
+
+
+class ModelConfig(Callback):
+    """Keeps in every checkpoint, as "model_config", how its module is built, so that a folder can be made of it alone.
+
+    Args:
+        config: The `model` section of the YAML: {"class_path": ..., "init_args": {...}}.
+    """
+
+    def __init__(self, config: dict[str, Any]) -> None:
+        self.config = config
+
+    def on_save_checkpoint(self, trainer: Trainer, module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        checkpoint[MODEL_CONFIG] = yaml.safe_dump(self.config, sort_keys=False)
+
+
+def exported_model(module: Any) -> Any:
+    """What a training is for: the pipeline of a module that has one, with its averaged networks; else its VQ-GAN."""
+    return module.pipeline() if hasattr(module, "pipeline") else module.vqgan
+
+
+class FolderExport(Callback):
+    """Writes the model as a folder that `radiolucent` loads.
+
+    Where a ModelCheckpoint monitors a metric, the folder holds the best model by it, like that checkpoint's best file,
+    over resumed runs too; where none does, that of the last checkpoint and, in the end, of the last step. The folder's
+    training.yaml says which it is. A model with weights that are not finite is not written: ValueError.
+
+    Args:
+        folder: Where; a relative path lies under the trainer's default_root_dir.
     """
 
     def __init__(self, folder: str = "model") -> None:
         self.folder = folder
+        self.best: tuple[str, float | None] = (
+            "",
+            None,
+        )  # the monitored checkpoint's best file and its score, as last seen
+        self.written = False
 
-    @rank_zero_only
-    def _export(self, trainer: Trainer, module: Any) -> None:
-        model = module.pipeline() if hasattr(module, "pipeline") else module.vqgan
-        folder = Path(trainer.default_root_dir) / self.folder
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        replace_folder(model, folder)
+    def on_train_start(self, trainer: Trainer, module: LightningModule) -> None:
+        monitored = monitored_checkpoint(trainer)
+        if monitored is not None and monitored.save_weights_only:
+            raise ValueError(
+                "FolderExport does not see the checkpoints of a ModelCheckpoint with save_weights_only, so the folder "
+                "would not hold the best: set save_weights_only to false"
+            )
+        self.best, self.written = best_checkpoint(trainer), False
 
     def on_save_checkpoint(self, trainer: Trainer, module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        self._export(trainer, module)
+        refuse_diverged(trainer, module)
+        monitored = monitored_checkpoint(trainer)
+        if monitored is None:
+            self._export(trainer, module, {})
+        elif best_checkpoint(trainer) != self.best:  # ModelCheckpoint notes a new best before it saves that
+            self.best = best_checkpoint(trainer)
+            score = {"monitor": monitored.monitor, "mode": monitored.mode, "score": self.best[1]}
+            if not (trainer.ckpt_path and is_better(self._path(trainer) / RECORD, score)):
+                self._export(trainer, module, score)
 
     def on_train_end(self, trainer: Trainer, module: LightningModule) -> None:
-        self._export(trainer, module)
+        refuse_diverged(trainer, module)
+        kept = trainer.ckpt_path and (self._path(trainer) / RECORD).is_file()  # the best of the run that was resumed
+        if monitored_checkpoint(trainer) is None or not (self.written or kept):
+            self._export(trainer, module, {})
+        record = self._path(trainer) / RECORD
+        if trainer.is_global_zero and record.is_file():
+            held = ", ".join(f"{key} {value}" for key, value in yaml.safe_load(record.read_text()).items())
+            rank_zero_info(f"{record.parent} holds the model of {held}")
+
+    def _path(self, trainer: Trainer) -> Path:
+        return Path(trainer.default_root_dir) / self.folder
+
+    def _export(self, trainer: Trainer, module: LightningModule, score: dict[str, Any]) -> None:
+        self.written = True
+        record = {"epoch": trainer.current_epoch, "step": trainer.global_step, **score}
+        self._write(exported_model(module), self._path(trainer), record)
+
+    @staticmethod
+    @rank_zero_only
+    def _write(model: Any, folder: Path, record: dict[str, Any]) -> None:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        replace_folder(model, folder, record)
+
+
+def monitored_checkpoint(trainer: Trainer) -> ModelCheckpoint | None:
+    """The first ModelCheckpoint that keeps the best by a metric; None where none does."""
+    found = [one for one in trainer.checkpoint_callbacks if isinstance(one, ModelCheckpoint)]
+    return next((one for one in found if one.monitor is not None and one.save_top_k), None)
+
+
+def best_checkpoint(trainer: Trainer) -> tuple[str, float | None]:
+    """File and score of the best that `monitored_checkpoint` has seen."""
+    monitored = monitored_checkpoint(trainer)
+    score = None if monitored is None else monitored.best_model_score
+    return ("" if monitored is None else monitored.best_model_path, None if score is None else float(score))
+
+
+def is_better(record: Path, score: dict[str, Any]) -> bool:
+    """Whether a folder's training.yaml has a better score than `score` {"monitor", "mode", "score"} by that metric."""
+    known = yaml.safe_load(record.read_text()) if record.is_file() else None
+    if not isinstance(known, dict) or known.get("monitor") != score["monitor"] or "score" not in known:
+        return False
+    return known["score"] < score["score"] if score["mode"] == "min" else known["score"] > score["score"]

@@ -7,19 +7,20 @@ from typing import Any
 import numpy as np
 import torch
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
-from lightning.pytorch import LightningModule
 from lightning.pytorch.cli import OptimizerCallable
 from torch import Tensor
-from torchmetrics.functional.image import peak_signal_noise_ratio
 
 from diffusion.enhancement import enhance
 from diffusion.pipeline import BoneSuppressionPipeline
+from lightning_modules.measured import MeasuredModule
+from lightning_modules.processes import find_unused_parameters, own_images
+from lightning_modules.vqgan_module import keep_perceptual
 from vqgan.discriminator import PatchDiscriminator
 from vqgan.losses import HybridLoss
 from vqgan.perceptual import load_perceptual
 
 
-class EnhancerModule(LightningModule):
+class EnhancerModule(MeasuredModule):
     """Batches are dicts with "radiograph", here the first stage's images, and "soft", each (B, 1, H, W) in [-1, 1].
 
     first_stage: folder of the BoneSuppressionPipeline that drew them; the saved pipeline is it and the enhancer.
@@ -60,8 +61,10 @@ class EnhancerModule(LightningModule):
         self.optimizer, self.discriminator_optimizer, self.seed = optimizer, discriminator_optimizer, seed
 
     def setup(self, stage: str) -> None:
+        if self.discriminator is not None:
+            find_unused_parameters(self)
         BoneSuppressionPipeline.from_pretrained(self.first_stage)  # tells a folder that is none before the training
-        if self.loss.perceptual_weight and self.loss.perceptual is None:
+        if stage != "predict" and self.loss.perceptual_weight and self.loss.perceptual is None:
             self.loss.perceptual = load_perceptual(str(self.perceptual_weights))
 
     def pipeline(self) -> BoneSuppressionPipeline:
@@ -89,28 +92,32 @@ class EnhancerModule(LightningModule):
         if critic:
             parts["discriminator"] = self.loss.adversarial.discriminator(critic(truth), critic(enhanced.detach()))
             self._step(others[0], parts["discriminator"])
-        self.log("train/loss", loss, prog_bar=True)
-        self.log_dict({f"train/{name}": value.detach() for name, value in parts.items() if name != "codebook"})
+        logged = {f"train/{name}": value for name, value in parts.items() if name != "codebook"}
+        self.log_step({"train/loss": loss, **logged})
 
     def _step(self, optimizer: Any, loss: Tensor) -> None:
         optimizer.zero_grad()
         self.manual_backward(loss)
         optimizer.step()
 
-    def validation_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
+    def validation_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor | None:
         return self._evaluate(batch, batch_idx, "val")
 
-    def test_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
+    def test_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor | None:
         return self._evaluate(batch, batch_idx, "test")
 
-    def _evaluate(self, batch: dict[str, Any], batch_idx: int, stage: str) -> Tensor:
-        """Log the PSNR in dB of the enhanced images beside the first stage's; the enhanced images."""
+    def _evaluate(self, batch: dict[str, Any], batch_idx: int, stage: str) -> Tensor | None:
+        """Measure the PSNR in dB of the enhanced images beside the first stage's; the enhanced images."""
+        batch, count = own_images(batch)
+        if not count:
+            return None
         enhanced = self.predict_step(batch, batch_idx)
-        for name, image in (("psnr", enhanced), ("psnr_first_stage", batch["radiograph"])):
-            psnr = peak_signal_noise_ratio(image, batch["soft"], data_range=2.0, dim=(1, 2, 3))
-            self.log(f"{stage}/{name}", psnr, prog_bar=name == "psnr", batch_size=len(image))
+        self.measure_psnr(stage, batch["soft"], psnr=enhanced, psnr_first_stage=batch["radiograph"])
         return enhanced
 
     def predict_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
         """Enhanced images (B, 1, H, W) of a first stage's."""
         return enhance(self.enhancer, batch["radiograph"]).clamp(-1, 1)
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        keep_perceptual(self.loss, checkpoint)

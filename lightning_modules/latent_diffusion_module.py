@@ -8,25 +8,25 @@ import numpy as np
 import torch
 from diffusers.models.modeling_utils import ModelMixin
 from diffusers.schedulers.scheduling_utils import SchedulerMixin
-from lightning.pytorch import LightningModule
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from torch import Tensor
 from torch.optim.swa_utils import AveragedModel
-from torchmetrics.functional.image import peak_signal_noise_ratio
 
 from diffusion.attention import use_xformers
 from diffusion.conditioning import ConditionScaling, check_condition_scaling
 from diffusion.distillation import check_solver, distillation_loss
 from diffusion.ema import warmed_up_ema
 from diffusion.latents import Latent, Target, check_latent_options, encode_pairs, to_x0
-from diffusion.noise import offset_noise
+from diffusion.noise import offset_noise, seeded_generators
 from diffusion.objectives import check_scheduler, denoising_loss
 from diffusion.pipeline import BoneSuppressionPipeline
 from lightning_modules.latent_cache import LatentCache, refuse_random_images
+from lightning_modules.measured import MeasuredModule
+from lightning_modules.processes import Spread, among_first, image_seeds, own_images, unit_scale
 from vqgan.model import VQGAN
 
 
-class LatentDiffusionModule(LightningModule):
+class LatentDiffusionModule(MeasuredModule):
     """Batches are dicts with "radiograph" and "soft", each (B, 1, H, W) in [-1, 1], and "name".
 
     vqgan: a trained VQ-GAN, or the folder of one (read when a run starts), or diffusion.PixelSpace; it stays frozen.
@@ -38,7 +38,8 @@ class LatentDiffusionModule(LightningModule):
     teacher: a pipeline's folder to distil (diffusion.distillation) into this network on a grid of `solver_steps`:
         `vqgan` and the weights then come from it, `unet` and `scheduler` must be of its form, and `ema` is the target.
     measure_latents: before the first step, set vqgan.config.scaling_factor, and for target `bone` the residual scale,
-        so that the first batch's latents have standard deviation 1 (Rombach et al., arXiv 2112.10752, appendix G).
+        so that the first batch's latents, of all processes, have standard deviation 1 (Rombach et al., arXiv
+        2112.10752, appendix G).
     mirror: train on each pair or on its mirror image, drawn anew each time.
     cache_latents: encode each named pair, and its mirror image, once, and keep the latents in the CPU's memory. Refused
         where the DataModule augments; `mirror` goes with it.
@@ -48,8 +49,9 @@ class LatentDiffusionModule(LightningModule):
     xformers: let it compute the trained U-Net's attention, on CUDA, instead of torch (diffusion.attention).
     ema_decay: of the averaged network, `ema`, which validation, prediction and the pipeline use.
     optimizer: AdamW at 2e-4 by default. lr_scheduler: of its rate, stepped each `lr_interval`.
-    validation_images: pairs of the first validation batch that are sampled, in `sampling_steps` steps.
-    seed: of noise and timesteps, which depend on it, the epoch and the batch's number alone.
+    validation_images: pairs, the first ones, that validation samples, in `sampling_steps` steps.
+    seed: of noise and timesteps. In training they depend on it, the epoch and the batch's number alone; in measuring
+        and in prediction on it and the image's name, so that a metric is the same whatever the batches and processes.
 
     A checkpoint's `state_dict` holds the current network as `unet.*` and the averaged one as `ema.module.*`.
     """
@@ -199,24 +201,30 @@ class LatentDiffusionModule(LightningModule):
         condition, soft = self.latents(batch)
         if self.cache is not None:
             self.cache.clear()
-        deviation = torch.cat([condition, soft]).std().item()
-        self.vqgan.register_to_config(scaling_factor=self.vqgan.config.scaling_factor / deviation)
-        self.residual_scale = deviation / (condition - soft).std().clamp(min=1e-6).item()
+        spread, difference = Spread(), Spread()
+        for latent in (condition, soft):
+            spread.add(latent)
+        difference.add(condition - soft)
+        deviation = spread.collect()
+        self.vqgan.register_to_config(scaling_factor=unit_scale(self.vqgan.config.scaling_factor, deviation))
+        self.residual_scale = deviation / max(difference.collect(), 1e-6)
         self.measured = True
 
     def _loss(self, batch: dict[str, Any], network: ModelMixin, stage: int, batch_idx: int) -> Tensor:
-        epoch = self.current_epoch if stage == 0 else 0  # measuring asks the same of every epoch
-        state = np.random.SeedSequence([self.seed, stage, self.global_rank, epoch, batch_idx]).generate_state(1)
-        generator = torch.Generator().manual_seed(int(state[0]))
+        generators = self._generators(batch, stage, batch_idx)
+        each = len(batch["radiograph"]) // len(generators)
         mirrored = None
         if self.mirror and stage == 0:
-            mirrored = torch.rand(len(batch["radiograph"]), generator=generator) < 0.5
+            mirrored = torch.rand(each, generator=generators[0]) < 0.5
         condition, soft = self.latents(batch, mirrored)
         x0 = to_x0(soft, condition, self.target, self.residual_scale)
-        noise = offset_noise(x0.shape, self.offset_noise_strength, generator).to(x0.device)
+        shape = (each, *x0.shape[1:])
+        noise = torch.cat([offset_noise(shape, self.offset_noise_strength, one) for one in generators]).to(x0.device)
         if self.condition_dropout and stage == 0:
-            kept = torch.rand(len(x0), 1, 1, 1, generator=generator) >= self.condition_dropout
+            kept = torch.rand(each, 1, 1, 1, generator=generators[0]) >= self.condition_dropout
             condition = condition * kept.to(condition)
+        times = self.scheduler.config.num_train_timesteps if self.teacher is None else self.solver_steps
+        times = torch.cat([torch.randint(0, times, (each,), generator=one) for one in generators]).to(x0.device)
         if self.teacher is not None:
             return distillation_loss(
                 network,
@@ -226,25 +234,31 @@ class LatentDiffusionModule(LightningModule):
                 x0,
                 condition,
                 noise,
-                torch.randint(0, self.solver_steps, (len(x0),), generator=generator).to(x0.device),
+                times,
                 self.solver_steps,
                 self.condition_scaling,
             )
-        timesteps = torch.randint(0, self.scheduler.config.num_train_timesteps, (len(x0),), generator=generator)
         return denoising_loss(
             network,
             self.scheduler,
             x0,
             condition,
             noise,
-            timesteps.to(x0.device),
+            times,
             condition_scaling=self.condition_scaling,
             min_snr_gamma=self.min_snr_gamma,
         )
 
+    def _generators(self, batch: dict[str, Any], stage: int, batch_idx: int) -> list[torch.Generator]:
+        """One for a batch of training (stage 0), one an image for measuring, which asks the same of every epoch."""
+        if stage:
+            return seeded_generators(image_seeds(batch, self.seed, stage))
+        seeds = [self.seed, stage, self.global_rank, self.current_epoch, batch_idx]
+        return seeded_generators(np.random.SeedSequence(seeds).generate_state(1).tolist())
+
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
         loss = self._loss(batch, self.unet, 0, batch_idx)
-        self.log("train/loss", loss, prog_bar=True)
+        self.log_step({"train/loss": loss})
         return loss
 
     def optimizer_step(self, *args: Any, **options: Any) -> None:
@@ -252,30 +266,32 @@ class LatentDiffusionModule(LightningModule):
         self.ema.update_parameters(self.unet)
 
     def validation_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor | None:
-        return self._evaluate(batch, batch_idx, "val", self.validation_images if batch_idx == 0 else 0)
+        return self._evaluate(batch, batch_idx, "val", self.validation_images)
 
     def test_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor | None:
-        return self._evaluate(batch, batch_idx, "test", len(batch["radiograph"]))
+        return self._evaluate(batch, batch_idx, "test", None)
 
-    def _evaluate(self, batch: dict[str, Any], batch_idx: int, stage: str, images: int) -> Tensor | None:
-        """Log the averaged network's loss, and the PSNR in dB of the first `images` sampled, which are returned."""
-        loss = self._loss(batch, cast(ModelMixin, self.ema.module), 1, batch_idx)
-        self.log(f"{stage}/loss", loss, prog_bar=True, batch_size=len(batch["radiograph"]))
-        if not images:
+    def _evaluate(self, batch: dict[str, Any], batch_idx: int, stage: str, images: int | None) -> Tensor | None:
+        """Measure the averaged network's loss, and the PSNR in dB of the first `images` sampled, which are returned."""
+        batch, count = own_images(batch)
+        if not count:
             return None
-        first = {key: value[:images] for key, value in batch.items()}
+        self.means.add(f"{stage}/loss", self._loss(batch, cast(ModelMixin, self.ema.module), 1, batch_idx), count)
+        sampled = count if images is None else among_first(batch, batch_idx, images)
+        if not sampled:
+            return None
+        first = {key: value[:sampled] for key, value in batch.items()}
         predicted = self.predict_step(first, batch_idx)
-        for name, image in (("psnr", predicted), ("psnr_do_nothing", first["radiograph"])):
-            psnr = peak_signal_noise_ratio(image.float(), first["soft"].float(), data_range=2.0, dim=(1, 2, 3))
-            self.log(f"{stage}/{name}", psnr, prog_bar=name == "psnr", batch_size=len(predicted))
+        self.measure_psnr(stage, first["soft"], psnr=predicted, psnr_do_nothing=first["radiograph"])
         return predicted
 
     def predict_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
-        """Soft-tissue images (B, 1, H, W), seeds 0, 1, ... in a batch."""
-        steps, guidance = self.sampling_steps, self.guidance_scale
-        return self.pipeline()(batch["radiograph"], num_inference_steps=steps, guidance_scale=guidance).soft
+        """Soft-tissue images (B, 1, H, W); an image depends on `seed` and its name, not on its batch."""
+        steps, guidance, seeds = self.sampling_steps, self.guidance_scale, image_seeds(batch, self.seed)
+        return self.pipeline()(batch["radiograph"], steps, seeds, guidance).soft
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        super().on_save_checkpoint(checkpoint)
         scale = self.vqgan.config.scaling_factor
         checkpoint["latents"] = {"scaling_factor": scale, "residual_scale": self.residual_scale}
 

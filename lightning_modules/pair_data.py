@@ -15,7 +15,7 @@ from evaluation.inputs import images_in, refuse
 from lightning_modules.lung_masks import blacken, read_lungs
 from lightning_modules.resumable import ResumableLoader, epoch_loader
 from radiographs.fit import fit
-from radiographs.io import read_radiograph
+from radiographs.io import read_together
 from radiographs.pairs import RADIOGRAPHS, SOFTS, TEST_LIST, TRAIN_LIST, Pair, find_pairs, read_list, select
 from radiographs.splits import patients_from_csv, patients_from_names, refuse_overlap, split_by_patient
 from radiographs.transforms import PairTransform
@@ -48,8 +48,9 @@ class PairDataset(Dataset):
         epoch, index = key
         again, place = divmod(index, len(self.pairs))
         pair = self.pairs[place]
-        pixels = read_radiograph(pair.radiograph).pixels
-        radiograph, soft = (fit(image, self.size)[0] for image in (pixels, read_radiograph(pair.soft).pixels))
+        images = read_together({"radiograph": pair.radiograph, "soft": pair.soft})
+        pixels = images["radiograph"].pixels
+        radiograph, soft = (fit(image.pixels, self.size)[0] for image in images.values())
         if again:
             lungs = read_lungs(self.masks[place], pixels, self.size)
             radiograph, soft = blacken(radiograph, lungs), blacken(soft, lungs)

@@ -1,18 +1,23 @@
-"""RegressionModule: training of a U-Net that predicts the bone of a radiograph in one call."""
+"""RegressionModule: training of a BoneUNet that predicts the bone of a radiograph in one call."""
 
 from __future__ import annotations
 
 from typing import Any, Literal, cast
 
 import torch
-from lightning.pytorch import LightningModule
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
-from torch import Tensor, nn
+from torch import Tensor
 from torch.optim.swa_utils import AveragedModel
-from torchmetrics.functional.image import peak_signal_noise_ratio
 
+from diffusion.bone_unet import BoneUNet, fine_part
 from diffusion.ema import warmed_up_ema
-from diffusion.regression import BoneRegressionPipeline, predict_bone
+from diffusion.regression import BoneRegressionPipeline
+from evaluation.suppression import fit_gain_offset, mse
+from lightning_modules.measured import MeasuredModule
+from lightning_modules.processes import own_images
+
+SMALLEST_NODULES = 1.0  # sum of squares, in units of the image's deviation, from where on nodules count
+GAINS = {"whole": None, "lungs": "lungs"}
 
 
 def edge_loss(error: Tensor) -> Tensor:
@@ -20,50 +25,56 @@ def edge_loss(error: Tensor) -> Tensor:
     return error.diff(dim=2).abs().mean() + error.diff(dim=3).abs().mean()
 
 
-def survival_loss(change: Tensor, added: Tensor, weights: Tensor) -> Tensor:
-    """What goes with the bone of the nodules of an image, as a part of what they add to it; the mean over images.
+def lost_signal(bone: Tensor, without: Tensor, nodules: Tensor) -> Tensor:
+    """The part of nodules' signal that goes with the bone, (B,): its change projected onto them.
 
-    change, added: by how much nodules change the predicted bone and the radiograph, (B, 1, H, W) in the same units.
-    weights: (B, 1, H, W), 1 in sum over each nodule. A part p under 0.1 counts 5 p^2, else p - 0.05 (Huber), so that
-    small ones do not hold back the rest. An image without nodules counts 0.
+    Args:
+        bone, without: The predicted bone less the true one, with and without nodules, (B, 1, H, W).
+        nodules: What they add to the radiograph, (B, 1, H, W). An image with hardly any gives 0.
     """
-    taken, whole = ((weights * image.abs()).sum(dim=(1, 2, 3)) for image in (change, added))
-    part = taken / whole.clamp(min=0.02)
-    return nn.functional.smooth_l1_loss(part, torch.zeros_like(part), beta=0.1)
+    energy = nodules.square().sum(dim=(1, 2, 3))
+    lost = ((bone - without) * nodules).sum(dim=(1, 2, 3)) / energy.clamp(min=SMALLEST_NODULES)
+    return torch.where(energy > SMALLEST_NODULES, lost, torch.zeros_like(lost))
 
 
-class RegressionModule(LightningModule):
-    """Batches are dicts with "radiograph" and "soft", each (B, 1, H, W) in [-1, 1], and "name".
+class RegressionModule(MeasuredModule):
+    """Batches are dicts with "radiograph" and "soft", each (B, 1, H, W) in [-1, 1], and "name"; see CTPairDataModule.
 
-    The loss is L1 of the bone in the standardised radiograph's units plus `edge_weight` times `edge_loss` plus, where
-    batches have twins (see CTPairDataModule), `survival_weight` times `survival_loss`: the predicted bone must be the
-    same with and without a nodule.
-    start: folder of a BoneRegressionPipeline whose weights training starts from.
-    unet, patch, image_size: see diffusion.regression. ema_decay: of the averaged network, which validation and the
-    saved pipeline use. optimizer: AdamW at 5e-4 by default. lr_scheduler: of its rate, stepped each `lr_interval`.
+    The loss is the mean absolute error of the bone's fine part in units of the radiograph's local deviation, plus
+    `edge_weight` times `edge_loss`. With `survival_weight` the first `twin_share` of a batch is seen without its nodules
+    too, and what they lose beyond `survival_margin` of their signal counts: nothing is asked of a nodule that is kept.
+
+    Args:
+        unet: The network.
+        image_size: Side in pixels of the whole radiographs that the saved pipeline is for.
+        survival_weight: Of the lost signal. `focus`: how many times more the error on nodules counts.
+        start: Folder of a BoneRegressionPipeline whose weights training starts from.
+        ema_decay: Of the averaged network, which validation and the saved pipeline use.
+        optimizer: AdamW at 1.5e-3 by default. lr_scheduler: of its rate, stepped each `lr_interval`.
     """
 
     def __init__(
         self,
-        unet: nn.Module,
-        patch: int = 2,
-        image_size: int = 256,
-        edge_weight: float = 1.0,
+        unet: BoneUNet,
+        image_size: int = 512,
+        edge_weight: float = 0.5,
         survival_weight: float = 0.0,
+        survival_margin: float = 0.05,
+        twin_share: float = 0.5,
+        focus: float = 0.0,
         start: str | None = None,
         ema_decay: float = 0.995,
-        optimizer: OptimizerCallable = lambda parameters: torch.optim.AdamW(parameters, lr=5e-4),
+        optimizer: OptimizerCallable = lambda parameters: torch.optim.AdamW(parameters, lr=1.5e-3),
         lr_scheduler: LRSchedulerCallable | None = None,
         lr_interval: Literal["epoch", "step"] = "step",
     ) -> None:
         super().__init__()
-        self.unet, self.patch, self.image_size = unet, patch, image_size
-        self.edge_weight, self.survival_weight = edge_weight, survival_weight
         if start is not None:
             unet.load_state_dict(BoneRegressionPipeline.from_pretrained(start).unet.state_dict())
+        self.unet, self.image_size, self.edge_weight, self.focus = unet, image_size, edge_weight, focus
+        self.survival_weight, self.survival_margin, self.twin_share = survival_weight, survival_margin, twin_share
         self.ema = AveragedModel(unet, multi_avg_fn=warmed_up_ema(ema_decay)).requires_grad_(False).eval()
         self.optimizer, self.lr_scheduler, self.lr_interval = optimizer, lr_scheduler, lr_interval
-        self.pipeline()  # a network of another form is told here
 
     def configure_optimizers(self) -> Any:
         optimizer = self.optimizer(self.unet.parameters())
@@ -73,49 +84,72 @@ class RegressionModule(LightningModule):
 
     def pipeline(self) -> BoneRegressionPipeline:
         """The model as it stands, with the averaged network."""
-        return BoneRegressionPipeline(cast(nn.Module, self.ema.module), self.patch, self.image_size)
-
-    def _loss(self, batch: dict[str, Any], network: nn.Module) -> Tensor:
-        radiograph, soft = batch["radiograph"], batch["soft"]
-        deviation = radiograph.std(dim=(2, 3), keepdim=True).clamp(min=1e-3)
-        seen = [radiograph]
-        if self.survival_weight:
-            if "without_nodules" not in batch:
-                raise ValueError("survival_weight needs twins: give CTPairDataModule `twins: true`, or set it to 0")
-            seen.append(batch["without_nodules"])
-        bones = [bone / deviation for bone in predict_bone(network, torch.cat(seen), self.patch).chunk(len(seen))]
-        error = torch.cat([bone - (radiograph - soft) / deviation for bone in bones])
-        loss = error.abs().mean() + self.edge_weight * edge_loss(error)
-        if self.survival_weight:
-            added = (radiograph - seen[1]) / deviation
-            # both bones learn from it: with one held fast, the other could only become less wherever a nodule may be
-            lost = survival_loss(bones[0] - bones[1], added, batch["nodules"])
-            self.log("train/lost" if network is self.unet else "val/lost", lost, batch_size=len(soft))
-            loss = loss + self.survival_weight * lost
-        return loss
+        network = cast(BoneUNet, self.ema.module)
+        return BoneRegressionPipeline(network, network.config["patch"], self.image_size, flips=True)
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
-        loss = self._loss(batch, self.unet)
-        self.log("train/loss", loss, prog_bar=True)
+        radiograph, soft = batch["radiograph"], batch["soft"]
+        twins = round(self.twin_share * len(soft)) if self.survival_weight else 0
+        if twins and "without_nodules" not in batch:
+            raise ValueError("survival_weight needs twins, as CTPairDataModule gives them: set it to 0 for other data")
+        nodules = radiograph - batch["without_nodules"] if "without_nodules" in batch else torch.zeros_like(soft)
+        if twins:
+            radiograph = torch.cat([radiograph, batch["without_nodules"][:twins]])
+            soft = torch.cat([soft, batch["soft_without"][:twins]])
+            nodules = torch.cat([nodules, nodules[:twins]])
+        with torch.no_grad():
+            deviation = self.unet.deviation(radiograph)
+            truth = fine_part(radiograph - soft, self.unet.sigma, self.unet.coarse_share)
+        wrong = self.unet(radiograph) - truth
+        error = wrong / deviation
+        weight = 1 + self.focus * (nodules.abs() > 0.03 * radiograph.std(dim=(2, 3), keepdim=True)).float()
+        loss = (weight * error.abs()).mean() + self.edge_weight * edge_loss(error)
+        measured = {"train/error": error.abs().mean()}
+        if twins:
+            unit = radiograph[:twins].std(dim=(2, 3), keepdim=True)
+            count = len(soft) - twins
+            lost = lost_signal(wrong[:twins] / unit, wrong[count:] / unit, nodules[:twins] / unit)
+            loss = loss + self.survival_weight * (lost - self.survival_margin).clamp(min=0).mean()
+            measured["train/lost"] = lost.mean()
+        self.log_step({"train/loss": loss, **measured})
         return loss
 
     def optimizer_step(self, *args: Any, **options: Any) -> None:
         super().optimizer_step(*args, **options)
         self.ema.update_parameters(self.unet)
 
-    def validation_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
+    def validation_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor | None:
         return self._evaluate(batch, "val")
 
-    def test_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
+    def test_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor | None:
         return self._evaluate(batch, "test")
 
-    def _evaluate(self, batch: dict[str, Any], stage: str) -> Tensor:
-        """Log the averaged network's loss and its PSNR in dB beside that of doing nothing; the images."""
-        self.log(f"{stage}/loss", self._loss(batch, cast(nn.Module, self.ema.module)), batch_size=len(batch["name"]))
+    def _evaluate(self, batch: dict[str, Any], stage: str) -> Tensor | None:
+        """Measure the gain over doing nothing in dB after the best gain and offset, and the nodules' lost signal; the images."""
+        batch, count = own_images(batch)
+        if not count:
+            return None
         predicted = self.predict_step(batch, 0)
-        for name, image in (("psnr", predicted), ("psnr_do_nothing", batch["radiograph"])):
-            psnr = peak_signal_noise_ratio(image.float(), batch["soft"].float(), data_range=2.0, dim=(1, 2, 3))
-            self.log(f"{stage}/{name}", psnr, prog_bar=True, batch_size=len(predicted))
+        radiograph, soft = batch["radiograph"].float(), batch["soft"].float()
+        for region, key in GAINS.items():
+            if key and key not in batch:
+                continue
+            mask = batch[key].double() if key else None
+            before, after = (mse(fit_gain_offset(image, soft, mask), soft, mask) for image in (radiograph, predicted))
+            gain = 10 * (before / after).log10()
+            gain = gain[gain.isfinite()]
+            if len(gain):
+                self.means.add(f"{stage}/gain_{region}", gain.mean(), len(gain))
+        if "without_nodules" in batch:
+            plain = self.predict_step({"radiograph": batch["without_nodules"]}, 0)
+            unit = radiograph.std(dim=(2, 3), keepdim=True)
+            nodules = (radiograph - batch["without_nodules"]) / unit
+            # the change of the answer is the nodules' own less what was taken away with the bone
+            lost = lost_signal((soft - predicted) / unit, (batch["soft_without"] - plain) / unit, nodules)
+            lost = lost[lost != 0]
+            if len(lost):
+                self.means.add(f"{stage}/lost", lost.mean(), len(lost))
+                self.means.add(f"{stage}/kept_90", (lost < 0.1).float().mean(), len(lost))
         return predicted
 
     def predict_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:

@@ -16,7 +16,9 @@ from lightning_modules.resumable import ResumableLoader, epoch_loader
 from radiographs.crop import centre_crop
 from radiographs.fit import fit
 from radiographs.io import read_radiograph
-from radiographs.reports import READERS, ReportedImage
+from radiographs.readable import unreadable
+from radiographs.reported import Reading, ReportedImage
+from radiographs.reports import READERS
 from radiographs.splits import refuse_overlap, split_by_patient
 
 logger = logging.getLogger(__name__)
@@ -76,7 +78,8 @@ class ReportDataModule(LightningDataModule):
     """Batches of radiograph (B, 1, S, S), view, report, demographics and name, and other views (see ReportDataset).
 
     dataset: table (CSV or Parquet of image, report, view), mimic_cxr, chexpert, open_i or ct_rate; root and table: what
-        its reader in radiographs.reports takes. Images that it sets aside are counted in the log.
+        its reader in radiographs.reports takes. Images that it skips, and those that cannot be read, are counted in
+        the log. table_encoding: of a CSV of one's own that is not UTF-8, such as cp1252.
     image_size: side S in pixels; framing: `crop` cuts the middle square out, `pad` keeps all and pads with black.
     other_views: how many other images of the same study come along.
     validation_fraction, test_fraction: of the patients, dealt by hash and `seed`; where the data set names every
@@ -98,6 +101,7 @@ class ReportDataModule(LightningDataModule):
         seed: int = 0,
         validation_fraction: float = 0.02,
         test_fraction: float = 0.02,
+        table_encoding: str | None = None,
     ) -> None:
         super().__init__()
         for name, value in (("image_size", image_size), ("batch_size", batch_size)):
@@ -105,23 +109,25 @@ class ReportDataModule(LightningDataModule):
                 raise ValueError(f"{name} is {value}: it must be 1 or more")
         if table is None and dataset in ("table", "open_i"):
             raise ValueError(f"the data set {dataset} needs `table`: see radiographs.reports")
+        if table_encoding is not None and dataset != "table":
+            raise ValueError(f"table_encoding {table_encoding}: the data set {dataset} is UTF-8; leave it out")
         self.root, self.table, self.dataset = Path(root), None if table is None else Path(table), dataset
         self.image_size, self.framing, self.other_views = image_size, framing, other_views
         self.batch_size, self.workers, self.seed = batch_size, workers, seed
         self.validation_fraction, self.test_fraction = validation_fraction, test_fraction
+        self.table_encoding = table_encoding
         self.splits: dict[str, list[ReportedImage]] = {}
 
     def setup(self, stage: str | None = None) -> None:
         """Read the table and deal the patients. ValueError: no image, equal names, or a patient in two splits."""
         if self.splits:
             return
-        reading = READERS[self.dataset](self.root, self.table)
-        for reason, count in sorted(reading.set_aside.items()):
-            logger.warning("%d images set aside: %s", count, reason)
+        reading = self._read()
+        if reading.set_aside:
+            logger.warning("skipped images: %s", reading.skipped())
         images = {image.name: image for image in reading.images}
         if not images:
-            reasons = ", ".join(f"{count} x {reason}" for reason, count in reading.set_aside.items())
-            raise ValueError(f"no image in {self.root} to train on ({reasons or 'the table is empty'})")
+            raise ValueError(f"no image in {self.root} to train on ({reading.skipped() or 'the table is empty'})")
         if len(images) < len(reading.images):
             raise ValueError(
                 f"{len(reading.images) - len(images)} images of {self.root} are listed twice: keep one row"
@@ -131,10 +137,26 @@ class ReportDataModule(LightningDataModule):
         refuse_overlap(names, patients)
         self.splits = {split: [images[name] for name in chosen] for split, chosen in names.items()}
 
+    def _read(self) -> Reading:
+        """What the data set's reader finds, without the images that cannot be read: an epoch would end at the first."""
+        encoding = () if self.table_encoding is None else (self.table_encoding,)
+        reading = READERS[self.dataset](self.root, self.table, *encoding)
+        bad = unreadable(list(dict.fromkeys(image.path for image in reading.images)))
+        reading.images = [image for image in reading.images if image.path not in bad]
+        for problem in bad.values():
+            reading.skip("the image cannot be read", problem)
+        return reading
+
     def _split(self, images: Mapping[str, ReportedImage], patients: Mapping[str, str]) -> dict[str, list[str]]:
         if all(image.split is not None for image in images.values()):
             splits = ("train", "validation", "test")
             return {split: [name for name, image in images.items() if image.split == split] for split in splits}
+        without = [name for name, image in images.items() if image.split is None]
+        if len(without) < len(images):
+            raise ValueError(
+                f"{len(without)} of {len(images)} images have no split, such as {without[0]}, and the others have one: "
+                "a test patient could be trained on; give every image's split or none"
+            )
         rest = 1 - self.validation_fraction - self.test_fraction
         fractions = {"train": rest, "validation": self.validation_fraction, "test": self.test_fraction}
         return split_by_patient(list(images), patients, fractions, self.seed)

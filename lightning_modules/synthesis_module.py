@@ -10,7 +10,6 @@ import numpy as np
 import torch
 from diffusers.models.modeling_utils import ModelMixin
 from diffusers.schedulers.scheduling_utils import SchedulerMixin
-from lightning.pytorch import LightningModule
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
@@ -19,17 +18,19 @@ from diffusion.conditioning import CONDITIONS, Conditioner, Conditions
 from diffusion.ema import warmed_up_ema
 from diffusion.guidance import guidance_terms
 from diffusion.latents import Latent, check_latent_options, encode
-from diffusion.noise import offset_noise
+from diffusion.noise import offset_noise, seeded_generators
 from diffusion.synthesis import SynthesisPipeline
 from diffusion.synthesis_distillation import check_teacher, synthesis_distillation_loss
 from diffusion.synthesis_objective import check_networks, check_synthesis_scheduler, synthesis_loss, training_times
 from diffusion.text import TextEncoder
+from lightning_modules.measured import MeasuredModule
+from lightning_modules.processes import Spread, among_first, image_seeds, own_images, unit_scale
 from vqgan.model import VQGAN
 
 logger = logging.getLogger(__name__)
 
 
-class SynthesisModule(LightningModule):
+class SynthesisModule(MeasuredModule):
     """Batches are those of lightning_modules.report_data.ReportDataModule.
 
     vqgan: a trained VQ-GAN, or the folder of one (read when a run starts), or diffusion.PixelSpace; it stays frozen.
@@ -42,13 +43,14 @@ class SynthesisModule(LightningModule):
     image_size: side S of the batches' images in pixels; latent: see diffusion.latents.
     offset_noise_strength: see diffusion.noise; min_snr_gamma: see diffusion.objectives, not for flow matching.
     dropout: {condition: how often training leaves it out}, 0.1 where none is given; unconditional: how often all are.
-    measure_latents: before the first step, set vqgan.config.scaling_factor so that the first batch's latents have
-        standard deviation 1 (Rombach et al., arXiv 2112.10752, appendix G).
+    measure_latents: before the first step, set vqgan.config.scaling_factor so that the first batch's latents, of all
+        processes, have standard deviation 1 (Rombach et al., arXiv 2112.10752, appendix G).
     cache_latents: keep each image's latent, by name, as float16 in the CPU's memory.
     ema_decay: of the averaged networks, `ema`, which validation, prediction and the pipeline use.
     optimizer: AdamW at 1e-4 by default. lr_scheduler: of its rate, stepped each `lr_interval`.
-    validation_images: images of the first validation batch that are sampled, in `sampling_steps` steps with `guidance`.
-    seed: of noise, times and dropout, which depend on it, the epoch and the batch's number alone.
+    validation_images: images, the first ones, that validation samples, in `sampling_steps` steps with `guidance`.
+    seed: of noise, times and dropout. In training they depend on it, the epoch and the batch's number alone; in
+        measuring and in prediction on it and the image's name, whatever the batches and processes.
     """
 
     def __init__(
@@ -201,29 +203,38 @@ class SynthesisModule(LightningModule):
     def on_train_batch_start(self, batch: dict[str, Any], batch_idx: int) -> None:
         if self.measured:
             return
-        deviation = self.latents(batch["radiograph"], batch["name"]).std().item()
-        self.vqgan.register_to_config(scaling_factor=self.vqgan.config.scaling_factor / deviation)
+        spread = Spread()
+        spread.add(self.latents(batch["radiograph"], batch["name"]))
+        self.vqgan.register_to_config(scaling_factor=unit_scale(self.vqgan.config.scaling_factor, spread.collect()))
         if self.cache is not None:
             self.cache.clear()
         self.measured = True
 
     def _loss(self, batch: dict[str, Any], networks: Any, stage: int, batch_idx: int) -> Tensor:
-        epoch = self.current_epoch if stage == 0 else 0  # measuring asks the same of every epoch
-        state = np.random.SeedSequence([self.seed, stage, self.global_rank, epoch, batch_idx]).generate_state(1)
-        generator = torch.Generator().manual_seed(int(state[0]))
+        generators = self._generators(batch, stage, batch_idx)
         x0 = self.latents(batch["radiograph"], batch["name"])
         given = self.conditions(batch, x0)
         if stage == 0:
-            given = self._drop(given, generator)
-        noise = offset_noise(x0.shape, self.offset_noise_strength, generator).to(x0.device)
+            given = self._drop(given, generators[0])
+        each = len(x0) // len(generators)
+        shape = (each, *x0.shape[1:])
+        noise = torch.cat([offset_noise(shape, self.offset_noise_strength, one) for one in generators]).to(x0.device)
         if self.teacher is not None:
-            index = torch.randint(0, self.solver_steps, (len(x0),), generator=generator).to(x0.device)
+            index = torch.cat([torch.randint(0, self.solver_steps, (each,), generator=one) for one in generators])
+            index = index.to(x0.device)
             target: Any = self.ema.module
             given_to = (self.scheduler, x0, given, noise, index, self.teacher_terms, self.solver_steps)
             return synthesis_distillation_loss(networks, target, self.teacher, *given_to)
-        times = training_times(self.scheduler, len(x0), generator).to(x0.device)
+        times = torch.cat([training_times(self.scheduler, each, one) for one in generators]).to(x0.device)
         context = networks["conditioner"](given)
         return synthesis_loss(networks["unet"], self.scheduler, x0, given, context, noise, times, self.min_snr_gamma)
+
+    def _generators(self, batch: dict[str, Any], stage: int, batch_idx: int) -> list[torch.Generator]:
+        """One for a batch of training (stage 0), one an image for measuring, which asks the same of every epoch."""
+        if stage:
+            return seeded_generators(image_seeds(batch, self.seed, stage))
+        seeds = [self.seed, stage, self.global_rank, self.current_epoch, batch_idx]
+        return seeded_generators(np.random.SeedSequence(seeds).generate_state(1).tolist())
 
     def _drop(self, given: Conditions, generator: torch.Generator) -> Conditions:
         everything = torch.rand(len(given.view), generator=generator) < self.unconditional
@@ -234,7 +245,7 @@ class SynthesisModule(LightningModule):
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
         loss = self._loss(batch, self.networks, 0, batch_idx)
-        self.log("train/loss", loss, prog_bar=True, batch_size=len(batch["radiograph"]))
+        self.log_step({"train/loss": loss})
         return loss
 
     def optimizer_step(self, *args: Any, **options: Any) -> None:
@@ -242,19 +253,22 @@ class SynthesisModule(LightningModule):
         self.ema.update_parameters(self.networks)
 
     def validation_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor | None:
-        return self._evaluate(batch, batch_idx, "val", self.validation_images if batch_idx == 0 else 0)
+        return self._evaluate(batch, batch_idx, "val", self.validation_images)
 
     def test_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor | None:
         return self._evaluate(batch, batch_idx, "test", 0)
 
     def _evaluate(self, batch: dict[str, Any], batch_idx: int, stage: str, images: int) -> Tensor | None:
-        """Log the averaged networks' loss; the first `images` are sampled and returned."""
-        loss = self._loss(batch, self.ema.module, 1, batch_idx)
-        self.log(f"{stage}/loss", loss, prog_bar=True, batch_size=len(batch["radiograph"]))
-        return self.predict_step({key: value[:images] for key, value in batch.items()}, batch_idx) if images else None
+        """Measure the averaged networks' loss; the first `images` are sampled and returned."""
+        batch, count = own_images(batch)
+        if not count:
+            return None
+        self.means.add(f"{stage}/loss", self._loss(batch, self.ema.module, 1, batch_idx), count)
+        sampled = among_first(batch, batch_idx, images)
+        return self.predict_step({key: value[:sampled] for key, value in batch.items()}, batch_idx) if sampled else None
 
     def predict_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
-        """Images (B, 1, S, S) of a batch's views and reports, seeds 0, 1, ... in a batch."""
+        """Images (B, 1, S, S) of a batch's views and reports; each depends on `seed` and its name, not on its batch."""
         embeddings, mask = self._embed(batch)
         config: Any = self.networks["conditioner"].config
         images = self.pipeline()(
@@ -266,10 +280,12 @@ class SynthesisModule(LightningModule):
             batch["image_views"] if config.images else None,
             num_inference_steps=self.sampling_steps,
             guidance=self.guidance,
+            seeds=image_seeds(batch, self.seed),
         ).images
         return images.to(self.device)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        super().on_save_checkpoint(checkpoint)
         checkpoint["scaling_factor"] = self.vqgan.config.scaling_factor
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:

@@ -5,19 +5,28 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from lightning.pytorch import LightningModule
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from torch import Tensor
-from torchmetrics.functional.image import peak_signal_noise_ratio
 
+from lightning_modules.measured import MeasuredModule
+from lightning_modules.processes import Spread, find_unused_parameters, of_all_processes, own_images
 from vqgan.discriminator import PatchDiscriminator
 from vqgan.losses import HybridLoss
 from vqgan.model import VQGAN
 from vqgan.perceptual import load_perceptual
-from vqgan.quantizer import codebook_statistics
+from vqgan.quantizer import codebook_statistics, count_statistics
+
+PERCEPTUAL = "loss.perceptual."
 
 
-class VQGANModule(LightningModule):
+def keep_perceptual(loss: HybridLoss, checkpoint: dict[str, Any]) -> None:
+    """Give a checkpoint that is being read the perceptual network that is there, or none: it has a file of its own."""
+    state = {name: value for name, value in checkpoint["state_dict"].items() if not name.startswith(PERCEPTUAL)}
+    own = {} if loss.perceptual is None else loss.perceptual.state_dict()
+    checkpoint["state_dict"] = state | {f"{PERCEPTUAL}{name}": value for name, value in own.items()}
+
+
+class VQGANModule(MeasuredModule):
     """Batches are dicts with "radiograph" and "soft", each (B, 1, H, W) in [-1, 1]; one update takes all 2B images.
 
     loss: its parts and weights. discriminator: needed where its adversarial weight is not 0.
@@ -31,8 +40,8 @@ class VQGANModule(LightningModule):
         adaptive adversarial weight, which runs the decoder backwards more than once.
 
     Logs every loss part, the codebook's perplexity and used fraction, and on validation the PSNR in dB. Validation sets
-    vqgan.config.scaling_factor to 1 / the latents' standard deviation. Trainer's max_steps counts the discriminator's
-    steps too: give max_epochs.
+    vqgan.config.scaling_factor to 1 / the standard deviation of all its latents. Trainer's max_steps counts the
+    discriminator's steps too: give max_epochs.
     """
 
     updates: Tensor
@@ -69,9 +78,12 @@ class VQGANModule(LightningModule):
         self.optimizer, self.discriminator_optimizer, self.scheduler = optimizer, discriminator_optimizer, scheduler
         self.gradient_clip, self.channels_last, self.compiled = gradient_clip, channels_last, compile
         self.register_buffer("updates", torch.zeros((), dtype=torch.long))  # decides the end of the warm-up
+        self.spread, self.codes = Spread(), torch.zeros(vqgan.quantizer.n_e, dtype=torch.long)  # of those measured
 
     def setup(self, stage: str) -> None:
-        if self.loss.perceptual_weight and self.loss.perceptual is None:
+        if self.discriminator is not None:
+            find_unused_parameters(self)
+        if stage != "predict" and self.loss.perceptual_weight and self.loss.perceptual is None:
             self.loss.perceptual = load_perceptual(str(self.perceptual_weights))
         if self.channels_last:
             self.to(memory_format=torch.channels_last)
@@ -106,8 +118,7 @@ class VQGANModule(LightningModule):
             self._step(others[0], parts["discriminator"])
         self.updates.add_(1)
         parts["perplexity"], parts["codebook_usage"] = codebook_statistics(indices, self.vqgan.quantizer.n_e)
-        self.log("train/loss", loss, prog_bar=True)
-        self.log_dict({f"train/{name}": value.detach() for name, value in parts.items()})
+        self.log_step({"train/loss": loss, **{f"train/{name}": value for name, value in parts.items()}})
 
     def _step(self, optimizer: Any, loss: Tensor) -> None:
         optimizer.zero_grad()
@@ -122,20 +133,45 @@ class VQGANModule(LightningModule):
         self._measure(batch, "test")
 
     def _measure(self, batch: dict[str, Any], stage: str) -> None:
+        batch, count = own_images(batch)
+        if not count:
+            return
         images = torch.cat([batch["radiograph"], batch["soft"]])
         z = self.vqgan.encode(images)
         z_q, codebook_loss, indices = self.vqgan.quantize(z)
         reconstruction = self.vqgan.decode(z_q).float()
         _, parts = self.loss(reconstruction, images, codebook_loss)
-        parts["psnr"] = peak_signal_noise_ratio(reconstruction, images, data_range=2.0, dim=(1, 2, 3))
-        parts["perplexity"], parts["codebook_usage"] = codebook_statistics(indices, self.vqgan.quantizer.n_e)
-        parts["latent_deviation"] = z.float().std()
-        self.log_dict({f"{stage}/{name}": value for name, value in parts.items()}, batch_size=len(images))
+        for name, value in parts.items():
+            self.means.add(f"{stage}/{name}", value, count)
+        self.measure_psnr(stage, images, psnr=reconstruction)
+        self.spread.add(z.float())
+        self.codes += torch.bincount(indices.flatten(), minlength=len(self.codes)).cpu()
 
     def on_validation_epoch_end(self) -> None:
-        deviation = float(self.trainer.callback_metrics["val/latent_deviation"])
-        self.vqgan.register_to_config(scaling_factor=1 / deviation)
+        super().on_validation_epoch_end()
+        self.vqgan.register_to_config(scaling_factor=1 / max(self._log_codes("val"), 1e-6))
+
+    def on_test_epoch_end(self) -> None:
+        super().on_test_epoch_end()
+        self._log_codes("test")
+
+    def _log_codes(self, stage: str) -> float:
+        """Log the codebook's perplexity, its used fraction and the latents' deviation over all images; the latter."""
+        perplexity, usage = count_statistics(torch.stack(of_all_processes(self.codes)).sum(0))
+        self.codes, deviation = torch.zeros_like(self.codes), self.spread.collect()
+        values: dict[str, Any] = {"perplexity": perplexity, "codebook_usage": usage, "latent_deviation": deviation}
+        self.log_dict({f"{stage}/{name}": value for name, value in values.items()}, sync_dist=True)
+        return deviation
 
     def predict_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
         """Reconstructions (B, 1, H, W) of the radiographs."""
         return self.vqgan(batch["radiograph"])[0]
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        super().on_save_checkpoint(checkpoint)
+        checkpoint["scaling_factor"] = self.vqgan.config["scaling_factor"]
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        if "scaling_factor" in checkpoint:  # not in earlier versions'
+            self.vqgan.register_to_config(scaling_factor=checkpoint["scaling_factor"])
+        keep_perceptual(self.loss, checkpoint)

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from radiographs.files import atomic_path
 from radiographs.fit import Fit, fit, resize, unfit
-from radiographs.io import FORMATS, Radiograph, read_radiograph, to_levels, to_unit, write_radiograph
+from radiographs.io import Radiograph, read_radiograph, read_together, to_levels, to_unit, write_radiograph
+from radiographs.kinds import FORMATS
 from radiographs.pairs import Pair, find_pairs
 from radiographs.splits import refuse_overlap, split_by_patient
 
@@ -20,6 +21,7 @@ __all__ = [
     "find_pairs",
     "fit",
     "read_radiograph",
+    "read_together",
     "refuse_overlap",
     "resize",
     "split_by_patient",

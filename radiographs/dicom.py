@@ -1,242 +1,240 @@
-"""DICOM radiographs: the grey-scale pipeline of PS3.3 C.11 on the way in, a derived image on the way out."""
+"""DICOM radiographs on the way in: the stored values, and the header that a derived image may keep."""
 
 from __future__ import annotations
 
-import hashlib
 import io
+import re
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-SIGNATURE = b"DICM"
-SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
-# What a derived image keeps. An allow-list: an attribute that nobody thought of stays behind.
-TECHNICAL = (
-    "Modality",
-    "BodyPartExamined",
-    "ViewPosition",
-    "PatientOrientation",
-    "Laterality",
-    "ImageLaterality",
-    "ImagerPixelSpacing",
-    "PixelSpacing",
-    "PixelSpacingCalibrationType",
-    "PixelAspectRatio",
-    "LossyImageCompression",
-    "LossyImageCompressionRatio",
-    "LossyImageCompressionMethod",
-    "BurnedInAnnotation",
-)
-IDENTITY = (
-    "SpecificCharacterSet",
-    "PatientName",
-    "PatientID",
-    "IssuerOfPatientID",
-    "PatientBirthDate",
-    "PatientSex",
-    "PatientAge",
-    "StudyDate",
-    "StudyTime",
-    "StudyID",
-    "StudyDescription",
-    "AccessionNumber",
-    "ReferringPhysicianName",
-)
-EMPTY_ALLOWED = (
-    "PatientName",
-    "PatientID",
-    "PatientBirthDate",
-    "PatientSex",
-    "StudyDate",
-    "StudyTime",
-    "StudyID",
-    "AccessionNumber",
-    "ReferringPhysicianName",
-    "PatientOrientation",
-)
+from radiographs.deidentify import is_burned_in
+from radiographs.derived_dicom import CARRIED
+from radiographs.grey_levels import Unreadable, grey_pipeline, whole_number
+
+MONOCHROME = ("MONOCHROME1", "MONOCHROME2")
+DIRECTORY = "1.2.840.10008.1.3.10"  # Media Storage Directory
+# Modalities whose images no projection of X-rays through a chest gives; MG, IO and PX are radiographs of other parts.
+OTHER_MODALITIES = {
+    "CT": "a slice of a CT",
+    "MR": "a slice of an MRI",
+    "PT": "a PET image",
+    "NM": "a scintigram",
+    "US": "an ultrasound image",
+    "IVUS": "an ultrasound image",
+    "OP": "a photograph of an eye",
+    "OPT": "a tomogram of an eye",
+    "ES": "an endoscopic image",
+    "GM": "a microscopic image",
+    "SM": "a microscopic image",
+    "XC": "a photograph",
+    "RTDOSE": "a dose distribution",
+    "SEG": "a segmentation",
+    "ECG": "an ECG",
+}
 
 
-def decode_dicom(data: bytes, name: str) -> tuple[np.ndarray, int, Any]:
-    """The bytes of a DICOM file -> pixels float32 (H, W) in [-1, 1] bones bright, bits, header.
+@dataclass(frozen=True)
+class DecodedDicom:
+    """pixels: float32 (H, W) in [-1, 1], bones bright; bits: 1 to 16; header: see `derived_dicom`."""
 
-    Order of the standard: modality LUT or rescale, then VOI LUT or else window, then MONOCHROME1. Where a file has
-    several VOI views the first is taken; where it has none, the whole range of the stored bits.
+    pixels: np.ndarray
+    bits: int
+    header: Any
+    warnings: tuple[str, ...]
+
+
+def decode_dicom(data: bytes, name: str) -> DecodedDicom:
+    """The bytes of a DICOM file -> its image, bones bright.
+
+    Order of PS3.3 C.11: modality LUT or rescale, then VOI LUT or else window, then MONOCHROME1 or Presentation LUT
+    Shape. Where a file has several VOI views the first is taken; where it has none, the whole range of the stored bits.
+    Pixel Padding at the image's border is black.
+
+    Raises:
+        ValueError: not one grey image, or damaged; the sentence begins with `name`.
     """
     from pydicom import dcmread
-    from pydicom.errors import InvalidDicomError
 
     try:
-        dataset = dcmread(io.BytesIO(data))
-        levels = _stored_levels(dataset)
-        values, low, high, bits = _grey_pipeline(dataset, levels)
-    except ValueError as error:
+        dataset = dcmread(io.BytesIO(data), force=True)  # without a preamble too
+        _complete_syntax(dataset)
+        levels, padding = stored_levels(dataset)
+        shown = grey_pipeline(dataset, levels, padding)
+    except Unreadable as error:
         raise ValueError(f"{name}: {error}") from None
-    except (InvalidDicomError, AttributeError, KeyError, IndexError, NotImplementedError, EOFError) as error:
-        raise ValueError(f"{name}: a damaged, incomplete or unsupported DICOM file ({error})") from None
-    unit = (values.astype(np.float64) - low) / (high - low) * 2 - 1
-    if dataset.PhotometricInterpretation == "MONOCHROME1":
-        unit = -unit
-    return unit.clip(-1, 1).astype(np.float32), bits, _header(dataset)
+    except MemoryError:
+        raise
+    except Exception as error:  # pydicom and its decoders raise whatever a damaged file makes them
+        reason = re.sub("'[^']*'", "'...'", " ".join(str(error).split()))[:200]  # no value of the header in a log
+        raise ValueError(f"{name}: a damaged, incomplete or unsupported DICOM file ({reason})") from error
+    pixels = (shown.brightness * 2 - 1).clip(-1, 1).astype(np.float32)
+    warnings = [*shown.warnings, *_header_warnings(dataset)]
+    return DecodedDicom(pixels, shown.bits, _header(dataset), tuple(warnings))
 
 
 def dicom_size(path: Path) -> tuple[int, int]:
     """(H, W) from the header."""
     from pydicom import dcmread
 
-    dataset = dcmread(path, stop_before_pixels=True, specific_tags=["Rows", "Columns"])
-    if "Rows" not in dataset or "Columns" not in dataset:
-        raise ValueError(f"{path}: a DICOM file without an image")
-    return int(dataset.Rows), int(dataset.Columns)
+    try:
+        dataset = dcmread(path, stop_before_pixels=True, specific_tags=["Rows", "Columns"], force=True)
+        return int(dataset.Rows), int(dataset.Columns)
+    except Exception as error:
+        if isinstance(error, OSError):
+            raise
+        raise ValueError(f"{path}: a DICOM file without an image") from None
 
 
-def _stored_levels(dataset: Any) -> np.ndarray:
-    """The stored values (H, W), decompressed."""
-    from pydicom.pixels import get_decoder
+def other_modality(header: Any) -> str | None:
+    """What an image is by its header, if it is certainly no radiograph ("a slice of a CT"); else None.
+
+    A CT's localizer is a projection, and so a radiograph.
+    """
+    if header is None or "LOCALIZER" in (header.get("ImageType") or ()):
+        return None
+    return OTHER_MODALITIES.get(str(header.get("Modality", "")))
+
+
+def _complete_syntax(dataset: Any) -> None:
+    """Where a file says no transfer syntax (no meta information), how it was read is what it is."""
+    from pydicom.dataset import FileMetaDataset
+    from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
     if "PixelData" not in dataset:
-        raise ValueError("a DICOM file without an image (no Pixel Data)")
-    frames, samples = int(dataset.get("NumberOfFrames") or 1), int(dataset.SamplesPerPixel)
+        meta = getattr(dataset, "file_meta", None) or {}
+        if meta.get("MediaStorageSOPClassUID") == DIRECTORY or "DirectoryRecordSequence" in dataset:
+            raise Unreadable("DICOMDIR, the index of a medium: give the files that it lists")
+        what = f" ({dataset.Modality})" if dataset.get("Modality") else ""
+        raise Unreadable(f"a DICOM file without an image{what}: no Pixel Data")
+    if not hasattr(dataset, "file_meta"):
+        dataset.file_meta = FileMetaDataset()
+    if not dataset.file_meta.get("TransferSyntaxUID"):
+        implicit, little = dataset.original_encoding
+        plain = ExplicitVRLittleEndian if little else ExplicitVRBigEndian
+        dataset.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian if implicit else plain
+
+
+def stored_levels(dataset: Any) -> tuple[np.ndarray, np.ndarray | None]:
+    """The stored values, int32 or int64 (H, W), decompressed; and where the image is padded, bool (H, W) or None.
+
+    pydicom takes the lower Bits Stored bits whatever High Bit says (PS3.5 8.1.1), so what is not compressed is read as
+    whole words here and cut out of them.
+    """
+    from pydicom.pixels import get_decoder
+    from pydicom.uid import RLELossless
+
+    frames, samples = whole_number(dataset, "NumberOfFrames", 1), whole_number(dataset, "SamplesPerPixel", 1)
     if frames != 1:
-        raise ValueError(f"{frames} frames where one radiograph was expected")
-    photometric = dataset.PhotometricInterpretation
-    if samples != 1 or photometric not in ("MONOCHROME1", "MONOCHROME2"):
-        raise ValueError(f"{samples} channels ({photometric}) where a grey radiograph (1 channel) was expected")
+        raise Unreadable(f"{frames} frames where one radiograph was expected")
+    photometric = str(dataset.get("PhotometricInterpretation") or "")
+    if not photometric:
+        raise Unreadable("Photometric Interpretation is missing: the header does not say what is bright")
+    if samples != 1 or photometric not in MONOCHROME:
+        channels = "1 channel" if samples == 1 else f"{samples} channels"
+        raise Unreadable(f"{channels} ({photometric}) where a grey radiograph (1 channel) was expected")
     syntax = dataset.file_meta.TransferSyntaxUID
-    hint = f"cannot decode '{syntax.name}': pip install 'radiolucent[dicom]'"
-    if syntax.is_compressed and syntax.is_encapsulated and not get_decoder(syntax).is_available:
-        raise ValueError(hint)
     try:
-        return dataset.pixel_array
+        decoder = get_decoder(syntax)
+    except NotImplementedError:
+        raise Unreadable(f"a transfer syntax that nothing here decodes: {syntax.name}") from None
+    if syntax.is_encapsulated and not decoder.is_available:
+        raise Unreadable(f"cannot decode '{syntax.name}': pip install 'radiolucent[dicom]'")
+    allocated = whole_number(dataset, "BitsAllocated")
+    whole_words = (not syntax.is_encapsulated or syntax == RLELossless) and allocated in (8, 16, 32)
+    options: dict[str, Any] = {"bits_stored": allocated, "pixel_representation": 0} if whole_words else {}
+    try:
+        levels, _ = decoder.as_array(dataset, raw=True, **options)
     except RuntimeError as error:  # every decoder that is installed has failed
-        raise ValueError(f"{hint} ({' '.join(str(error).split())})") from None
+        reason = " ".join(str(error).split())[:160]
+        raise Unreadable(
+            f"its '{syntax.name}' data are damaged, or of a kind that no decoder here reads ({reason})"
+        ) from None
+    levels = levels.astype(np.int64)
+    padding = _padding(dataset, levels, allocated if whole_words else None)
+    return (_cut_out(dataset, levels, padding) if whole_words else levels), padding
 
 
-def _grey_pipeline(dataset: Any, levels: np.ndarray) -> tuple[np.ndarray, float, float, int]:
-    """Stored values -> (values, the value of black, the value of white, bits), for MONOCHROME2."""
-    from pydicom.pixels import apply_modality_lut, apply_voi, apply_windowing
+def _cut_out(dataset: Any, words: np.ndarray, padding: np.ndarray | None) -> np.ndarray:
+    """The stored values in whole words: Bits Stored bits, the highest of them at High Bit."""
+    allocated, stored = whole_number(dataset, "BitsAllocated"), whole_number(dataset, "BitsStored")
+    high = whole_number(dataset, "HighBit", stored - 1)
+    if not 1 <= stored <= allocated or not stored - 1 <= high < allocated:
+        raise Unreadable(f"High Bit {high} and Bits Stored {stored} do not go with Bits Allocated {allocated}")
+    shift, mask = high + 1 - stored, (1 << stored) - 1
+    below = shift and (words & ((1 << shift) - 1)).any()
+    if below and int(words.max()) <= mask:
+        shift = 0  # the header is wrong: nothing lies where it says, all of it lies at the bottom
+    values = (words >> shift) & mask
+    signed = whole_number(dataset, "PixelRepresentation", 0) == 1
+    if signed:
+        values = np.where(values >> (stored - 1), values - (1 << stored), values)
+    beyond = words >> (shift + stored)
+    wrong = (beyond != 0) & ~(signed & (values < 0) & (beyond == (1 << (allocated - shift - stored)) - 1))
+    if padding is not None:
+        wrong &= ~padding
+    if wrong.any() and not _has_embedded_overlay(dataset):
+        raise Unreadable(
+            f"values up to {int((words >> shift)[wrong].max())} where Bits Stored {stored} allows {mask}: the header "
+            "does not say what the pixels are; correct Bits Stored and High Bit"
+        )
+    return values
 
-    bits = int(dataset.BitsStored)
-    signed = int(dataset.PixelRepresentation) == 1
-    low, high = (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1) if signed else (0, 2**bits - 1)
-    values = apply_modality_lut(levels, dataset)
-    if dataset.get("ModalityLUTSequence"):
-        bits = int(dataset.ModalityLUTSequence[0].LUTDescriptor[2])
-        low, high = 0, 2**bits - 1
-    elif dataset.get("RescaleSlope") is not None and dataset.get("RescaleIntercept") is not None:
-        slope, intercept = float(dataset.RescaleSlope), float(dataset.RescaleIntercept)
-        if slope == 0:
-            raise ValueError("Rescale Slope is 0")
-        low, high = low * slope + intercept, high * slope + intercept
-    if dataset.get("VOILUTSequence"):
-        bits = int(dataset.VOILUTSequence[0].LUTDescriptor[2])
-        return apply_voi(_for_lut(values, dataset), dataset), 0, 2**bits - 1, bits
-    if dataset.get("WindowWidth") is not None and dataset.get("WindowCenter") is not None:
-        return apply_windowing(values, dataset), low, high, bits
-    return values, min(low, high), max(low, high), bits
+
+def _has_embedded_overlay(dataset: Any) -> bool:
+    """Whether unused bits of the pixels hold an overlay (retired, PS3.5 8.1.2)."""
+    positions = (dataset.get((group, 0x0102)) for group in range(0x6000, 0x6020, 2))
+    return any(position is not None and position.value for position in positions)
 
 
-def _for_lut(values: np.ndarray, dataset: Any) -> np.ndarray:
-    """Whole numbers within the table: apply_voi does its arithmetic in the table's own small type."""
-    entries, first, _ = dataset.VOILUTSequence[0].LUTDescriptor
-    return np.rint(values).astype(np.int64).clip(first, first + (entries or 65536) - 1)
+def _padding(dataset: Any, levels: np.ndarray, word_bits: int | None) -> np.ndarray | None:
+    """Where Pixel Padding Value (to Pixel Padding Range Limit) reaches the image's border; None where nowhere.
+
+    Inside the image the same value may be a real one (a saturated pixel), so only what touches the border counts.
+    """
+    from scipy import ndimage
+
+    value = dataset.get("PixelPaddingValue")
+    if value is None:
+        return None
+    limit = dataset.get("PixelPaddingRangeLimit")
+    ends = sorted((int(value), int(value if limit is None else limit)))
+    if word_bits is not None:  # levels are whole words, unsigned
+        ends = sorted(end % (1 << word_bits) for end in ends)
+    padded = (levels >= ends[0]) & (levels <= ends[1])
+    labels, _ = ndimage.label(padded)
+    border = np.unique(np.concatenate([labels[0], labels[-1], labels[:, 0], labels[:, -1]]))
+    outside = np.isin(labels, border[border > 0])
+    return outside if outside.any() and not outside.all() else None
 
 
 def _header(dataset: Any) -> Any:
-    """The attributes that a derived image may keep, and the reference to its source."""
+    """The attributes that a derived image may keep and the source's UIDs; what cannot be read is left out."""
     from pydicom import Dataset
 
     header = Dataset()
-    for keyword in (*TECHNICAL, *IDENTITY, "StudyInstanceUID", "SOPClassUID", "SOPInstanceUID"):
-        if keyword in dataset:
-            header[keyword] = dataset[keyword]
+    for keyword in CARRIED:
+        try:
+            if keyword in dataset:
+                header[keyword] = dataset[keyword]
+        except Exception:  # a value that its VR does not allow: not worth losing the image for
+            continue
     return header
 
 
-def encode_dicom(levels: np.ndarray, bits: int, header: Any, note: str, keep_identity: bool) -> bytes:
-    """Grey levels (H, W) -> the bytes of a derived Secondary Capture image, MONOCHROME2, explicit little endian.
-
-    header: of the source (see `decode_dicom`), or None for an image that comes from no DICOM file.
-    UIDs are made from the source's UID and the pixels: new, and the same whenever the same image is written.
-    """
-    from pydicom import Dataset
-    from pydicom.uid import generate_uid
-
-    header = Dataset() if header is None else header
-    digest = hashlib.sha256(levels.tobytes()).hexdigest()
-    origin = str(header.get("SOPInstanceUID", ""))
-    derived = Dataset()
-    for keyword in (*TECHNICAL, *(IDENTITY if keep_identity else ())):
-        if keyword in header and not _is_zero_spacing(header[keyword]):
-            derived[keyword] = header[keyword]
-    for keyword in EMPTY_ALLOWED:
-        if keyword not in derived:
-            setattr(derived, keyword, "")
-    if "BodyPartExamined" not in derived and "ImageLaterality" not in derived and "Laterality" not in derived:
-        derived.Laterality = ""  # required, though it may be empty, where the body part might be a paired one
-    if not keep_identity:
-        derived.PatientIdentityRemoved = "YES"
-        derived.DeidentificationMethod = "Radiolucent: only technical attributes kept"
-    study = header.get("StudyInstanceUID")
-    derived.StudyInstanceUID = (
-        study if keep_identity and study else generate_uid(entropy_srcs=["study", origin, digest])
-    )
-    derived.SeriesInstanceUID = generate_uid(entropy_srcs=["series", origin, note, digest])
-    derived.SOPInstanceUID = generate_uid(entropy_srcs=["image", origin, note, digest])
-    derived.SOPClassUID = SECONDARY_CAPTURE
-    derived.SpecificCharacterSet = derived.get("SpecificCharacterSet") or "ISO_IR 192"
-    derived.Modality = derived.get("Modality") or "OT"
-    derived.ConversionType = "WSD"
-    derived.Manufacturer = ""
-    derived.SeriesNumber = "1"
-    derived.InstanceNumber = "1"
-    derived.ImageType = ["DERIVED", "SECONDARY"]
-    derived.DerivationDescription = note
-    derived.ImageComments = note
-    if origin:
-        derived.SourceImageSequence = [_reference(header)]
-    _set_pixels(derived, levels, bits)
-    return _to_bytes(derived)
-
-
-def _is_zero_spacing(element: Any) -> bool:
-    """Some devices write a spacing of 0, which no DICOM file may hold."""
-    return "Spacing" in element.keyword and element.VM == 2 and 0 in element.value
-
-
-def _reference(header: Any) -> Any:
-    from pydicom import Dataset
-
-    purpose = Dataset()
-    purpose.CodeValue = "121322"
-    purpose.CodingSchemeDesignator = "DCM"
-    purpose.CodeMeaning = "Source image for image processing operation"
-    reference = Dataset()
-    reference.ReferencedSOPClassUID = header.SOPClassUID
-    reference.ReferencedSOPInstanceUID = header.SOPInstanceUID
-    reference.PurposeOfReferenceCodeSequence = [purpose]
-    return reference
-
-
-def _set_pixels(derived: Any, levels: np.ndarray, bits: int) -> None:
-    derived.SamplesPerPixel = 1
-    derived.PhotometricInterpretation = "MONOCHROME2"
-    derived.PresentationLUTShape = "IDENTITY"
-    derived.Rows, derived.Columns = levels.shape
-    derived.BitsAllocated = 8 if bits <= 8 else 16
-    derived.BitsStored = bits
-    derived.HighBit = bits - 1
-    derived.PixelRepresentation = 0
-    data = levels.astype(levels.dtype.newbyteorder("<")).tobytes()
-    derived.add_new("PixelData", "OB" if bits <= 8 else "OW", data + b"\0" * (len(data) % 2))
-
-
-def _to_bytes(derived: Any) -> bytes:
-    from pydicom.dataset import FileMetaDataset
-    from pydicom.uid import ExplicitVRLittleEndian
-
-    derived.file_meta = FileMetaDataset()
-    derived.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    content = io.BytesIO()
-    derived.save_as(content, enforce_file_format=True)
-    return content.getvalue()
+def _header_warnings(dataset: Any) -> list[str]:
+    warnings = []
+    if what := other_modality(dataset):
+        warnings.append(f"Modality {dataset.Modality}: {what}, no radiograph")
+    if is_burned_in(dataset):
+        warnings.append("Burned In Annotation is YES: names may stand in the pixels, and stay in the result")
+    for keyword in ("PixelSpacing", "ImagerPixelSpacing", "PixelAspectRatio"):
+        sides = dataset.get(keyword)
+        if sides is not None and len(sides) == 2 and min(map(float, sides)) > 0:
+            ratio = float(sides[0]) / float(sides[1])
+            if abs(ratio - 1) > 0.02:
+                warnings.append(f"the pixels are not square ({keyword} {sides[0]} x {sides[1]}): the chest is squeezed")
+            break
+    return warnings

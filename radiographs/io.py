@@ -5,28 +5,20 @@
 
 from __future__ import annotations
 
-import io
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from radiographs.dicom import SIGNATURE, decode_dicom, dicom_size, encode_dicom
+from radiographs.derived_dicom import encode_dicom
+from radiographs.dicom import decode_dicom, dicom_size
 from radiographs.files import atomic_path
-from radiographs.png import encode_png
+from radiographs.kinds import FORMATS, HEAD_BYTES, kind_of, kind_of_file
+from radiographs.pictures import decode_picture, encode_picture, picture_size
 
-PICTURES = ("PNG", "TIFF", "JPEG")
 DISCLAIMER = "Research use only"
-FORMATS = {
-    ".png": "png",
-    ".tif": "tiff",
-    ".tiff": "tiff",
-    ".jpg": "jpeg",
-    ".jpeg": "jpeg",
-    ".dcm": "dicom",
-    ".dicom": "dicom",
-}
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,12 +29,22 @@ class Radiograph:
     bits: grey levels in the file are 0 .. 2**bits - 1.
     format: "png", "tiff", "jpeg" or "dicom".
     header: for DICOM, the attributes that a derived image keeps, as a pydicom Dataset; else None.
+    container_bits: that a level takes in a picture's file; more than `bits` where the upper ones are not used. None: as
+        `bits`.
+    warnings: what a person should know about how the file was read, a sentence each.
     """
 
     pixels: np.ndarray
     bits: int
     format: str
     header: Any = None
+    container_bits: int | None = None
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def has_unused_bits(self) -> bool:
+        """Whether the file's levels could be larger than those in use."""
+        return self.container_bits is not None and self.container_bits > self.bits
 
 
 def to_unit(levels: np.ndarray, bits: int) -> np.ndarray:
@@ -59,86 +61,61 @@ def to_levels(pixels: np.ndarray, bits: int) -> np.ndarray:
 
 
 def read_radiograph(path: str | Path) -> Radiograph:
-    """Read a grey PNG, TIFF or JPEG (8 or 16 bit) or a DICOM radiograph; what it is, is told from its content.
+    """Read a grey PNG, TIFF or JPEG (8 or 16 bit) or a DICOM radiograph; what it is, its content says, not its name.
 
-    DICOM: the modality LUT or rescale, the first VOI LUT or window, and MONOCHROME1 are applied as PS3.3 C.11 says.
-    Raises FileNotFoundError, or ValueError for what is not one grey image (colour, several frames, floats, damage).
+    DICOM: the modality LUT or rescale, the first VOI LUT or window, MONOCHROME1 and Presentation LUT Shape are applied
+    as PS3.3 C.11 says. Pictures are turned as EXIF says. 8 to 14 bits in use of 16 are taken for the whole range, and
+    `warnings` say so; for images that belong together see `at_one_depth`.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: not one grey image (colour, several frames, floats, damage), with the file's name and the reason.
     """
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"{path}: there is no such file")
     data = path.read_bytes()
-    if data[128:132] == SIGNATURE:
-        pixels, bits, header = decode_dicom(data, str(path))
-        return Radiograph(pixels, bits, "dicom", header)
-    levels, bits, kind = _decode_picture(data, path)
-    if not levels.size:
+    if kind_of(data[:HEAD_BYTES]) == "dicom":
+        decoded = decode_dicom(data, str(path))
+        return Radiograph(decoded.pixels, decoded.bits, "dicom", decoded.header, warnings=decoded.warnings)
+    picture = decode_picture(data, path)
+    if not picture.levels.size:
         raise ValueError(f"{path}: an image without pixels")
-    return Radiograph(to_unit(levels, bits), bits, kind)
+    pixels = to_unit(picture.levels, picture.bits)
+    return Radiograph(
+        pixels, picture.bits, picture.kind, container_bits=picture.container_bits, warnings=picture.warnings
+    )
+
+
+def at_one_depth(radiographs: Sequence[Radiograph]) -> list[Radiograph]:
+    """Images that belong together (a radiograph and its soft tissue) on one scale.
+
+    Each alone may use another number of its file's 16 bits, a dim soft-tissue image fewer than its radiograph. All
+    whose file has 16 bits a level get the largest depth in use among them.
+    """
+    deep = [image.bits for image in radiographs if image.container_bits == 16]
+    bits = max(deep, default=16)
+    return [_at_depth(image, bits) if image.has_unused_bits else image for image in radiographs]
+
+
+def read_together(paths: Mapping[str, str | Path]) -> dict[str, Radiograph]:
+    """`read_radiograph` of images that belong together, on one scale (see `at_one_depth`)."""
+    return dict(zip(paths, at_one_depth([read_radiograph(path) for path in paths.values()])))
+
+
+def _at_depth(image: Radiograph, bits: int) -> Radiograph:
+    if image.bits == bits:
+        return image
+    scale = np.float32((2**image.bits - 1) / (2**bits - 1))
+    return replace(image, pixels=(image.pixels + 1) * scale - 1, bits=bits)
 
 
 def radiograph_size(path: str | Path) -> tuple[int, int]:
     """(H, W) from the file's header alone. Errors as in `read_radiograph`, as far as the header shows them."""
-    from PIL import Image, UnidentifiedImageError
-
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"{path}: there is no such file")
-    with open(path, "rb") as file:
-        if file.read(132)[128:] == SIGNATURE:
-            return dicom_size(path)
-    try:
-        with Image.open(path, formats=PICTURES) as picture:
-            return picture.height, picture.width
-    except (UnidentifiedImageError, OSError, SyntaxError, Image.DecompressionBombError):
-        raise ValueError(f"{path}: neither PNG, TIFF, JPEG nor DICOM, or damaged") from None
-
-
-def _decode_picture(data: bytes, path: Path) -> tuple[np.ndarray, int, str]:
-    """The levels (H, W) uint8 or uint16, the bits and the format of a PNG, TIFF or JPEG."""
-    from PIL import Image, UnidentifiedImageError
-
-    try:
-        picture = Image.open(io.BytesIO(data), formats=PICTURES)
-        pages = getattr(picture, "n_frames", 1)
-        if pages != 1:
-            raise ValueError(f"{path}: {pages} pages where one image was expected: save the page alone")
-        mode, kind = picture.mode, str(picture.format).lower()
-        picture.load()  # Pillow, unlike OpenCV, refuses a file that was cut short
-    except UnidentifiedImageError:
-        raise ValueError(f"{path}: neither PNG, TIFF, JPEG nor DICOM, or damaged") from None
-    except (OSError, SyntaxError, Image.DecompressionBombError) as error:
-        raise ValueError(f"{path}: cannot be read ({error})") from None
-    tags = getattr(picture, "tag_v2", {})
-    if mode in ("1", "L"):
-        return np.array(picture.convert("L")), 8, kind
-    if mode.startswith("I;16"):
-        levels = np.array(picture).astype(np.uint16)
-        white_is_zero = tags.get(262) == 0  # Pillow turns 8-bit TIFFs with this tag, but not 16-bit ones
-        return (np.uint16(65535) - levels if white_is_zero else levels), 16, kind
-    if mode in ("I", "F") or mode not in ("P", "LA", "RGB", "RGBA"):
-        raise ValueError(f"{path}: pixels of kind '{mode}' where 8 or 16 bit grey was expected: convert it first")
-    if mode in ("RGB", "RGBA") and (data[24] == 16 if kind == "png" else tags.get(258, (8,))[0] == 16):
-        import cv2
-
-        deep = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)  # Pillow would make it 8 bit
-        if deep is None:
-            raise ValueError(f"{path}: cannot be read")
-        return _one_channel(deep, path), 16, kind
-    colour = np.array(picture.convert("RGB") if mode == "P" else picture)
-    return _one_channel(colour, path), 8, kind
-
-
-def _one_channel(colour: np.ndarray, path: Path) -> np.ndarray:
-    """The grey image in (H, W, C) of equal colour channels and an opaque alpha channel."""
-    channels = colour.shape[-1]
-    shades = colour[..., : channels - 1] if channels in (2, 4) else colour
-    opaque = channels == 3 or (colour[..., -1] == np.iinfo(colour.dtype).max).all()
-    if not opaque or (shades != shades[..., :1]).any():
-        raise ValueError(
-            f"{path}: {channels} channels that differ, where a grey image (1 channel, or equal channels) was expected"
-        )
-    return np.ascontiguousarray(shades[..., 0])
+    return dicom_size(path) if kind_of_file(path) == "dicom" else picture_size(path)
 
 
 def write_radiograph(
@@ -149,13 +126,22 @@ def write_radiograph(
     source: Radiograph | None = None,
     description: str = "",
     keep_identity: bool = False,
+    uid_key: str = "",
 ) -> None:
     """Write float32 (H, W) in [-1, 1] as PNG, TIFF, JPEG or DICOM, by the suffix of `path`, in one step.
 
-    bits: levels 0 .. 2**bits - 1. PNG and TIFF hold 8 or 16 bits (more than 8 are spread over 16), JPEG holds 8.
-    source: the radiograph that it was made from; a DICOM file refers to it.
-    description: what was done, for the metadata, after "Research use only".
-    keep_identity: DICOM only: keep the patient's identity and the study; otherwise both are left out.
+    Args:
+        path: the file; its folder is made.
+        pixels: (H, W), clipped to [-1, 1].
+        bits: levels 0 .. 2**bits - 1. PNG and TIFF hold 8 or 16 bits (more than 8 are spread over 16, but for a source
+            in whose file they were not), JPEG holds 8.
+        source: the radiograph that it was made from; a DICOM file refers to it.
+        description: what was done, for the metadata, after "Research use only".
+        keep_identity: DICOM only: keep the patient's identity and the study; otherwise both are left out.
+        uid_key: DICOM only: the secret of this run that the source's UIDs are replaced by (see `deidentify`).
+
+    Raises:
+        ValueError: an image of another shape, not finite, or that the format does not hold.
     """
     path = Path(path)
     pixels = np.asarray(pixels)
@@ -169,24 +155,15 @@ def write_radiograph(
     note = f"{DISCLAIMER}. {description}".strip()
     if kind == "dicom":
         header = None if source is None else source.header
-        content = encode_dicom(to_levels(pixels, bits), bits, header, note, keep_identity)
+        content = encode_dicom(to_levels(pixels, bits), bits, header, note, keep_identity, uid_key)
     else:
         if kind == "jpeg" and bits > 8:
             raise ValueError(f"{path}: JPEG holds 8 bits and the image has {bits}: write PNG, TIFF or DICOM")
-        content = _encode_picture(to_levels(pixels, 8 if bits <= 8 else 16), kind, note)
+        if kind != "jpeg" and source is not None and source.has_unused_bits and source.bits == bits:
+            # the levels as in the source's file
+            levels = to_levels(pixels, bits).astype(np.uint16)
+            content = encode_picture(levels, kind, note, highest=2**bits - 1)
+        else:
+            content = encode_picture(to_levels(pixels, 8 if bits <= 8 else 16), kind, note)
     with atomic_path(path) as part:
         part.write_bytes(content)
-
-
-def _encode_picture(levels: np.ndarray, kind: str, note: str) -> bytes:
-    from PIL import Image
-
-    if kind == "png":
-        return encode_png(levels, {"Description": note, "Software": "Radiolucent"})
-    picture = Image.fromarray(levels)
-    content = io.BytesIO()
-    if kind == "tiff":
-        picture.save(content, "TIFF", compression="tiff_adobe_deflate", description=note, software="Radiolucent")
-    else:
-        picture.save(content, "JPEG", quality=95, comment=note.encode())
-    return content.getvalue()

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from radiographs.io import FORMATS, radiograph_size
+from radiographs.tables import read_lines
 
 RADIOGRAPHS, SOFTS = "CXR", "BS"
 TRAIN_LIST, TEST_LIST = "train_set.txt", "test_set.txt"
@@ -43,8 +44,7 @@ def find_pairs(radiographs: str | Path, softs: str | Path) -> list[Pair]:
 
 def read_list(path: str | Path) -> list[str]:
     """The file names in a BS-LDM list: no header, the first column of tab-separated lines."""
-    lines = Path(path).read_text(encoding="utf-8").splitlines()
-    return [name for line in lines if (name := line.split("\t")[0].strip())]
+    return [name for line in read_lines(path) if (name := line.split("\t")[0].strip())]
 
 
 def select(pairs: Sequence[Pair], names: Sequence[str], where: str) -> list[Pair]:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from itertools import accumulate
 from pathlib import Path
+
+from radiographs.reported import plain_text
+from radiographs.tables import read_rows
 
 
 def patients_from_names(names: Sequence[str], pattern: str | None = None) -> dict[str, str]:
@@ -30,14 +32,15 @@ def patients_from_names(names: Sequence[str], pattern: str | None = None) -> dic
 
 
 def patients_from_csv(names: Sequence[str], path: str | Path, name_column: str, patient_column: str) -> dict[str, str]:
-    """{name: patient} from two columns of a CSV file; ValueError lists names that have no row."""
-    with open(path, newline="", encoding="utf-8-sig") as file:
-        reader = csv.DictReader(file)
-        columns = reader.fieldnames or []
-        absent = [column for column in (name_column, patient_column) if column not in columns]
-        if absent:
-            raise ValueError(f"{path}: no column '{absent[0]}'; its columns are {', '.join(columns)}")
-        rows = {row[name_column]: row[patient_column] for row in reader}
+    """{name: patient} from two columns of a table (see radiographs.tables).
+
+    ValueError lists names that have no row, or no patient; and tells a name that has two patients.
+    """
+    rows: dict[str, str] = {}
+    for row in read_rows(path, (name_column, patient_column)):
+        name, patient = str(row[name_column]), plain_text(row[patient_column])
+        if rows.setdefault(name, patient) != patient:
+            raise ValueError(f"{row.where}: {name} is of patient {patient} here and of {rows[name]} before: keep one")
     missing = [name for name in names if not rows.get(name)]
     if missing:
         raise ValueError(f"{path}: no patient for {len(missing)} images: {_some(missing)}")
@@ -50,7 +53,8 @@ def split_by_patient(
     """Deal whole patients to the splits, in about the given fractions (they sum to 1).
 
     A patient's split depends on the seed and the patient alone (a hash), so adding images moves nobody. Only where
-    few patients leave a split empty, it takes the patient nearest to its share from a split that has several.
+    few patients leave a split empty, it takes one from a split that has several: the patient whose number of images is
+    nearest to what the split should have or, among equals, whose hash is nearest.
     ValueError: fractions that do not sum to 1, or fewer patients than splits.
     """
     if abs(sum(fractions.values()) - 1) > 1e-6 or min(fractions.values()) < 0:
@@ -61,12 +65,13 @@ def split_by_patient(
     if len(places) < len(wanted):
         raise ValueError(f"{len(places)} patients for {len(wanted)} splits ({', '.join(wanted)}): each needs one")
     homes = {who: next((s for s in wanted if place < ends[s]), wanted[-1]) for who, place in places.items()}
+    images = Counter(patients[name] for name in names)
     for split in wanted:
         if split not in homes.values():
             crowds = Counter(homes.values())
             movable = [who for who in places if crowds[homes[who]] > 1]
-            middle = ends[split] - fractions[split] / 2
-            homes[min(movable, key=lambda who: abs(places[who] - middle))] = split
+            middle, share = ends[split] - fractions[split] / 2, fractions[split] * len(names)
+            homes[min(movable, key=lambda who: (abs(images[who] - share), abs(places[who] - middle)))] = split
     return {split: [name for name in names if homes[patients[name]] == split] for split in fractions}
 
 

@@ -1,150 +1,123 @@
 """What every batch command shares: a manifest of finished items, errors.csv, a progress bar, and executors.
 
-A command lists its items as (key, payload), hands over one picklable function `work(payload) -> record`, and calls
-`run_batch`. It can be killed at any moment and run again: finished items are skipped.
+A command lists its tasks, hands over one picklable function `work(payload) -> record`, and calls `run_batch`. It can be
+killed at any moment and run again: what is finished, from the same input, is skipped.
 """
 
 from __future__ import annotations
 
 import csv
-import fcntl
-import json
-import os
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from radiographs.files import PART, atomic_path
-from radiolucent.executors import EXECUTORS, Item
+from radiographs.files import atomic_path, printable
+from radiolucent.batch_manifest import Manifest, file_identity
+from radiolucent.executors import EXECUTORS
 
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser
 
 REASONS_SHOWN = 5  # on the screen; errors.csv has all
-__all__ = ["Manifest", "add_batch_arguments", "atomic_path", "run_batch"]
+ERRORS = "errors.csv"
+__all__ = ["Manifest", "Task", "add_batch_arguments", "atomic_path", "file_identity", "run_batch"]
 
 
-class Manifest:
-    """`out/manifest.jsonl`: the settings in the first line, then one JSON line for each finished item.
+@dataclass(frozen=True)
+class Task:
+    """One item of a batch.
 
-    settings: what the outputs depend on (JSON values). A folder made with other settings raises ValueError, as does a
-    folder in which another run is at work. A line torn by a kill is cut off, so that its item is done again.
+    key: names it in the manifest; unique, and the same in every run. payload: what the work is given, picklable.
+    outputs: the files that it will write, relative to the folder, with `/`.
+    identity: of its input, by `file_identity`; None where key or settings hold all that the result depends on.
+    about: what else is recorded with the result (JSON values), on which it does not depend.
+    shown: what it is called on the screen and in errors.csv; by default its key.
     """
 
-    def __init__(self, out: str | Path, settings: dict[str, Any]) -> None:
-        self.out = Path(out)
-        self.out.mkdir(parents=True, exist_ok=True)
-        self.path = self.out / "manifest.jsonl"
-        self._file = open(self.path, "a+b")  # noqa: SIM115 (held, with its lock, for the whole run)
-        try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            self._file.close()
-            raise ValueError(f"another run is writing to {self.out}: wait for it or choose another --out") from None
-        self.finished: dict[str, dict[str, Any]] = {}
-        self._read(json.loads(json.dumps(settings)))
+    key: str
+    payload: Any
+    outputs: tuple[str, ...] = ()
+    identity: Mapping[str, Any] | None = None
+    about: Mapping[str, Any] = field(default_factory=dict)
+    shown: str = ""
 
-    def _read(self, settings: dict[str, Any]) -> None:
-        self._file.seek(0)
-        whole = 0
-        lines = []
-        for line in self._file:
-            try:
-                lines.append(json.loads(line))
-            except ValueError:
-                break
-            if not line.endswith(b"\n"):
-                break
-            whole += len(line)
-        self._file.truncate(whole)
-        if not whole:
-            self._append({"settings": settings})
-            return
-        before = lines[0].get("settings", {})
-        changed = [name for name in sorted({*before, *settings}) if before.get(name) != settings.get(name)]
-        if changed:
-            what = ", ".join(f"{name} {before.get(name)} then, {settings.get(name)} now" for name in changed)
-            self.close()
-            raise ValueError(f"{self.out} holds results made with other options ({what}): choose another --out")
-        self.finished = {line["key"]: line for line in lines[1:] if "key" in line}
-
-    def _append(self, line: dict[str, Any]) -> None:
-        self._file.write(json.dumps(line, ensure_ascii=False).encode() + b"\n")
-        self._file.flush()
-        os.fsync(self._file.fileno())
-
-    def is_finished(self, key: str) -> bool:
-        """Whether `key` is recorded and each of its outputs still exists."""
-        record = self.finished.get(key)
-        return record is not None and all((self.out / name).exists() for name in record.get("outputs", []))
-
-    def add(self, key: str, record: dict[str, Any]) -> None:
-        """Record a finished item: `record` holds JSON values; `outputs` are paths relative to the folder."""
-        line = {"key": key, **record}
-        self._append(line)
-        self.finished[key] = line
-
-    def close(self) -> None:
-        """Give the folder free."""
-        self._file.close()
+    @property
+    def name(self) -> str:
+        return printable(self.shown or self.key)
 
 
 def add_batch_arguments(parser: ArgumentParser, workers: int = 0) -> None:
     """The options --out, --workers and --executor."""
-    parser.add_argument("--out", type=str, required=True, help="folder for the results; run again to go on")
+    parser.add_argument("--out", type=str, required=True, help="folder for the results; run again to resume")
     parser.add_argument("--workers", type=int, default=workers, help="worker processes; 0 works in this one")
     parser.add_argument("--executor", choices=sorted(EXECUTORS), default="local", help="where the workers run")
 
 
 def run_batch(
     work: Callable[[Any], dict[str, Any]],
-    items: Sequence[Item],
+    tasks: Sequence[Task],
     out: str | Path,
     *,
     settings: dict[str, Any],
+    tables: Sequence[str] = (),
     workers: int = 0,
     executor: str = "local",
     gpus: int = 0,
     title: str = "images",
 ) -> int:
-    """Do every item that is not finished yet; return 0, or 1 if any was bad (see `out/errors.csv`: input, reason).
+    """Do every task that is not finished yet; return 0, or 1 if any was bad (see `out/errors.csv`: input, reason).
 
-    work: a function of one payload, picklable (module level, or functools.partial of one) when workers > 0. It writes
-        its files with `atomic_path` and returns the item's record for the manifest: JSON values, with `outputs`, the
-        written paths relative to `out`. An exception sets the item aside; the rest goes on.
-    items: (key, payload); the key names the item in the manifest, so it must be unique and the same in every run.
-    settings: what the outputs depend on, see `Manifest`. gpus: that each worker needs, 0 or 1.
+    A task is finished if the manifest has it with the same input (path, size and time) and its files are there. One
+    whose input has changed is done again.
+
+    Args:
+        work: a function of one payload, picklable (module level, or functools.partial of one) when workers > 0. It
+            writes its files with `atomic_path` and returns the task's record for the manifest: JSON values, with
+            `outputs`, the written paths relative to `out`. An exception skips the task; the rest goes on.
+        tasks: in the order in which they are done.
+        out: the folder.
+        settings: what the outputs depend on, see `Manifest`.
+        tables: the files, or whole folders, that the command itself writes into `out` besides errors.csv.
+        workers: processes; 0 works in this one.
+        executor: one of `EXECUTORS`.
+        gpus: that each worker needs, 0 or 1.
+        title: of the progress bar.
+
+    Raises:
+        ValueError: before any work, see `Manifest` and `Manifest.claim`.
     """
-    twice = [key for key, count in Counter(key for key, _ in items).items() if count > 1]
+    twice = [key for key, count in Counter(task.key for task in tasks).items() if count > 1]
     if twice:
-        raise ValueError(f"{len(twice)} inputs occur more than once, such as {twice[0]}: give each one once")
+        raise ValueError(f"{len(twice)} inputs occur more than once, such as {printable(twice[0])}: give each one once")
     if executor not in EXECUTORS:
         raise ValueError(f"unknown executor '{executor}': choose one of {', '.join(sorted(EXECUTORS))}")
     if workers < 0:
         raise ValueError(f"--workers {workers}: give 0 (work in this process) or more")
     manifest = Manifest(out, settings)
     try:
-        _remove_parts(manifest.out)
-        todo = [item for item in items if not manifest.is_finished(item[0])]
-        bad = _record(EXECUTORS[executor](work, todo, workers, gpus), manifest, len(items), len(todo), title)
-        _remove_parts(manifest.out)
+        claims = {task.key: task.outputs for task in tasks}
+        identities = {task.key: task.identity for task in tasks if task.identity}
+        manifest.claim(claims, identities, (ERRORS, *tables))
+        manifest.remove_parts()
+        todo = [task for task in tasks if not manifest.is_finished(task.key, task.identity)]
+        changed = [task for task in todo if manifest.is_changed(task.key, task.identity)]
+        if changed:
+            print(f"{len(changed)} {title} have changed since and are done again, such as {changed[0].name}")
+        results = EXECUTORS[executor](work, [(task.key, task.payload) for task in todo], workers, gpus)
+        bad = _record(results, manifest, {task.key: task for task in todo}, len(tasks), title)
+        manifest.remove_parts()
     finally:
         manifest.close()
     return 1 if bad else 0
 
 
-def _remove_parts(out: Path) -> None:
-    """Remove what killed processes left half written; nobody may be at work."""
-    for part in out.rglob(f"{PART}*"):
-        part.unlink(missing_ok=True)
-
-
-def _record(results: Iterator, manifest: Manifest, total: int, todo: int, title: str) -> int:
-    """Write each result to the manifest or to errors.csv as it arrives; return the number of bad items."""
+def _record(results: Iterator, manifest: Manifest, todo: Mapping[str, Task], total: int, title: str) -> int:
+    """Write each result to the manifest or to errors.csv as it arrives; return the number of bad tasks."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    errors = manifest.out / "errors.csv"
+    errors = manifest.out / ERRORS
     errors.unlink(missing_ok=True)
     bad = 0
     columns = (
@@ -156,29 +129,29 @@ def _record(results: Iterator, manifest: Manifest, total: int, todo: int, title:
         TextColumn("{task.fields[bad]}"),
     )
     with Progress(*columns) as progress:
-        task = progress.add_task(title, total=total, completed=total - todo, rate="", bad="")
+        bar = progress.add_task(title, total=total, completed=total - len(todo), rate="", bad="")
         for key, record, reason in results:
+            task = todo[key]
             if record is not None:
-                manifest.add(key, record)
+                manifest.add(key, {**record, **task.about}, task.identity)
             else:
                 bad += 1
-                _append_error(errors, key, reason)
+                _append_error(errors, task.name, printable(reason))
                 if bad <= REASONS_SHOWN:
-                    progress.console.print(f"set aside {key}: {reason}", markup=False, highlight=False, soft_wrap=True)
+                    text = f"skipped {task.name}: {printable(reason)}"
+                    progress.console.print(text, markup=False, highlight=False, soft_wrap=True)
             done = progress.tasks[0]
             rate = done.finished_speed or done.speed
-            progress.update(
-                task, advance=1, rate=f"{rate:.2f}/s" if rate else "", bad=f"{bad} set aside" if bad else ""
-            )
+            progress.update(bar, advance=1, rate=f"{rate:.2f}/s" if rate else "", bad=f"{bad} skipped" if bad else "")
     if bad:
-        print(f"{bad} of {total} {title} were set aside: see {errors}")
+        print(f"{bad} of {total} {title} were skipped: see {errors}")
     return bad
 
 
-def _append_error(path: Path, key: str, reason: str) -> None:
+def _append_error(path: Path, name: str, reason: str) -> None:
     new = not path.exists()
     with open(path, "a", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         if new:
             writer.writerow(["input", "reason"])
-        writer.writerow([key, reason])
+        writer.writerow([name, reason])

@@ -8,6 +8,8 @@ import os
 import sys
 import typing
 
+from radiolucent.refusals import refusal
+
 COMMANDS = {
     "demo": ("demo", "sample CT -> paired radiographs -> VQ-GAN -> latent diffusion -> bones suppressed"),
     "drr": ("drr", "render radiographs (total, bone, soft tissue) from CT volumes"),
@@ -15,6 +17,7 @@ COMMANDS = {
     "validate": ("train", "validate a model from a YAML config"),
     "test": ("train", "test a model from a YAML config"),
     "predict": ("train", "predict with a model from a YAML config"),
+    "export": ("export", "the model's folder of any checkpoint of a training"),
     "suppress": ("suppress", "remove the bones from radiographs"),
     "synthesize": ("synthesize", "draw a dataset of chest radiographs from prompts"),
     "tokens": ("tokens", "radiographs to a VQ-GAN's code indices in Parquet, and back"),
@@ -70,7 +73,7 @@ def gather_lists(argv: list[str], list_options: set[str]) -> list[str]:
 
 
 def dispatch(argv: list[str]) -> int:
-    """Run one command; bad input surfaces as ValueError or OSError."""
+    """Run one command; bad input surfaces as ValueError or OSError, or as what `radiolucent.refusals` knows."""
     if not argv or argv[0] in ("-h", "--help"):
         print(usage())
         return 0
@@ -102,13 +105,13 @@ def main(argv: list[str] | None = None) -> None:
     """Console entry point."""
     try:
         status = dispatch(sys.argv[1:] if argv is None else argv)
-    except (ValueError, OSError) as error:
-        if os.environ.get("RADIOLUCENT_DEBUG"):
+    except Exception as error:
+        message = None if os.environ.get("RADIOLUCENT_DEBUG") else refusal(error)
+        if message is None:
             raise
-        message = " ".join(str(error).split())
         print(f"radiolucent: error: {message}", file=sys.stderr)
         status = 2
     except KeyboardInterrupt:
-        print("radiolucent: stopped; run the same command again to go on", file=sys.stderr)
+        print("radiolucent: stopped; run the same command again to resume", file=sys.stderr)
         status = 130
     sys.exit(status)

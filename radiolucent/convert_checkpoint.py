@@ -74,6 +74,7 @@ def read_parts(source: Path, kind: str, allow_pickle: bool, model_config: str | 
 
 def join(parts: Parts, folder: Path) -> None:
     """Add the autoencoder of `folder` to a network that needs one. Raises ValueError where they do not fit."""
+    from radiographs.files import read_json
     from vqgan import VQGAN
     from vqgan.vqvae import ConvolutionalVQVAE
 
@@ -81,7 +82,7 @@ def join(parts: Parts, folder: Path) -> None:
         raise ValueError("--vqgan completes the network of a latent diffusion model, which SOURCE is not: leave it out")
     if not (folder / "config.json").is_file():
         raise FileNotFoundError(f"--vqgan {folder} has no config.json: give a folder that convert-checkpoint wrote")
-    name = json.loads((folder / "config.json").read_text()).get("_class_name")
+    name = read_json(folder / "config.json").get("_class_name")
     model: Any = ConvolutionalVQVAE if name == ConvolutionalVQVAE.__name__ else VQGAN
     parts.vqgan = model.from_pretrained(str(folder), low_cpu_mem_usage=False)
     inputs = parts.unet.config.get("in_channels") or 2 * parts.unet.config["latent_channels"]

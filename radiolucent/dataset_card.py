@@ -58,7 +58,7 @@ def write_card(
     missing: int,
     quality: str,
 ) -> None:
-    """README.md. model: what to call it; missing: rows that were set aside; quality: what the filter did, or ''."""
+    """README.md. model: what to call it; missing: rows that were skipped; quality: what the filter did, or ''."""
     guidance = settings["guidance"]
     rows = [
         ("model", model),
@@ -92,7 +92,7 @@ def _counts(examples: Sequence[Example], missing: int) -> str:
             labels.setdefault(name, Counter())[value] += 1
     cut = sum(example.tokens_cut > 0 for example in examples)
     lines = ["Views: " + ", ".join(f"{name} {count}" for name, count in sorted(views.items())) + "."]
-    lines.append(f"Prompts longer than the text encoder's limit, cut: {cut}. Rows of the prompts set aside: {missing}.")
+    lines.append(f"Prompts longer than the text encoder's limit, cut: {cut}. Rows of the prompts skipped: {missing}.")
     if labels:
         lines += ["", "| label | present | absent | uncertain |", "|---|---|---|---|"]
         lines += [f"| {_cell(name)} | {n[1]} | {n[0]} | {n[-1]} |" for name, n in sorted(labels.items())]

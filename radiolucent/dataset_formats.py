@@ -8,7 +8,7 @@ from __future__ import annotations
 import csv
 import io
 import json
-import shutil
+import re
 import tarfile
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -20,6 +20,8 @@ from radiolucent.prompts import Row
 
 IMAGES = "images"
 NOTICE = "synthetic, research use only"
+SHARD = re.compile(r"\d{6}\.tar|train-\d{5}-of-\d{5}\.parquet")
+MEDIA_TOKEN = re.compile(r"<(image|video|audio|im_start|im_end|im_patch)>", re.IGNORECASE)  # in texts of llava's kind
 VIEW_NAMES = {"PA": "PA ", "AP": "AP ", "LL": "left lateral ", "RL": "right lateral ", "LATERAL": "lateral "}
 
 
@@ -131,9 +133,10 @@ def _question(view: str | None) -> str:
 
 
 def _shards(examples: Sequence[Example], folder: Path, size: int) -> Iterable[tuple[int, Sequence[Example]]]:
-    """(number, examples) of each shard; the folder's earlier shards are removed, which may have been more."""
-    if folder.exists():
-        shutil.rmtree(folder)
+    """(number, examples) of each shard; earlier shards, which may have been more, are removed, and nothing else."""
+    for path in folder.glob("*"):
+        if SHARD.fullmatch(path.name):
+            path.unlink()
     return enumerate(examples[start : start + size] for start in range(0, len(examples), size))
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -71,11 +70,12 @@ def run_synthesis(args: Any) -> None:
     from evaluation.inputs import read_set
     from evaluation.labels import CHEXPERT, load_classifier
     from evaluation.synthesis import SynthesisProtocol, evaluate_synthesis
+    from radiographs.files import read_json
 
     real = read_set(args.real, args.real_root)
     synthetic = read_set(args.prompts, args.synthetic) if args.prompts else read_set(args.synthetic)
     classes = args.classes or list(CHEXPERT)
-    descriptors = json.loads(Path(args.descriptors).read_text(encoding="utf-8")) if args.descriptors else DESCRIPTORS
+    descriptors = read_json(args.descriptors) if args.descriptors else DESCRIPTORS
     with Progress() as progress:
         protocol = SynthesisProtocol(
             features=extractors(args),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import csv
 import hashlib
 import json
 import re
@@ -12,12 +11,13 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+from radiographs.tables import read_cells
+
 PROMPT_COLUMNS = ("annotated_prompt", "prompt")  # CheXGenBench's and SynthCheX-75K's
 NAME_COLUMNS = ("img_savename", "filename", "image", "name")
 LABEL_COLUMNS = ("labels_dict", "chexpert_labels", "labels")
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".dcm")
 LONGEST_NAME = 200  # bytes of one part of a path, so that a temporary name fits into 255
-LONGEST_CELL = 2**24
 LARGEST_SEED = 2**63 - 1
 
 
@@ -90,20 +90,13 @@ def read_prompts(
 
 
 def _read_cells(path: Path) -> tuple[list[str], dict[int, list[str]]]:
-    """The header and {line at which a row ends: cells}; rows without any cell are left out."""
-    csv.field_size_limit(LONGEST_CELL)
-    try:
-        with open(path, newline="", encoding="utf-8-sig") as file:
-            reader = csv.reader(file)
-            columns = next(reader, [])
-            cells = {}
-            for values in filter(None, reader):
-                cells[reader.line_num] = values
-            return columns, cells
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path}: not UTF-8 text ({error.reason} at byte {error.start}): save it as UTF-8") from None
-    except csv.Error as error:
-        raise ValueError(f"{path}: no CSV ({error})") from None
+    """The header and {line at which a row begins: cells}; rows without any cell are left out."""
+    lines = read_cells(path)
+    _, columns = next(lines)
+    twice = [name for name, count in Counter(columns).items() if count > 1 and name]
+    if twice:
+        raise ValueError(f"{path}: the column {twice[0]} is there more than once; keep one, or rename the other")
+    return columns, dict(lines)
 
 
 def _checked_prompt(text: str) -> str:

@@ -10,33 +10,41 @@ import functools
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from radiolucent.batch import add_batch_arguments, run_batch
-from radiolucent.suppress_model import (
-    checkpoint_digest,
-    find_masks,
-    is_regression,
-    load_pipeline,
-    model_sizes,
-    packaged_model,
-    predict_square,
-)
+from radiolucent.batch import Task, add_batch_arguments, file_identity, run_batch
+from radiolucent.input_notes import tell_left_out, tell_warnings
+from radiolucent.suppress_model import PACKAGED, checkpoint_digest, find_masks
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     import numpy as np
     from jsonargparse import ArgumentParser, Namespace
 
     from radiographs import Radiograph
+    from radiolucent.suppressor import Suppressor
 
+STRIPS = "strips"
 STRIP_SIZE = 512  # longest side of each picture in a strip, in pixels
 
 
 def add_arguments(parser: ArgumentParser) -> None:
     """Options of `radiolucent suppress`."""
+    from radiographs.for_suppression import POLARITIES
+
     parser.add_argument("inputs", type=str, nargs="+", help="radiographs, or folders of them")
     parser.add_argument(
         "--checkpoint", type=str, help="folder of a saved pipeline (default: the model that came with the package)"
+    )
+    parser.add_argument("--model", choices=list(PACKAGED), help="a packaged model by name, instead of --checkpoint")
+    parser.add_argument(
+        "--strength",
+        type=float,
+        default=1.0,
+        help="multiplies what is taken away: 0 nothing, 1 as the model and the image ask, at most 2",
+    )
+    parser.add_argument(
+        "--estimate-strength",
+        type=bool,
+        default=True,
+        help="read off each image how strongly it shows bones, for models that record how (said in the manifest)",
     )
     add_batch_arguments(parser)
     parser.add_argument(
@@ -64,136 +72,158 @@ def add_arguments(parser: ArgumentParser) -> None:
     )
     parser.add_argument("--strip", action="store_true", help="also write strips/NAME.png: before, after, bone")
     parser.add_argument("--keep-identity", action="store_true", help="DICOM: keep the patient and the study")
+    parser.add_argument(
+        "--polarity",
+        choices=list(POLARITIES),
+        default="auto",
+        help="the model is for bright bones and dark lungs, as films are hung. auto: a negative (dark bones) is turned "
+        "before and back after where that is sure, and warned about where it is likely; positive: nothing is turned; "
+        "negative: every image is. This is about what is shown: a DICOM file's MONOCHROME1 is followed in any case",
+    )
     parser.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto", help="where the model runs")
 
 
 def run(args: Namespace) -> int:
-    """Suppress every input; 0, or 1 if any was set aside in errors.csv."""
-    for name in ("steps", "samples"):
-        if args[name] is not None and args[name] < 1:
-            raise ValueError(f"--{name} {args[name]}: it must be 1 or more")
-    checkpoint = packaged_model() if args.checkpoint is None else args.checkpoint
-    pipeline = load_pipeline(checkpoint, args.device)  # a wrong checkpoint is told before the batch
-    steps = None if is_regression(pipeline) else args.steps or pipeline.config["num_inference_steps"]
-    if steps is None and args.samples > 1:
-        raise ValueError(f"--samples {args.samples}: this model is a regression, every sample is the same; give 1")
-    size, tile = model_sizes(pipeline, args.size, args.tile)
+    """Suppress every input; 0, or 1 if any was skipped (see errors.csv)."""
+    from radiographs.deidentify import KEY_NAME
+
+    if args.model is not None and args.checkpoint is not None:
+        raise ValueError(f"--model {args.model} and --checkpoint {args.checkpoint}: give one of them")
+    model = suppressor_options(args)
+    suppressor = load_suppressor(*model)  # a wrong checkpoint is refused before the batch
     found = find_inputs(args.inputs, args.out)
-    masks = find_masks(pipeline, args.lungs, [name for _, name in found])
-    options = {name: args[name] for name in ("compose", "seed", "samples", "strip", "keep_identity")}
-    options |= {"steps": steps, "size": size, "tile": tile}
-    settings = {"command": "suppress", "checkpoint": checkpoint_digest(checkpoint), "lungs": args.lungs, **options}
-    work = functools.partial(suppress_file, out=args.out, checkpoint=checkpoint, device=args.device, **options)
-    items = [(str(path), (str(path), name, mask)) for (path, name), mask in zip(found, masks)]
-    return run_batch(
-        work, items, args.out, settings=settings, workers=args.workers, executor=args.executor, title="radiographs"
+    masks = find_masks(suppressor.pipeline, args.lungs, [name for _, name in found])
+    options = {name: args[name] for name in ("strip", "keep_identity", "polarity")}
+    settings = {
+        "command": "suppress",
+        "checkpoint": checkpoint_digest(suppressor.folder),
+        "lungs": args.lungs,
+        **{name: value for name, value in model if name not in ("model", "device")},
+        **options,
+        "steps": suppressor.steps,
+        "size": suppressor.size,
+        "tile": suppressor.tile,
+    }
+    work = functools.partial(suppress_file, out=args.out, model=model, **options)
+    tasks = [
+        Task(
+            name,
+            (str(path), name, mask),
+            tuple(output_names(name, args.samples, args.strip)),
+            file_identity(path, mask=mask if mask in (None, "auto") else file_identity(mask)),
+            shown=str(path),
+        )
+        for (path, name), mask in zip(found, masks)
+    ]
+    status = run_batch(
+        work,
+        tasks,
+        args.out,
+        settings=settings,
+        tables=() if args.keep_identity else (KEY_NAME,),
+        workers=args.workers,
+        executor=args.executor,
+        title="radiographs",
     )
+    tell_warnings(args.out, {task.key: task.name for task in tasks})
+    return status
+
+
+def suppressor_options(args: Namespace) -> tuple[tuple[str, Any], ...]:
+    """The options of `Suppressor` that a command line gives, as pairs that can be sent to another process."""
+    names = ("device", "compose", "seed", "samples", "strength", "steps", "size", "tile")
+    given = ((name, args[name]) for name in names)
+    return (("model", args.checkpoint or args.model), *given, ("estimate", args.estimate_strength))
+
+
+@functools.lru_cache(maxsize=1)
+def load_suppressor(*options: tuple[str, Any]) -> Suppressor:
+    """The Suppressor of these options, loaded once in each process."""
+    from radiolucent.suppressor import Suppressor
+
+    return Suppressor(**dict(options))
+
+
+def output_names(name: str, samples: int, strip: bool) -> list[str]:
+    """The files of one radiograph, relative to the folder: the result `name`, its standard deviation, its strip."""
+    names = [name]
+    if samples > 1:
+        names.append(Path(name).with_suffix("").as_posix() + "_std.png")
+    if strip:
+        names.append(f"{STRIPS}/{Path(name).with_suffix('.png').as_posix()}")
+    return names
 
 
 def find_inputs(inputs: list[str], out: str) -> list[tuple[Path, str]]:
-    """(file, name of its result in `out`) for each input file and each image in an input folder.
+    """(file, name of its result in `out`) for each input file and each radiograph in an input folder, by content.
 
-    ValueError where two results would have one name or `out` lies among the inputs.
+    ValueError where two results would have one name or `out` lies among the inputs. Prints what was left out.
     """
     from radiographs import FORMATS
+    from radiographs.kinds import output_name, radiographs_in
 
-    found = []
+    found, left_out = [], []
     for given in map(Path, inputs):
         if given.is_file():
             found.append((given, given.name))
         elif given.is_dir():
             if Path(out).resolve().is_relative_to(given.resolve()):
                 raise ValueError(f"--out {out} lies in the input folder {given}: choose a folder outside")
-            files = sorted(path for path in given.rglob("*") if path.is_file())
-            images = [path for path in files if path.suffix.lower() in FORMATS or _is_dicom(path)]
+            images, others = radiographs_in(given)
             if not images:
                 raise ValueError(f"{given}: no radiographs ({', '.join(FORMATS)}) in this folder")
             found += [(path, str(path.relative_to(given))) for path in images]
+            left_out += others
         else:
             raise FileNotFoundError(f"{given}: there is no such file or folder")
-    named = [(path, _output_name(name)) for path, name in found]
+    tell_left_out(left_out)
+    named = [(path, output_name(path, name)) for path, name in found]
     homes: dict[Path, Path] = {}
     for path, name in named:
         other = homes.setdefault(Path(name).with_suffix(""), path)
         if other is not path:
-            raise ValueError(f"{other} and {path} would both be written as {name}: give them in two runs")
+            raise ValueError(f"{other} and {path} would both be written as {name}: give each its own --out")
         if (Path(out) / name).resolve() == path.resolve():
             raise ValueError(f"--out {out} would overwrite {path}: choose another folder")
     return named
-
-
-def _is_dicom(path: Path) -> bool:
-    with open(path, "rb") as file:
-        return file.read(132)[128:] == b"DICM"
-
-
-def _output_name(name: str) -> str:
-    """The input's name; .png for JPEG, and .dcm behind a DICOM file's name without a suffix that is known."""
-    from radiographs import FORMATS
-
-    kind = FORMATS.get(Path(name).suffix.lower())
-    if kind == "jpeg":
-        return str(Path(name).with_suffix(".png"))
-    return name if kind else f"{name}.dcm"
-
-
-def suppress_pixels(
-    predict: Callable[[np.ndarray, int], np.ndarray], pixels: np.ndarray, *, compose: str, seeds: list[int], size: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """Radiograph float32 (H, W) in [-1, 1] -> soft tissue (H, W) in [-1, 1], and its standard deviation (H, W).
-
-    predict: (size, size) and a seed -> the soft tissue (size, size). The image is fitted into that square with its
-    aspect kept. `direct`: the mean prediction, upsampled. `subtract`: pixels - upsampled(fitted - mean prediction).
-    """
-    import numpy as np
-
-    from radiographs import fit, unfit
-
-    fitted, placed = fit(pixels, size)
-    samples = [predict(fitted, seed) for seed in seeds]
-    mean, deviation = np.mean(samples, axis=0), np.std(samples, axis=0)
-    soft = pixels - unfit(fitted - mean, placed) if compose == "subtract" else unfit(mean, placed)
-    return soft.clip(-1, 1), unfit(deviation, placed).clip(0, 1)
 
 
 def suppress_file(
     payload: tuple[str, str, str | None],
     *,
     out: str,
-    checkpoint: str,
-    device: str,
-    compose: str,
-    steps: int | None,
-    seed: int,
-    samples: int,
-    size: int,
-    tile: int,
+    model: tuple[tuple[str, Any], ...],
     strip: bool,
     keep_identity: bool,
+    polarity: str,
 ) -> dict[str, Any]:
     """One radiograph, (path, name of the result, lung mask), to files in `out`; the record for the manifest."""
     from lightning_modules.lung_masks import read_lungs
-    from radiographs import read_radiograph, write_radiograph
+    from radiographs import write_radiograph
+    from radiographs.deidentify import key_for
+    from radiographs.for_suppression import read_for_suppression
 
     path, name, mask = payload
-    source = read_radiograph(path)
-    lungs = None if mask is None else read_lungs(mask, source.pixels, size)
-    predict = functools.partial(predict_square, load_pipeline(checkpoint, device), lungs=lungs, steps=steps, tile=tile)
-    seeds = list(range(seed, seed + samples))
-    soft, deviation = suppress_pixels(predict, source.pixels, compose=compose, seeds=seeds, size=size)
-    how = "regression" if steps is None else f"{steps} steps, seed {seed}, samples {samples}"
-    note = f"Bones suppressed by Radiolucent ({compose}, {how})"
-    target = Path(out) / name
-    outputs = [name]
-    write_radiograph(target, soft, source.bits, source=source, description=note, keep_identity=keep_identity)
-    if samples > 1:
-        outputs.append(str(Path(name).with_suffix("")) + "_std.png")
+    source, notes = read_for_suppression(path, polarity)
+    suppressor = load_suppressor(*model)
+    lungs = None if mask is None else read_lungs(mask, source.pixels, suppressor.size)
+    result = suppressor.suppress(source.pixels, lungs)
+    soft, samples = result.soft, len(suppressor.seeds)
+    sampled = f"{suppressor.steps} steps, seed {suppressor.seeds[0]}, samples {samples}"
+    how = "regression" if suppressor.steps is None else sampled
+    note = f"Bones suppressed by Radiolucent ({suppressor.compose}, {how}, strength {result.strength:.2f})"
+    outputs = output_names(name, samples, strip)
+    shown = -soft if notes.get("inverted") else soft  # a negative gets a negative back
+    key = key_for(out, source.header, keep_identity)
+    write_radiograph(
+        Path(out) / name, shown, source.bits, source=source, description=note, keep_identity=keep_identity, uid_key=key
+    )
+    if result.uncertainty is not None:
         scale = "Standard deviation of the samples: 65535 is 1, half of the grey range"
-        write_radiograph(Path(out) / outputs[-1], 2 * deviation - 1, 16, description=scale)
+        write_radiograph(Path(out) / outputs[1], 2 * result.uncertainty - 1, 16, description=scale)
     if strip:
-        outputs.append(f"strips/{Path(name).with_suffix('.png')}")
         draw_strip(Path(out) / outputs[-1], source, soft)
-    return {"outputs": outputs}
+    return {"outputs": outputs, "strength": round(result.strength, 3), **notes}
 
 
 def draw_strip(path: Path, source: Radiograph, soft: np.ndarray) -> None:

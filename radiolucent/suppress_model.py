@@ -5,24 +5,45 @@ from __future__ import annotations
 import functools
 import hashlib
 import importlib.resources
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import numpy as np
-    from torch import Tensor
 
 
-def packaged_model() -> str:
-    """Folder of the model that came with the package; FileNotFoundError where there is none."""
-    folder = Path(str(importlib.resources.files("radiolucent"))) / "model"
+PACKAGED = {"regression": "model"}  # name: folder in the package; the first is the default
+
+
+def packaged_model(name: str | None = None) -> str:
+    """Folder of a model that came with the package, by default the first of PACKAGED.
+
+    Raises:
+        ValueError: No packaged model has that name. FileNotFoundError: this installation lacks it.
+    """
+    name = next(iter(PACKAGED)) if name is None else name
+    if name not in PACKAGED:
+        raise ValueError(f"no packaged model is called {name!r}: choose one of {', '.join(PACKAGED)}")
+    folder = Path(str(importlib.resources.files("radiolucent"))) / PACKAGED[name]
     if not (folder / "model_index.json").is_file():
         raise FileNotFoundError(
             "no model came with this installation of radiolucent: give --checkpoint FOLDER, a pipeline folder that "
             "training wrote"
         )
     return str(folder)
+
+
+def model_folder(model: str | Path | None) -> str:
+    """The folder of a packaged model, by name or by default, or the folder that was given.
+
+    Raises:
+        FileNotFoundError: Neither a folder nor a packaged model's name.
+    """
+    if model is None or str(model) in PACKAGED:
+        return packaged_model(None if model is None else str(model))
+    if not Path(model).is_dir():
+        raise FileNotFoundError(f"{model}: no such folder, nor a packaged model ({', '.join(PACKAGED)})")
+    return str(model)
 
 
 def checkpoint_digest(folder: str | Path) -> str:
@@ -42,6 +63,7 @@ def load_pipeline(checkpoint: str, device: str) -> Any:
 
     from diffusion import BoneSuppressionPipeline
     from diffusion.regression import BoneRegressionPipeline
+    from radiographs.files import read_json
 
     logging.disable_progress_bar()
     if device == "auto":
@@ -49,7 +71,7 @@ def load_pipeline(checkpoint: str, device: str) -> Any:
     if device == "cuda" and not torch.cuda.is_available():
         raise ValueError("--device cuda: no CUDA device was found; use --device cpu")
     index = Path(checkpoint) / "model_index.json"
-    name = json.loads(index.read_text()).get("_class_name") if index.is_file() else None
+    name = read_json(index).get("_class_name") if index.is_file() else None
     kind: Any = BoneRegressionPipeline if name == BoneRegressionPipeline.__name__ else BoneSuppressionPipeline
     pipeline = kind.from_pretrained(checkpoint)  # tells what is wrong with a folder of neither
     pipeline.to(device)
@@ -105,23 +127,7 @@ def predict_square(
 
     seen = torch.from_numpy(fitted)[None, None].to(pipeline.device)
     if is_regression(pipeline):
-        return regress(pipeline, seen, tile)[0, 0].cpu().numpy()
+        return pipeline(seen, tile=tile).soft[0, 0].cpu().numpy()
     inside = None if lungs is None else torch.from_numpy(lungs)[None, None].to(pipeline.device)
     soft = pipeline(seen, num_inference_steps=steps, seeds=[seed], tile=tile, lungs=inside).soft
     return soft[0, 0].cpu().numpy()
-
-
-def regress(pipeline: Any, radiograph: Tensor, tile: int) -> Tensor:
-    """A BoneRegressionPipeline's soft tissue (B, 1, H, W), in tiles seen under the whole image's mean and deviation."""
-    import torch
-
-    from diffusion.regression import predict_bone
-    from diffusion.tiles import TiledNetwork
-
-    patch, multiple = pipeline.config["patch"], pipeline.size_multiple
-    if max(radiograph.shape[2:]) <= tile:
-        return pipeline(radiograph).soft
-    network: Any = TiledNetwork(pipeline.unet, tile // patch, multiple // patch)
-    with torch.no_grad():
-        bone = predict_bone(network, radiograph.to(pipeline.unet.dtype), patch).float()
-    return (radiograph - bone).clamp(-1, 1)

@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import functools
 import hashlib
-import json
 import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from radiolucent.batch import add_batch_arguments, run_batch
+from radiolucent.batch import Task, add_batch_arguments, run_batch
 from radiolucent.prompts import Row
 
 if TYPE_CHECKING:
@@ -70,29 +69,31 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 
 def run(args: Namespace) -> int:
-    """Draw every row, then write the dataset's files; 0, or 1 if any row was set aside in errors.csv."""
+    """Draw every row, then write the dataset's files; 0, or 1 if any row was skipped (see errors.csv)."""
     import torch
 
     from diffusion.conditioning import VIEWS
     from evaluation.labels import CHEXPERT
     from radiolucent.dataset_card import settings_hash
     from radiolucent.quality_filter import Judge
-    from radiolucent.synthetic_dataset import Finish, finish_dataset
+    from radiolucent.synthetic_dataset import Finish, dataset_files, finish_dataset
 
     if args.ray_address:
         os.environ["RAY_ADDRESS"] = args.ray_address
     options = read_options(args)
     rows, bad = read_rows(args.prompts, args.seed, VIEWS, CHEXPERT)
+    rows, taken = refuse_tokens(rows, args.format)
+    bad |= taken
     rows, cut, too_long = check_lengths(rows, options)
     settings = settings_of(options, args.seed, args.bits)
     work = functools.partial(draw_rows, out=args.out, options=options, bits=args.bits, settings=settings_hash(settings))
-    batches = in_batches(rows, args.batch_size)
-    items: list[tuple[str, Any]] = [*batches, *{**bad, **too_long}.items()]
+    work_list: list[tuple[str, Any]] = [*in_batches(rows, args.batch_size), *{**bad, **too_long}.items()]
     status = run_batch(
         work,
-        items,
+        [Task(key, payload) for key, payload in work_list],
         args.out,
         settings=settings,
+        tables=dataset_files(rows, args.format),
         workers=args.workers,
         executor=args.executor,
         gpus=int(options.device == "cuda"),
@@ -115,6 +116,7 @@ def run(args: Namespace) -> int:
 
 def read_options(args: Namespace) -> GeneratorOptions:
     """The options, checked, with what was left to the pipeline or the device filled in."""
+    from radiographs.files import read_json
     from radiolucent.dataset_formats import FORMATS
     from radiolucent.generators import OWN, GeneratorOptions, pipeline_class, read_guidance
 
@@ -123,7 +125,7 @@ def read_options(args: Namespace) -> GeneratorOptions:
     if own and (args.lora or args.negative_prompt):
         raise ValueError("--lora and --negative-prompt are for diffusers' pipelines; this is a SynthesisPipeline")
     if own:
-        index = json.loads((Path(args.checkpoint) / "model_index.json").read_text(encoding="utf-8"))
+        index = read_json(Path(args.checkpoint) / "model_index.json")
         steps = index.get("num_inference_steps", STEPS) if steps is None else steps
     else:
         from radiolucent.diffusers_generator import call_default, text_to_image_class
@@ -210,7 +212,7 @@ def read_rows(path: str, seed: int, views: Sequence[str], classes: Sequence[str]
 
 
 def check_lengths(rows: Sequence[Row], options: GeneratorOptions) -> tuple[list[Row], dict[str, int], dict[str, str]]:
-    """The rows to draw, {name: tokens that are cut}, and {name: reason} of those set aside as too long."""
+    """The rows to draw, {name: tokens that are cut}, and {name: reason} of those that are skipped as too long."""
     from radiolucent.generators import OWN, load_lengths, pipeline_class
 
     measure = load_lengths(options)
@@ -236,6 +238,18 @@ def check_lengths(rows: Sequence[Row], options: GeneratorOptions) -> tuple[list[
     return kept, cut, bad
 
 
+def refuse_tokens(rows: Sequence[Row], formats: Sequence[str]) -> tuple[list[Row], dict[str, str]]:
+    """The rows to draw, and {name: reason} of those whose prompt a format would take for something else than text."""
+    from radiolucent.dataset_formats import MEDIA_TOKEN
+
+    bad = {
+        row.name: f"the prompt holds {found[0]}, which loaders of --format llava take for a picture: change the prompt"
+        for row in rows
+        if "llava" in formats and (found := MEDIA_TOKEN.search(row.prompt))
+    }
+    return [row for row in rows if row.name not in bad], bad
+
+
 def in_batches(rows: Sequence[Row], size: int) -> list[tuple[str, Sequence[Row]]]:
     """(key, rows) of each batch; the key tells what is in it."""
     batches = []
@@ -252,7 +266,7 @@ def draw_rows(
 ) -> dict[str, Any]:
     """Draw those of a batch's rows that are not there yet; threads write while the next ones are drawn.
 
-    payload: rows, or the reason why a row was set aside.
+    payload: rows, or the reason why a row is skipped.
     """
     from radiolucent.dataset_formats import IMAGES
     from radiolucent.generators import draw, load_generator, one_thread

@@ -16,6 +16,7 @@ from radiolucent.prompts import Row
 from radiolucent.quality_filter import Judge, Verdict, judge
 
 DROPPED = "dropped"
+TABLES = ("metadata.csv", "chexgenbench.csv", "dropped.csv", "README.md")
 
 
 def find_image(out: Path, row: Row) -> Path | None:
@@ -33,11 +34,18 @@ def find_image(out: Path, row: Row) -> Path | None:
     return None
 
 
+def dataset_files(rows: Sequence[Row], formats: Sequence[str]) -> list[str]:
+    """What a dataset of these rows may write into its folder, for the batch to claim: files, and folders of shards."""
+    images = [f"{folder}/{row.name}" for folder in (IMAGES, DROPPED) for row in rows]
+    extra = {"webdataset": "webdataset", "parquet": "parquet", "llava": "llava.json"}
+    return [*TABLES, *images, *(extra[name] for name in formats)]
+
+
 @dataclass(frozen=True)
 class Finish:
     """model: what the card calls it. settings: what the images depend on. formats, shard_size: see dataset_formats.
 
-    cut: {name: tokens that the model did not see}. refused: rows set aside before drawing. judge: the filter, if any.
+    cut: {name: tokens that the model did not see}. refused: rows skipped before drawing. judge: the filter, if any.
     """
 
     model: str
@@ -81,6 +89,9 @@ def finish_dataset(out: Path, rows: Sequence[Row], ask: Finish) -> None:
     missing = ask.refused + len(rows) - len(found)
     write_card(out, examples, ask.settings, model=ask.model, formats=ask.formats, missing=missing, quality=quality)
     print(f"{len(examples)} images in {out}. {quality}".strip())
+    there = (path.relative_to(out / IMAGES).as_posix() for path in (out / IMAGES).rglob("*.png"))
+    if others := sorted(set(there) - {example.row.name for example in examples}):
+        print(f"{len(others)} other images lie in {out / IMAGES} and are in no table, such as {others[0]}")
 
 
 def _said(by: Judge, verdicts: Mapping[str, Verdict], dropped: Mapping[str, Verdict]) -> str:

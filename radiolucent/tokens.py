@@ -7,6 +7,7 @@ the indices row by row. `radiolucent tokens decode PARQUET... --vqgan DIR --out 
 from __future__ import annotations
 
 import functools
+import hashlib
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -14,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from radiolucent.batch import add_batch_arguments, atomic_path, run_batch
+from radiographs.files import printable
+from radiolucent.batch import Manifest, Task, add_batch_arguments, atomic_path, file_identity, run_batch
 
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser, Namespace
@@ -53,7 +55,7 @@ def add_decode(parser: ArgumentParser) -> None:
 
 
 def run(args: Namespace) -> int:
-    """Encode or decode; 0, or 1 if any input was set aside in errors.csv."""
+    """Encode or decode; 0, or 1 if any input was skipped (see errors.csv)."""
     import torch
 
     chosen = args[args.direction]
@@ -74,14 +76,28 @@ def encode(args: Namespace) -> int:
     if args.shard_size < 1:
         raise ValueError(f"--shard-size {args.shard_size}: it must be 1 or more")
     about = {"vqgan": vqgan_digest(args.vqgan), "size": args.size}
-    items = [(name, (str(path), name)) for path, name in find_inputs(args.inputs, args.out)]
+    tasks = [
+        Task(name, (str(path), name), (_codes_file(name),), file_identity(path), shown=str(path))
+        for path, name in find_inputs(args.inputs, args.out)
+    ]
     work = functools.partial(encode_image, out=args.out, vqgan=args.vqgan, size=args.size, device=args.device)
     settings = {"command": "tokens encode", **about}
     status = run_batch(
-        work, items, args.out, settings=settings, workers=args.workers, executor=args.executor, title="radiographs"
+        work,
+        tasks,
+        args.out,
+        settings=settings,
+        tables=[SHARD.format(number) for number in range(-(-len(tasks) // args.shard_size))],
+        workers=args.workers,
+        executor=args.executor,
+        title="radiographs",
     )
     about |= {"codebook_size": vqgan.config["codebook_size"], "downsampling": vqgan.downsampling}
-    write_shards(Path(args.out), sorted(name for name, _ in items), about, args.shard_size)
+    manifest = Manifest(args.out, settings)
+    try:
+        write_shards(manifest, tasks, about, args.shard_size)
+    finally:
+        manifest.close()
     return status
 
 
@@ -92,37 +108,48 @@ def encode_image(payload: tuple[str, str], *, out: str, vqgan: str, size: int, d
     from radiographs import fit, read_radiograph
 
     path, name = payload
+    if printable(name) != name:
+        raise ValueError("the file's name is not UTF-8 text, as Parquet needs it: rename the file")
     model = load_vqgan(vqgan, device)
     fitted, _ = fit(read_radiograph(path).pixels, size)
     with torch.inference_mode():
-        _, _, indices = model.quantize(model.encode(torch.from_numpy(fitted)[None, None].to(model.device)))
-    target = _codes_path(Path(out), name)
+        latent = model.encode(torch.from_numpy(fitted)[None, None].to(model.device))
+        if not latent.isfinite().all():
+            raise ValueError(f"{path}: the VQ-GAN makes values of it that are not finite numbers, which have no code")
+        _, _, indices = model.quantize(latent)
+    target = Path(out) / _codes_file(name)
     with atomic_path(target) as part, open(part, "wb") as file:
         np.save(file, indices[0].cpu().numpy().astype(np.int32), allow_pickle=False)
-    return {"outputs": [target.relative_to(out).as_posix()]}
+    return {"outputs": [_codes_file(name)]}
 
 
-def _codes_path(out: Path, name: str) -> Path:
-    return out / CODES / f"{name}.npy"
+def _codes_file(name: str) -> str:
+    return f"{CODES}/{Path(name).as_posix()}.npy"
 
 
-def write_shards(out: Path, names: Sequence[str], about: dict[str, Any], shard_size: int) -> None:
-    """The Parquet files of all images that have codes, in the order of their names; ValueError if none has."""
+def write_shards(manifest: Manifest, tasks: Sequence[Task], about: dict[str, Any], shard_size: int) -> None:
+    """The Parquet files of all images that are encoded, in the order of their names; ValueError if none is.
+
+    Earlier shards of this batch, which may have been more, are removed; a file of that kind that is not the batch's is
+    left alone.
+    """
     import pyarrow
     from pyarrow import parquet
 
     columns = {"name": pyarrow.string(), "height": pyarrow.int32(), "width": pyarrow.int32()}
     schema = pyarrow.schema({**columns, "tokens": pyarrow.list_(pyarrow.int32())})
     schema = schema.with_metadata({METADATA: json.dumps({**about, "notice": "research use only"}).encode()})
-    known = [name for name in names if _codes_path(out, name).is_file()]
+    out = manifest.out
+    known = sorted(task.key for task in tasks if manifest.is_finished(task.key, task.identity))
     if not known:
         raise ValueError(f"no image could be encoded: see {out / 'errors.csv'}")
     for old in out.glob("tokens-*.parquet"):
-        old.unlink()
+        if old.name in manifest.claimed:
+            old.unlink()
     for number, start in enumerate(range(0, len(known), shard_size)):
         rows = []
         for name in known[start : start + shard_size]:
-            codes = np.load(_codes_path(out, name), allow_pickle=False)
+            codes = np.load(out / _codes_file(name), allow_pickle=False)
             rows.append({"name": name, "height": codes.shape[0], "width": codes.shape[1], "tokens": codes.ravel()})
         with atomic_path(out / SHARD.format(number)) as part:
             parquet.write_table(pyarrow.Table.from_pylist(rows, schema), part)
@@ -132,7 +159,11 @@ def decode(args: Namespace) -> int:
     """Parquet files to `out/NAME.png`."""
     vqgan = load_vqgan(args.vqgan, args.device)
     digest = vqgan_digest(args.vqgan)
-    items = [item for path in args.inputs for item in read_tokens(Path(path), digest)]
+    tasks = []
+    for path in args.inputs:
+        where = {"path_sha256": file_identity(path)["path_sha256"]}
+        for name, row in read_tokens(Path(path), digest):
+            tasks.append(Task(name, row, _image_files(name), {**where, "row_sha256": _row_digest(row)}))
     work = functools.partial(
         decode_tokens,
         out=args.out,
@@ -143,8 +174,23 @@ def decode(args: Namespace) -> int:
     )
     settings = {"command": "tokens decode", "vqgan": digest, "bits": args.bits}
     return run_batch(
-        work, items, args.out, settings=settings, workers=args.workers, executor=args.executor, title="radiographs"
+        work, tasks, args.out, settings=settings, workers=args.workers, executor=args.executor, title="radiographs"
     )
+
+
+def _image_files(name: str) -> tuple[str, ...]:
+    """The image of a row; none where the name is not one of a file in the folder, as decoding it will say."""
+    from radiolucent.prompts import checked_name
+
+    try:
+        return (checked_name(name),)
+    except ValueError:
+        return ()
+
+
+def _row_digest(row: dict[str, Any]) -> str:
+    shape = f"{row['height']} {row['width']} {row['tokens'].dtype}".encode()
+    return hashlib.sha256(shape + row["tokens"].tobytes()).hexdigest()
 
 
 def read_tokens(path: Path, digest: str) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -157,22 +203,33 @@ def read_tokens(path: Path, digest: str) -> Iterator[tuple[str, dict[str, Any]]]
 
     if not path.is_file():
         raise FileNotFoundError(f"{path}: there is no such Parquet file")
-    try:
-        file = parquet.ParquetFile(path)
-    except pyarrow.ArrowInvalid:
-        raise ValueError(f"{path}: no Parquet file, or a damaged one") from None
     wanted = ["name", "height", "width", "tokens"]
-    if missing := [name for name in wanted if name not in file.schema_arrow.names]:
-        raise ValueError(f"{path}: no column {', '.join(missing)}; it has {', '.join(file.schema_arrow.names)}")
-    about = json.loads((file.schema_arrow.metadata or {}).get(METADATA, b"{}"))
-    if about.get("vqgan", digest) != digest:
-        raise ValueError(f"{path}: its tokens are of another VQ-GAN than --vqgan: give the one that made them")
-    for batch in file.iter_batches(columns=wanted):
-        lists = batch.column("tokens")
-        for place, row in enumerate(batch.select(wanted[:3]).to_pylist()):
-            tokens = lists[place].values
-            row["tokens"] = np.empty(0, int) if tokens is None else tokens.to_numpy(zero_copy_only=False)
-            yield str(row["name"]), row
+    try:
+        file = parquet.ParquetFile(path, page_checksum_verification=True)
+        schema = file.schema_arrow
+        if missing := [name for name in wanted if name not in schema.names]:
+            raise ValueError(f"{path}: no column {', '.join(missing)}; it has {', '.join(schema.names)}")
+        kind = schema.field("tokens").type
+        if not (pyarrow.types.is_list(kind) or pyarrow.types.is_large_list(kind)):
+            raise ValueError(f"{path}: the column tokens is of {kind}; expected a list of whole numbers in each row")
+        if _vqgan_of(schema.metadata, path) not in (None, digest):
+            raise ValueError(f"{path}: its tokens are of another VQ-GAN than --vqgan: give the one that made them")
+        for batch in file.iter_batches(columns=wanted):
+            lists = batch.column("tokens")
+            for place, row in enumerate(batch.select(wanted[:3]).to_pylist()):
+                tokens = lists[place].values
+                row["tokens"] = np.empty(0, int) if tokens is None else tokens.to_numpy(zero_copy_only=False)
+                yield str(row["name"]), row
+    except (pyarrow.ArrowException, OSError) as error:
+        raise ValueError(f"{path}: no Parquet file, or a damaged one ({error})") from None
+
+
+def _vqgan_of(metadata: Any, path: Path) -> str | None:
+    """The VQ-GAN that a file's metadata name; None where a token model wrote it without ours."""
+    try:
+        return json.loads((metadata or {}).get(METADATA, b"{}")).get("vqgan")
+    except (ValueError, AttributeError):
+        raise ValueError(f"{path}: its metadata '{METADATA.decode()}' are damaged: encode the images again") from None
 
 
 def decode_tokens(row: dict[str, Any], *, out: str, vqgan: str, codes: int, bits: int, device: str) -> dict[str, Any]:

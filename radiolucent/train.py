@@ -1,14 +1,24 @@
 """`radiolucent fit | validate | test | predict --config configs/...`: a LightningCLI over this project's modules.
 
 `--model` and `--data` take class paths, so any LightningModule and DataModule can be named in the YAML. TensorBoard
-logs and checkpoints lie under `trainer.default_root_dir`; `--ckpt_path last` goes on from the last checkpoint.
+logs and checkpoints lie under `trainer.default_root_dir`; `--ckpt_path last` resumes from the last checkpoint.
+`predict` writes one 16-bit PNG a radiograph, of the size that the network sees, to `--predictions FOLDER`, by default
+predictions under that folder.
 """
 
 from __future__ import annotations
 
+import sys
 import warnings
 from pathlib import Path
 from typing import Any
+
+import yaml
+
+UNTRAINED = (
+    "radiolucent: warning: no --ckpt_path, so {subcommand} takes the weights that the config builds, which are random "
+    "where it names no trained ones: give --ckpt_path FILE, or last"
+)
 
 
 def last_checkpoint(folder: str | Path) -> str:
@@ -29,14 +39,42 @@ def main(argv: list[str]) -> int:
     """Run the LightningCLI on `argv` (subcommand first). A wrong option or key raises ValueError in one sentence."""
     from jsonargparse import ArgumentError
     from lightning.pytorch import LightningDataModule, LightningModule
-    from lightning.pytorch.cli import LightningCLI
+    from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+    from lightning.pytorch.utilities import rank_zero_only
+
+    from lightning_modules.callbacks import FiniteWeights, ModelConfig
+    from lightning_modules.predictions import PredictionWriter
 
     class CommandLine(LightningCLI):
+        def _prepare_subcommand_parser(self, klass: type, subcommand: str, **kwargs: Any) -> LightningArgumentParser:
+            parser = super()._prepare_subcommand_parser(klass, subcommand, **kwargs)
+            if subcommand == "predict":
+                parser.add_argument(
+                    "--predictions",
+                    type=str | None,
+                    default=None,
+                    help="folder for the images (default: predictions under trainer.default_root_dir)",
+                )
+            return parser
+
         def before_instantiate_classes(self) -> None:
             """Lightning itself looks for the last checkpoint in the new run's folder alone, which has none."""
             settings: Any = self.config[self.subcommand]
             if settings.get("ckpt_path") == "last":
                 settings.ckpt_path = last_checkpoint(settings.trainer.default_root_dir or ".")
+            if self.subcommand != "fit" and not settings.get("ckpt_path"):
+                rank_zero_only(print)(UNTRAINED.format(subcommand=self.subcommand), file=sys.stderr)
+            if self.subcommand == "predict" and settings.return_predictions is None:
+                settings.return_predictions = False  # they are written, and would fill the memory
+
+        def before_fit(self) -> None:
+            settings: Any = self.config[self.subcommand]
+            written = self._parser(self.subcommand).dump(settings, skip_none=False, format="yaml")
+            self.trainer.callbacks.append(ModelConfig(yaml.safe_load(written)["model"]))  # type: ignore[attr-defined]
+
+        def before_predict(self) -> None:
+            settings: Any = self.config[self.subcommand]
+            self.trainer.callbacks.append(PredictionWriter(settings.predictions))  # type: ignore[attr-defined]
 
     warnings.filterwarnings("ignore", message=".*does not have many workers.*")
     warnings.filterwarnings("ignore", message=".*args parameter is intended to run from within Python.*")
@@ -49,6 +87,7 @@ def main(argv: list[str]) -> int:
             subclass_mode_model=True,
             subclass_mode_data=True,
             save_config_kwargs={"overwrite": True},
+            trainer_defaults={"callbacks": [FiniteWeights()]},
             parser_kwargs={"prog": "radiolucent", "exit_on_error": False},
             auto_configure_optimizers=False,
             args=argv,

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 
@@ -16,3 +18,38 @@ def quick_demo(tmp_path_factory) -> Path:
     short = ["--bodies", "3", "--held-out", "1", "--vqgan-epochs", "1", "--diffusion-steps", "3", "--workers", "1"]
     assert dispatch(["demo", "--out", str(out), *short]) == 0
     return out
+
+
+@pytest.fixture(scope="session")
+def write_series() -> Callable[..., Path]:
+    """write_series(folder, planes, places, axes, edit): a CT series, one DICOM file a slice, stored as HU + 1024.
+
+    planes: HU (H, W) of each slice; places: Image Position in mm; edit(dataset, slice) changes each before it is saved.
+    """
+    from pydicom import Dataset
+    from pydicom.dataset import FileMetaDataset
+    from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
+
+    def write(folder, planes, places, axes=(1, 0, 0, 0, 1, 0), edit=None, number=1):  # type: ignore[no-untyped-def]
+        folder.mkdir(parents=True, exist_ok=True)
+        series, study = generate_uid(), generate_uid()
+        for k, (plane, place) in enumerate(zip(planes, places)):
+            data = Dataset()
+            data.file_meta = FileMetaDataset()
+            data.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+            data.SOPClassUID, data.SOPInstanceUID = CTImageStorage, generate_uid()
+            data.SeriesInstanceUID, data.StudyInstanceUID, data.Modality = series, study, "CT"
+            data.SeriesNumber, data.InstanceNumber, data.ImageType = number, k + 1, ["ORIGINAL", "PRIMARY", "AXIAL"]
+            data.ImagePositionPatient, data.PixelSpacing = [round(float(mm), 6) for mm in place], [5, 5]
+            data.ImageOrientationPatient = [round(float(cosine), 8) for cosine in axes]
+            data.Rows, data.Columns = plane.shape
+            data.SamplesPerPixel, data.PhotometricInterpretation = 1, "MONOCHROME2"
+            data.BitsAllocated, data.BitsStored, data.HighBit, data.PixelRepresentation = 16, 16, 15, 0
+            data.RescaleSlope, data.RescaleIntercept = 1, -1024
+            data.add_new("PixelData", "OW", np.rint(plane + 1024).astype("<u2").tobytes())
+            if edit:
+                edit(data, k)
+            data.save_as(folder / f"{number}_{k:04d}.dcm", enforce_file_format=True)
+        return folder
+
+    return write

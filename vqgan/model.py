@@ -108,7 +108,8 @@ class VQGAN(ModelMixin, ConfigMixin):  # type: ignore[misc]
     def from_pretrained(cls, pretrained_model_name_or_path: str | os.PathLike | None, **kwargs: Any) -> VQGAN:
         """Load a folder (or hub name) that save_pretrained wrote; the options are those of diffusers' ModelMixin.
 
-        Raises FileNotFoundError where there is no model, ValueError where there is another one.
+        Raises FileNotFoundError where there is no model, ValueError where there is another one or where its weights are
+        not finite, as a training that diverged leaves them.
         """
         source = os.fspath(pretrained_model_name_or_path or "")
         kwargs.setdefault("low_cpu_mem_usage", False)
@@ -121,4 +122,12 @@ class VQGAN(ModelMixin, ConfigMixin):  # type: ignore[misc]
             ) from error
         if config.get("_class_name") != cls.__name__:
             raise ValueError(f"{source} holds a {config.get('_class_name')}, not a VQGAN: name the folder of a VQ-GAN.")
-        return super().from_pretrained(source, **kwargs)
+        found = super().from_pretrained(source, **kwargs)
+        model = found[0] if isinstance(found, tuple) else found  # with output_loading_info
+        broken = [name for name, value in model.state_dict().items() if not value.isfinite().all()]
+        if broken:
+            raise ValueError(
+                f"{source}: {len(broken)} of its tensors hold values that are not finite numbers, such as {broken[0]}: "
+                "the VQ-GAN's training has diverged; take an earlier checkpoint"
+            )
+        return found

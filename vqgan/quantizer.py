@@ -9,7 +9,12 @@ from torch import Tensor, distributed
 
 def codebook_statistics(indices: Tensor, codebook_size: int) -> tuple[Tensor, Tensor]:
     """Perplexity exp(-sum p log p) and used fraction of the codebook, scalars, over int64 `indices` of any shape."""
-    p = torch.bincount(indices.flatten(), minlength=codebook_size).float() / indices.numel()
+    return count_statistics(torch.bincount(indices.flatten(), minlength=codebook_size))
+
+
+def count_statistics(counts: Tensor) -> tuple[Tensor, Tensor]:
+    """As `codebook_statistics`, from how often each code was taken, int64 (codebook_size,)."""
+    p = counts.float() / counts.sum()
     return torch.exp(-torch.xlogy(p, p).sum()), (p > 0).float().mean()
 
 

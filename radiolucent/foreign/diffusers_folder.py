@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 import diffusers
 
+from radiographs.files import read_json
 from radiolucent.foreign.kinds import Parts
 from radiolucent.foreign.taming_vqgan import convert_diffusers_vq
 
@@ -21,7 +21,7 @@ def read_diffusers(folder: Path) -> Parts:
     index = folder / "model_index.json"
     if not index.is_file():
         return _model(folder)
-    names = json.loads(index.read_text())
+    names = read_json(index)
     if names.get("_class_name") == "BoneSuppressionPipeline":
         raise ValueError(f"{folder} already is a bone suppression pipeline: there is nothing to convert")
     vqgan = next((name for name in ("vqvae", "vae", "movq") if name in names), None)
@@ -39,7 +39,7 @@ def _config(folder: Path, name: str) -> dict[str, Any]:
     path = folder / name
     if not path.is_file():
         raise FileNotFoundError(f"{folder} has no {name}: give a folder that diffusers' save_pretrained wrote")
-    return json.loads(path.read_text())
+    return read_json(path)
 
 
 def _model(folder: Path) -> Parts:

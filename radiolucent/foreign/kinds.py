@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +16,7 @@ from diffusion import (
     ThresholdedDDPMScheduler,
     ThresholdedLCMScheduler,
 )
+from radiographs.files import read_json
 from radiolucent.foreign.guided_unet import convert_guided_unet
 from radiolucent.foreign.monai_nets import CODEBOOK, convert_monai_unet, convert_vqvae
 from radiolucent.foreign.sit import convert_sit
@@ -247,7 +247,7 @@ def read_bundle(folder: Path, allow_pickle: bool, config: dict[str, Any]) -> Par
     """A MONAI bundle: configs/ and the one or two files in models/."""
     configs = [folder / "configs" / f"{name}{end}" for name in ("inference", "train") for end in (".json", ".yaml")]
     given = next((path for path in configs if path.is_file()), None)
-    known = config or (json.loads(given.read_text()) if given and given.suffix == ".json" else {})
+    known = config or (read_json(given) if given and given.suffix == ".json" else {})
     if given and not known:
         known = read_config(given)
     files = sorted(path for path in folder.glob("models/*") if path.suffix in (".pt", ".pth", ".safetensors"))

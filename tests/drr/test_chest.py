@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from drr import Volume, sample_ct
-from drr.chest import lung_box
+from drr.chest import lung_box, lung_size, require_chest
 
 
 def test_the_lungs_box_leaves_bowel_gas_out():
@@ -33,3 +33,19 @@ def test_the_lungs_box_of_the_sample_agrees_with_its_labels():
 def test_a_volume_without_lungs_has_no_box_of_them():
     with pytest.raises(ValueError, match="no lung is seen"):
         lung_box(Volume(np.zeros((20, 20, 20), np.int16), np.diag([4.0, 4.0, 4.0, 1.0])))
+
+
+def test_a_spacing_ten_times_too_large_is_no_chest():
+    ct = sample_ct()
+    affine = ct.affine.copy()
+    affine[:3, :3] *= 10
+    with pytest.raises(ValueError, match=r"\d+ litres of lung, more than any chest.*spacing of \(25, 25, 25\) mm"):
+        require_chest(ct.replace(affine=affine))
+
+
+def test_lungs_of_a_tilted_grid_are_as_large():
+    """Litres are voxels times their volume, which an oblique grid makes smaller."""
+    ct = sample_ct()
+    tilted = ct.affine.copy()
+    tilted[:3, 1] = 2.5 * np.array([0, np.cos(0.4), -np.sin(0.4)])
+    assert lung_size(ct.replace(affine=tilted))[0] == pytest.approx(np.cos(0.4) * lung_size(ct)[0], rel=1e-6)

@@ -134,3 +134,15 @@ def test_the_pictures_middle_can_be_chosen_and_the_detector_stays_outside_of_the
     along = (centre - beam.source) / np.linalg.norm(centre - beam.source)
     assert np.allclose(np.cross(along, middle - beam.source), 0, atol=1e-6) and np.array_equal(beam.centre, centre)
     assert np.allclose(beam.origin - usual.origin, centre - usual.centre) and np.array_equal(beam.du, usual.du)
+
+
+@pytest.mark.parametrize("field_mm", [-5, 0, float("nan"), float("inf")])
+def test_a_field_that_is_not_positive_is_refused(field_mm):
+    with pytest.raises(ValueError, match="field_mm is"):
+        ConeBeam.preset("PA", sample_ct(), (10, 10), field_mm=field_mm)
+
+
+@pytest.mark.parametrize(("degrees", "axis"), [(float("nan"), (0, 0, 1)), (10, (0, 0, 0)), (10, (0, 0, float("inf")))])
+def test_an_orbit_needs_an_angle_and_a_direction(degrees, axis):
+    with pytest.raises(ValueError, match="a finite angle and a direction"):
+        ConeBeam.preset("PA", sample_ct(), (10, 10)).orbit(degrees, axis)

@@ -87,3 +87,34 @@ def test_bad_arguments():
         expose(*flat(1), Physics(photons=100))
     with pytest.raises(ValueError, match="equal images"):
         expose(flat(1)[0], flat(1)[0][:3], Physics())
+
+
+@pytest.mark.parametrize("name", ["energy_kev", "kvp"])
+def test_whole_numbers_are_as_good(name):
+    pytest.importorskip("xraydb" if name == "energy_kev" else "spekpy", reason="needs the extra 'physics'")
+    mass_attenuation.cache_clear()
+    spectrum.cache_clear()
+    gain.cache_clear()
+    whole = expose(*flat(3, 0.5), Physics(**{name: 70}))[0]
+    np.testing.assert_array_equal(whole, expose(*flat(3, 0.5), Physics(**{name: 70.0}))[0])
+
+
+@pytest.mark.parametrize(
+    "physics", [Physics(), Physics(photons=1000.0), Physics(photons=0.1, blur_px=2, scatter=0.5, grid_falloff=0.9)]
+)
+@pytest.mark.parametrize("lines", [40.0, 120.0, 1e5])
+def test_dense_metal_is_finite(physics, lines):
+    for soft, bone in (flat(lines), flat(3, lines)):
+        soft[:20], bone[:20] = 0, 0
+        for image in expose(soft, bone, physics, np.random.default_rng(0)):
+            assert image.dtype == np.float32 and np.isfinite(image).all()
+    total, _ = expose(*flat(120), Physics())
+    np.testing.assert_allclose(total, 120, rtol=1e-6)
+
+
+def test_numbers_that_are_not_finite_are_refused():
+    for name in ("scatter", "blur_px", "energy_kev", "grid_shift"):
+        with pytest.raises(ValueError, match=f"{name} of the exposure is not finite"):
+            Physics(**{name: float("nan")})
+    with pytest.raises(ValueError, match="not finite"):
+        expose(*flat(float("inf")), Physics())

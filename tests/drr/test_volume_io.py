@@ -141,7 +141,7 @@ def test_gzip_of_several_members(tmp_path, block):
         (lambda raw: gzip.compress(raw)[:-40], "truncated"),
         (lambda raw: gzip.compress(raw[:-10]), "header promises"),
         (lambda raw: gzip.compress(raw + b"more"), "header promises"),
-        (lambda raw: gzip.compress(raw[:80] + np.float32(0).tobytes() + raw[84:]), "spacing"),
+        (lambda raw: gzip.compress(raw[:280] + bytes(16) + raw[296:]), "spacing"),  # srow_x
         (lambda raw: b"no gzip at all", "not a NIfTI"),
         (lambda raw: gzip.compress(b"short"), "not a NIfTI"),
     ],

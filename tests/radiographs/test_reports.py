@@ -84,6 +84,29 @@ def test_table_with_a_wrong_view_or_column(tmp_path):
         read_table(tmp_path, table)
 
 
+@pytest.mark.parametrize(
+    ("columns", "row", "says"),
+    [
+        ("image,report,view", "a.png,No effusion, no edema,PA", "line 2: 4 cells where the header has 3"),
+        ("image,report,view", '"",x,PA', "line 2: no image is named"),
+        ("image,report,view,age", "a.png,x,PA,612", "line 2: the age is '612'"),
+        ("image,report,view,sex", "a.png,x,PA,femal", "line 2: the sex is 'femal'"),
+        ("image,report,view,split", "a.png,x,PA,", "line 2: the split is ''"),
+        ("image,report,view,Split", "a.png,x,PA,train", "has a column 'Split'; expected it as 'split'"),
+    ],
+)
+def test_a_row_that_is_not_right_is_refused_with_its_line(tmp_path, columns, row, says):
+    (tmp_path / "t.csv").write_text(f"{columns}\n{row}\n")
+    with pytest.raises(ValueError, match=rf"t\.csv:? .*{says}|t\.csv {says}"):
+        read_table(tmp_path, tmp_path / "t.csv")
+
+
+def test_long_reports_are_read(tmp_path):
+    touch(tmp_path / "a.png")
+    table = write_csv(tmp_path / "t.csv", [{"image": "a.png", "report": "word " * 30_000, "view": "PA"}])
+    assert len(read_table(tmp_path, table).images[0].report) == 149_999
+
+
 def test_report_sections():
     assert report_sections(REPORT) == "The lungs are clear. Heart size: normal. No acute process."
     assert report_sections("CHEST RADIOGRAPH:\n fine") == ""
@@ -108,8 +131,17 @@ def test_mimic_cxr(tmp_path):
     assert first.report.endswith("No acute process.")
     missing = "the report is missing, or has neither findings nor impression"
     assert found.set_aside == {"view ''": 1, missing: 1}
+    assert found.first[missing] == "files/p10/p10000033/s5.txt"
     with pytest.raises(FileNotFoundError, match="give MIMIC-CXR-JPG's top folder"):
         read_mimic_cxr(reports)
+    (reports / f"{folder}.txt").write_bytes(REPORT.replace("Cough", "Hüsteln").encode("cp1252"))
+    assert read_mimic_cxr(root, reports).set_aside["the report is not UTF-8 text"] == 3
+    write_csv(root / "mimic-cxr-2.0.0-split.csv.gz", splits[1:])
+    with pytest.raises(ValueError, match=r"metadata\.csv\.gz line 2: d0 has no row in mimic-cxr-2\.0\.0-split"):
+        read_mimic_cxr(root, reports)
+    write_csv(root / "mimic-cxr-2.1.0-split.csv", splits)
+    with pytest.raises(ValueError, match=r"several tables .*: keep those of one release"):
+        read_mimic_cxr(root, reports)
 
 
 def test_chexpert_and_chexpert_plus(tmp_path):
@@ -143,6 +175,17 @@ def test_chexpert_and_chexpert_plus(tmp_path):
     }
     found = read_chexpert(tmp_path, write_csv(tmp_path / "df_chexpert_plus_240401.csv", [plus])).images
     assert [(i.view, i.report, i.sex) for i in found] == [("PA", "1. Clear lungs.", "M")]
+    wrong = tmp_path / "wrong.csv"
+    for change, says in (
+        ({"Edema": "0.7"}, "line 2: the label Edema is '0.7'; expected 1, 0, -1 or nothing"),
+        ({"Path": "x.jpg"}, r"line 2: the image is 'x\.jpg'"),
+    ):
+        write_csv(wrong, [{**rows[0], **labels, **change}])
+        with pytest.raises(ValueError, match=says):
+            read_chexpert(tmp_path, wrong)
+    wrong.write_text("Path,Cardiomegaly\nCheXpert/train/patient1/study1/view1.jpg,1\n")
+    with pytest.raises(ValueError, match=r"wrong\.csv: the table lacks the column Frontal/Lateral, AP/PA"):
+        read_chexpert(tmp_path, wrong)
 
 
 def test_open_i(tmp_path):
@@ -162,6 +205,33 @@ def test_open_i(tmp_path):
         ("RL", "Clear lungs. Normal chest.", "CXR7"),
     ]
     assert found.set_aside == {"view 'LARGE LATERAL'": 1}
+    touch(tmp_path / "ecgen-radiology/._7.xml")  # as macOS leaves it
+    assert len(read_open_i(tmp_path, tmp_path / "headers.csv.gz").images) == 2
+    cut = r"8\.xml line 3: no XML, or cut off"
+    for content, says in ((xml[:200], cut), ("<?xml version='1.0' encoding='x'?><a/>", r"8\.xml")):
+        (tmp_path / "ecgen-radiology/8.xml").write_text(content)
+        with pytest.raises(ValueError, match=says):
+            read_open_i(tmp_path, tmp_path / "headers.csv.gz")
+
+
+def test_open_i_as_kaggle_has_it(tmp_path):
+    reports = [
+        {"uid": "1", "MeSH": "normal", "findings": "Clear lungs.", "impression": "Normal."},
+        {"uid": "2", "MeSH": "", "findings": "", "impression": ""},
+    ]
+    write_csv(tmp_path / "indiana_reports.csv", reports)
+    views = {"1_IM-1-4001.dcm.png": "Frontal", "1_IM-1-3001.dcm.png": "Lateral", "2_IM-6-1001.dcm.png": "Frontal"}
+    touch(*(tmp_path / "images/images_normalized" / name for name in views))
+    rows = [{"uid": name[0], "filename": name, "projection": view} for name, view in views.items()]
+    found = read_open_i(tmp_path, write_csv(tmp_path / "indiana_projections.csv", rows))
+    assert [(i.view, i.report, i.patient) for i in found.images] == [
+        (None, "Clear lungs. Normal.", "CXR1"),
+        ("LATERAL", "Clear lungs. Normal.", "CXR1"),
+    ]
+    assert found.set_aside == {"the report has neither findings nor impression": 1}
+    write_csv(tmp_path / "indiana_projections.csv", [{**rows[0], "projection": "Oblique"}])
+    with pytest.raises(ValueError, match=r"projections\.csv line 2: the projection is 'Oblique'"):
+        read_open_i(tmp_path, tmp_path / "indiana_projections.csv")
 
 
 class Beam:

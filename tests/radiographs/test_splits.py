@@ -52,8 +52,11 @@ def test_patients_from_a_csv(tmp_path: Path) -> None:
     assert patients_from_csv(["a.png", "b.png"], path, "file", "id") == {"a.png": "7", "b.png": "7"}
     with pytest.raises(ValueError, match=r"1 images: z\.png"):
         patients_from_csv(["a.png", "z.png"], path, "file", "id")
-    with pytest.raises(ValueError, match="no column 'patient'; its columns are file, id"):
+    with pytest.raises(ValueError, match="lacks the column patient; it has file, id"):
         patients_from_csv(["a.png"], path, "file", "patient")
+    path.write_text("file,id\na.png,7\nb.png,8\na.png,9\n")
+    with pytest.raises(ValueError, match=r"patients\.csv line 4: a\.png is of patient 9 here and of 7 before"):
+        patients_from_csv(["a.png"], path, "file", "id")
 
 
 @pytest.mark.parametrize("fractions", [{"a": 0.5, "b": 0.6}, {"a": 1.5, "b": -0.5}])
@@ -67,5 +70,10 @@ def test_few_patients_leave_no_split_empty() -> None:
     for seed in range(20):
         splits = split_by_patient(names, patients_from_names(names), FRACTIONS, seed=seed)
         assert all(len(chosen) == 1 for chosen in splits.values())
+    many = [*(f"a_{i}.png" for i in range(11)), "b_0.png"]  # 2% takes the patient of one image
+    for seed in range(20):
+        fractions = {"train": 0.98, "validation": 0.02}
+        splits = split_by_patient(many, patients_from_names(many, r"^[ab]"), fractions, seed=seed)
+        assert splits["validation"] == ["b_0.png"]
     with pytest.raises(ValueError, match="2 patients for 3 splits"):
         split_by_patient(names[:2], patients_from_names(names), FRACTIONS)

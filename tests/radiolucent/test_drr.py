@@ -6,7 +6,6 @@ import csv
 import gzip
 import hashlib
 import importlib.util
-import json
 import os
 import signal
 import subprocess
@@ -195,11 +194,11 @@ def bad_files(folder: Path, chest) -> None:
     (folder / "text.nii").write_text("not a CT")
 
 
-def test_bad_files_are_set_aside_and_the_rest_goes_on(chest, tmp_path, capsys):
+def test_bad_files_are_skipped_and_the_rest_goes_on(chest, tmp_path, capsys):
     bad_files(tmp_path / "in", chest)
     out = tmp_path / "out"
     assert drr(tmp_path / "in", "--out", out) == 1
-    assert "set aside lying: " in capsys.readouterr().out
+    assert "skipped lying: " in capsys.readouterr().out
     reasons = errors(out)
     says = {
         "truncated": "truncated",
@@ -219,6 +218,82 @@ def test_bad_files_are_set_aside_and_the_rest_goes_on(chest, tmp_path, capsys):
     np.testing.assert_allclose(done["left"], done["good"], atol=1e-4)
     np.testing.assert_array_equal(done["offset"], done["good"])
     assert drr(tmp_path / "in" / "good.nii.gz", "--out", out) == 0
+
+
+def rows_of(out: Path) -> dict[str, dict]:
+    return {row["volume"]: row for row in pq.read_table(out / "manifest.parquet").to_pylist()}
+
+
+def test_labels_and_reports_of_earlier_runs_stay(tree, tmp_path, chest, capsys):
+    """train with its tables, then valid with its own, into one folder; then a corrected label."""
+    out, valid = tmp_path / "out", tmp_path / "valid.csv"
+    hu, affine = chest
+    save(tmp_path / "more/valid_4_a_1.nii.gz", hu, affine)
+    valid.write_text("VolumeName,Cardiomegaly,Emphysema\nvalid_4_a_1.nii.gz,0,1\n")
+    tables = [word for name in ("labels", "reports") for word in (f"--{name}", tmp_path / f"{name}.csv")]
+    total = ("--materials", "total", "--out", out)
+    assert drr(tree / "train_fixed", *total, *tables) == 0
+    assert drr(tmp_path / "more", *total, "--labels", valid) == 0
+    train = {"Cardiomegaly": 1, "Lung nodule": 0, "Emphysema": None}
+    rows = rows_of(out)
+    assert rows["train_2_a_1"]["labels"] == train and rows["train_2_a_1"]["report"]["findings"] == "Clear lungs."
+    assert rows["valid_4_a_1"]["labels"] == {"Cardiomegaly": 0, "Lung nodule": None, "Emphysema": 1}
+    made = (out / rows["train_2_a_1"]["file"]).stat().st_mtime_ns
+    (tmp_path / "labels.csv").write_text("VolumeName,Cardiomegaly\ntrain_2_a_1.nii.gz,0\n")
+    assert drr(tmp_path / "more", *total, "--labels", tmp_path / "labels.csv") == 0
+    assert "1 of 1 volumes have no row in --labels, such as valid_4_a_1" in capsys.readouterr().out
+    rows = rows_of(out)
+    assert rows["train_2_a_1"]["labels"]["Cardiomegaly"] == 0 and rows["valid_4_a_1"]["labels"]["Emphysema"] == 1
+    assert (out / rows["train_2_a_1"]["file"]).stat().st_mtime_ns == made
+
+
+def test_another_ct_of_the_same_name_is_refused_and_a_changed_one_done_again(chest, tmp_path):
+    hu, affine = chest
+    first, second = (save(tmp_path / name / "ct.nii.gz", hu + shift, affine) for name, shift in (("a", 0), ("b", 99)))
+    out, total = tmp_path / "out", ("--materials", "total")
+    assert drr(first, *total, "--out", out) == 0
+    before = (out / "PA/ct_total.png").read_bytes()
+    with pytest.raises(ValueError, match=r"PA/ct_total\.png is there and is the result of another file of that name"):
+        drr(second, *total, "--out", out)
+    assert (out / "PA/ct_total.png").read_bytes() == before
+    save(first, hu + 99, affine)
+    assert drr(first, *total, "--out", out) == 0
+    assert (out / "PA/ct_total.png").read_bytes() != before
+    first.write_bytes(b"broken")
+    assert drr(first, *total, "--out", out) == 1  # the image of an earlier state stands for nothing
+    assert rows_of(out) == {}
+
+
+def test_other_metadata_or_voxels_beside_the_header_are_another_input(tree, chest, tmp_path):
+    import SimpleITK as sitk
+
+    out, total = tmp_path / "out", ("--materials", "total")
+    words = (tree / "train", *total, "--metadata", tmp_path / "metadata.csv")
+    assert drr(*words, "--out", out) == 0
+    before = (out / "train/PA/train_1/train_1_a/train_1_a_1.png").read_bytes()
+    table = (tmp_path / "metadata.csv").read_text()
+    (tmp_path / "metadata.csv").write_text(table.replace('"[5.0, 5.0]"', '"[5.5, 5.5]"'))
+    assert drr(*words, "--out", out) == 0
+    assert (out / "train/PA/train_1/train_1_a/train_1_a_1.png").read_bytes() != before
+    image = sitk.GetImageFromArray(chest[0])
+    image.SetSpacing((5.0, 5.0, 5.0))
+    sitk.WriteImage(image, str(tmp_path / "detached.mhd"))
+    assert drr(tmp_path / "detached.mhd", *total, "--out", tmp_path / "itk") == 0
+    before = (tmp_path / "itk/PA/detached_total.png").read_bytes()
+    (tmp_path / "detached.raw").write_bytes((chest[0] + np.int16(60)).astype("<i2").tobytes())
+    assert drr(tmp_path / "detached.mhd", *total, "--out", tmp_path / "itk") == 0
+    assert (tmp_path / "itk/PA/detached_total.png").read_bytes() != before
+
+
+def test_a_name_that_is_no_utf_8_does_not_end_the_batch(chest, tmp_path):
+    good = save(tmp_path / "good.nii.gz", *chest)
+    odd = os.fsdecode(os.fsencode(tmp_path) + b"/b\xe4d.nii.gz")
+    Path(odd).write_bytes(good.read_bytes())
+    assert drr(odd, good, "--materials", "total", "--out", tmp_path / "out") == 1
+    assert errors(tmp_path / "out") == {
+        "b\\udce4d": "the file's name is not UTF-8 text, as the manifest's table must be: rename the file"
+    }
+    assert list(rows_of(tmp_path / "out")) == ["good"]
 
 
 def test_phantoms_on_request(chest, tmp_path):
@@ -277,7 +352,7 @@ def test_killed_and_run_again_gives_the_same_bytes(whole, tmp_path, workers):
     out = tmp_path / "broken"
     words = [*inputs, "--materials", *ALL, "--out", str(out)]
     start_and_kill(["drr", *words, "--size", str(SIZE), "--backend", "cpu", "--workers", str(workers)], out, 3)
-    finished = [json.loads(line) for line in (out / "manifest.jsonl").read_text().splitlines()[1:]]
+    finished = [line for line in (out / "manifest.jsonl").read_text().splitlines() if line.startswith('{"key"')]
     assert 0 < len(finished) < 12
     assert not (out / "manifest.parquet").exists()
     time.sleep(0.5)  # workers notice that their parent is gone

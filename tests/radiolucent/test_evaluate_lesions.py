@@ -65,7 +65,7 @@ def test_nodules_implanted_into_radiographs_alone(checkpoint: Path, tmp_path: Pa
     [
         (["--bodies", "0"], "give 1 body or more"),
         (["--size", "64"], "128 pixels or more"),
-        (["--steps", "0"], "--steps 0: it must be 1 or more"),
+        (["--steps", "0"], "steps is 0: it must be 1 or more"),
         (["--model-size", "33"], "needs a multiple of"),
         (["--ct-labels", "labels.nii.gz"], "give that too"),
         (["--ct", "gone.nii.gz"], "no such file"),

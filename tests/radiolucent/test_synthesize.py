@@ -162,7 +162,7 @@ def test_other_options_are_refused_and_other_prompts_are_drawn_anew(stable_diffu
     assert same == {"0": True, "1": False, "2": True}
 
 
-def test_bad_rows_are_set_aside(stable_diffusion: Path, tmp_path: Path) -> None:
+def test_bad_rows_are_skipped(stable_diffusion: Path, tmp_path: Path) -> None:
     good = {"annotated_prompt": "edema.", "img_savename": "good.png", "view": "PA", "seed": "3", "labels_dict": "{}"}
     bad = {
         "the prompt is empty": {"annotated_prompt": "  "},
@@ -185,7 +185,7 @@ def test_bad_rows_are_set_aside(stable_diffusion: Path, tmp_path: Path) -> None:
         assert sum(message in reason for reason in reasons) == 1, message
     assert [row["filename"] for row in table(tmp_path / "out" / "metadata.csv")] == ["good.png"]
     assert not list(tmp_path.parent.rglob("escape.png"))
-    assert "set aside: 11" in (tmp_path / "out" / "README.md").read_text()
+    assert "skipped: 11" in (tmp_path / "out" / "README.md").read_text()
 
 
 def test_a_long_report_is_cut_only_when_allowed_and_that_is_said(
@@ -211,6 +211,13 @@ def test_what_cannot_work_is_told_before_the_batch(
         ("prompt\n",): "no rows",
     }.items():
         (tmp_path / "p.csv").write_text("".join(rows))
+        with pytest.raises(ValueError, match=message):
+            synthesize(str(tmp_path / "p.csv"), stable_diffusion, out)
+    for text, message in {
+        'prompt\nclear\n"edema\n': r"p\.csv line 3: a quote is opened in the row that begins here and never closed",
+        "prompt,name,prompt\na,b,c\n": "the column prompt is there more than once",
+    }.items():
+        (tmp_path / "p.csv").write_text(text)
         with pytest.raises(ValueError, match=message):
             synthesize(str(tmp_path / "p.csv"), stable_diffusion, out)
     (tmp_path / "p.csv").write_bytes(b"prompt\n\xff\xfe\n")

@@ -74,6 +74,40 @@ def test_webdataset_shards_hold_the_same_bytes_each_time(folder: Path) -> None:
     assert [path.read_bytes() for path in shards] == before
 
 
+def test_another_programs_folders_and_files_are_left_alone(stable_diffusion: Path, tmp_path: Path) -> None:
+    (tmp_path / "p.csv").write_text("prompt,name\nclear.,a\n")
+    out, words = tmp_path / "out", [word for name in ("parquet", "webdataset") for word in ("--format", name)]
+    for name in ("parquet/data.txt", "webdataset/000000.tar", "README.md", "images/a.png", "dropped/a.png"):
+        (out / name).parent.mkdir(parents=True, exist_ok=True)
+        (out / name).write_text("theirs")
+        with pytest.raises(ValueError, match="is there and is no result of this batch"):
+            synthesize(tmp_path / "p.csv", stable_diffusion, out, *words)
+        assert (out / name).read_text() == "theirs"
+        (out / name).unlink()
+        if name.split("/")[0] in ("parquet", "webdataset"):
+            (out / name).parent.rmdir()
+    assert synthesize(tmp_path / "p.csv", stable_diffusion, out, *words) == 0
+    (out / "parquet/notes.txt").write_text("mine")
+    assert synthesize(tmp_path / "p.csv", stable_diffusion, out, *words, "--shard-size", "1") == 0
+    assert (out / "parquet/notes.txt").read_text() == "mine"
+
+
+def test_images_of_earlier_prompts_are_told(stable_diffusion: Path, tmp_path: Path, capsys: Any) -> None:
+    for names in (("a", "b"), ("b",)):
+        (tmp_path / "p.csv").write_text("prompt,name\n" + "".join(f"clear.,{name}\n" for name in names))
+        assert synthesize(tmp_path / "p.csv", stable_diffusion, tmp_path / "out") == 0
+    assert "1 other images lie in" in (text := capsys.readouterr().out) and "such as a.png" in text
+
+
+@pytest.mark.parametrize("token", ["<image>", "<Video>"])
+def test_a_text_that_llava_takes_for_a_picture_is_skipped(stable_diffusion: Path, tmp_path: Path, token: str) -> None:
+    (tmp_path / "p.csv").write_text(f"prompt,name\n{token} of it,a\nclear.,b\n")
+    assert synthesize(tmp_path / "p.csv", stable_diffusion, tmp_path / "out", "--format", "llava") == 1
+    (entry,) = json.loads((tmp_path / "out/llava.json").read_text())
+    assert [turn["value"].count("<image>") for turn in entry["conversations"]] == [1, 0]
+    assert token in table(tmp_path / "out/errors.csv")[0]["reason"]
+
+
 def test_parquet_holds_the_images(folder: Path) -> None:
     from pyarrow import parquet
 

@@ -76,7 +76,45 @@ def test_run_again_goes_on_and_bad_images_are_set_aside(vqgan: Path, radiographs
         dispatch(["tokens", "encode", str(radiographs), "--vqgan", str(vqgan), "--out", "x", "--size", "15"])
 
 
-def test_bad_tokens_are_set_aside_and_bad_files_refused(vqgan: Path, radiographs: Path, tmp_path: Path) -> None:
+def test_tokens_stand_for_the_image_that_is_there(vqgan: Path, radiographs: Path, tmp_path: Path) -> None:
+    out = tmp_path / "t"
+    out.mkdir()
+    (out / "tokens-00007.parquet").write_bytes(b"theirs")
+    (out / "tokens-00000.parquet").write_bytes(b"theirs")
+    with pytest.raises(ValueError, match=r"tokens-00000\.parquet is there and is no result of this batch"):
+        encode(radiographs, vqgan, out)
+    (out / "tokens-00000.parquet").unlink()
+    assert encode(radiographs, vqgan, out, "--shard-size", "1") == 0
+    assert (out / "tokens-00002.parquet").is_file()
+    (radiographs / "0.png").write_bytes(b"no picture any more")
+    (radiographs / "1.png").write_bytes((radiographs / "2.png").read_bytes())
+    assert encode(radiographs, vqgan, out) == 1
+    rows = parquet.read_table(out / "tokens-00000.parquet").to_pylist()
+    assert [row["name"] for row in rows] == ["1.png", "2.png"] and rows[0]["tokens"] == rows[1]["tokens"]
+    assert sorted(path.name for path in out.glob("*.parquet")) == ["tokens-00000.parquet", "tokens-00007.parquet"]
+    assert (out / "tokens-00007.parquet").read_bytes() == b"theirs"
+
+
+def test_decoded_images_stand_for_the_tokens_that_are_there(vqgan: Path, tmp_path: Path) -> None:
+    def tokens(name: str, *codes: list[int]) -> Path:
+        rows = [{"name": f"{i}", "height": 1, "width": 2, "tokens": code} for i, code in enumerate(codes)]
+        parquet.write_table(pyarrow.Table.from_pylist(rows), tmp_path / name)
+        return tmp_path / name
+
+    out = tmp_path / "d"
+    assert decode(tokens("a.parquet", [1, 2], [3, 4]), vqgan, out) == 0
+    first, second = (out / "0.png").read_bytes(), (out / "1.png").stat().st_mtime_ns
+    assert decode(tokens("a.parquet", [9, 8], [3, 4]), vqgan, out) == 0
+    assert (out / "0.png").read_bytes() != first and (out / "1.png").stat().st_mtime_ns == second
+    with pytest.raises(ValueError, match=r"0\.png is there and is the result of another file"):
+        decode(tokens("b.parquet", [1, 2]), vqgan, out)
+    with pytest.raises(ValueError, match=r"x\.png would be written for x and for x\.png"):
+        rows = [{"name": name, "height": 1, "width": 2, "tokens": [1, 2]} for name in ("x", "x.png")]
+        parquet.write_table(pyarrow.Table.from_pylist(rows), tmp_path / "c.parquet")
+        decode(tmp_path / "c.parquet", vqgan, tmp_path / "e")
+
+
+def test_bad_tokens_are_skipped_and_bad_files_refused(vqgan: Path, radiographs: Path, tmp_path: Path) -> None:
     rows = [
         {"name": "good", "height": 2, "width": 3, "tokens": [0, 31, 5, 6, 7, 8]},
         {"name": "short", "height": 2, "width": 3, "tokens": [1, 2]},
@@ -96,7 +134,20 @@ def test_bad_tokens_are_set_aside_and_bad_files_refused(vqgan: Path, radiographs
     assert all("from 0 to 31" in reasons[name] for name in ("gap", "beyond", "below"))
     parquet.write_table(pyarrow.table({"name": ["a"]}), tmp_path / "few.parquet")
     (tmp_path / "no.parquet").write_bytes(b"text")
-    for name, message in {"few": "no column height, width, tokens", "no": "no Parquet file"}.items():
+    parquet.write_table(
+        pyarrow.table({n: [1] for n in ("name", "height", "width", "tokens")}), tmp_path / "flat.parquet"
+    )
+    table = pyarrow.Table.from_pylist(rows[:1])
+    parquet.write_table(table.replace_schema_metadata({"radiolucent": "{"}), tmp_path / "about.parquet")
+    whole = (tmp_path / "t.parquet").read_bytes()
+    (tmp_path / "cut.parquet").write_bytes(whole[:-30])
+    for name, message in {
+        "few": "no column height, width, tokens",
+        "no": "no Parquet file",
+        "cut": "no Parquet file, or a damaged one",
+        "flat": "the column tokens is of int64",
+        "about": "its metadata 'radiolucent' are damaged",
+    }.items():
         with pytest.raises(ValueError, match=message):
             decode(tmp_path / f"{name}.parquet", vqgan, tmp_path / "e")
     assert encode(radiographs, vqgan, tmp_path / "t") == 0

@@ -1,0 +1,93 @@
+"""CSV tables, read strictly: what is damaged is refused with its file and line, never cut or merged."""
+
+from __future__ import annotations
+
+import csv
+import io
+from pathlib import Path
+from typing import Any
+
+LARGEST_CELL = 1 << 26  # characters; csv's own limit of 131,072 is less than a long report has
+COLUMNS_SHOWN = 20
+
+
+def read_rows(path: Any, columns: tuple[str, ...] = ()) -> list[tuple[int, dict[str, str]]]:
+    """The rows of a CSV in UTF-8 with a header line.
+
+    Args:
+        path: a file (`Path`, or a packaged resource).
+        columns: those that the table must have.
+
+    Returns:
+        (line at which the row begins, {column: cell}) for each row that is not empty; columns without a name, such as
+        an index that a spreadsheet or pandas left, are dropped.
+
+    Raises:
+        FileNotFoundError: no such table.
+        ValueError: not UTF-8, a quote that is not closed, a row with too few or too many cells, a column that is
+            missing or there twice; with the file and the line.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: there is no such table")
+    data = path.read_bytes()
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise ValueError(f"{path}, line {line}: not UTF-8 ({error.reason}); save the table as UTF-8") from None
+    limit = csv.field_size_limit(LARGEST_CELL)
+    try:
+        return _rows(text, columns, path)
+    finally:
+        csv.field_size_limit(limit)
+
+
+def _rows(text: str, columns: tuple[str, ...], path: Any) -> list[tuple[int, dict[str, str]]]:
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+    header: list[str] | None = None
+    rows = []
+    line = 1
+    try:
+        for cells in reader:
+            if not any(cell.strip() for cell in cells):
+                pass
+            elif header is None:
+                header = [cell.strip() for cell in cells]
+                _check_header(header, columns, path)
+            elif len(cells) != len(header):
+                raise ValueError(f"{path}, line {line}: a row of {len(cells)} cells, where {len(header)} are expected")
+            else:
+                rows.append((line, {name: cell for name, cell in zip(header, cells) if not is_index(name)}))
+            line = reader.line_num + 1
+    except csv.Error as error:
+        what = "a quote that is never closed" if "unexpected end" in str(error) else str(error)
+        raise ValueError(f"{path}: {what}, in the row that begins at line {line}") from None
+    if header is None:
+        raise ValueError(f"{path}: the table is empty")
+    return rows
+
+
+def is_index(column: str) -> bool:
+    """Whether a column is a row number without a name; pandas reads it back as "Unnamed: 0"."""
+    return not column or column.startswith("Unnamed:")
+
+
+def _check_header(header: list[str], columns: tuple[str, ...], path: Any) -> None:
+    missing = [column for column in columns if column not in header]
+    if missing:
+        found = ", ".join(header[:COLUMNS_SHOWN])
+        raise ValueError(f"{path}: the table lacks the column {', '.join(missing)}; it has {found}")
+    twice = sorted({name for name in header if header.count(name) > 1 and not is_index(name)})
+    if twice:
+        raise ValueError(f"{path}: the table has the column {', '.join(twice)} twice")
+
+
+def read_text(path: str | Path) -> str:
+    """A text file in UTF-8; FileNotFoundError, ValueError with its name."""
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: there is no such list")
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path}: not UTF-8 ({error.reason}); save the list as UTF-8") from None

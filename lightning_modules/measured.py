@@ -1,0 +1,67 @@
+"""MeasuredModule: what all our LightningModules log, the same on one process and on several."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from lightning.pytorch import LightningModule, Trainer
+from torch import Tensor, distributed
+from torchmetrics.functional.image import peak_signal_noise_ratio
+
+from diffusion.finite import broken_tensors
+from lightning_modules.processes import Means
+
+SHOWN = ("loss", "psnr")  # beside the progress bar
+
+
+def refuse_diverged(trainer: Trainer, module: LightningModule) -> None:
+    """ValueError where a weight of the module, or of its averages, is no longer a finite number."""
+    broken = broken_tensors(module)
+    if broken:
+        raise ValueError(
+            f"the training has diverged: at epoch {trainer.current_epoch}, step {trainer.global_step}, {len(broken)} "
+            f"tensors hold values that are not finite numbers, such as {broken[0]}; the checkpoints and folders written"
+            " before are kept: resume from one with --ckpt_path and a lower learning rate, gradients clipped, or "
+            "trainer.precision 32"
+        )
+
+
+class MeasuredModule(LightningModule):
+    """A LightningModule whose measurements are means over all images of all processes.
+
+    A validation or test step gives its own to `means.add("val/...", mean, count)`; they are logged when it is over.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.means = Means()
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Refuses, with a ValueError, to write over a checkpoint with weights that are not finite."""
+        refuse_diverged(self.trainer, self)
+
+    def on_validation_epoch_end(self) -> None:
+        self._log_means()
+
+    def on_test_epoch_end(self) -> None:
+        self._log_means()
+
+    def _log_means(self) -> None:
+        for name, value in self.means.collect().items():
+            self.log(name, value, prog_bar=name.rpartition("/")[2] in SHOWN, sync_dist=True)
+
+    def measure_psnr(self, stage: str, truth: Tensor, **images: Tensor) -> None:
+        """Take in the PSNR in dB of each of `images` (B, 1, H, W) in [-1, 1], all of which count, as "STAGE/NAME"."""
+        for name, image in images.items():
+            psnr = peak_signal_noise_ratio(image.float(), truth.float(), data_range=2.0, dim=(1, 2, 3))
+            self.means.add(f"{stage}/{name}", psnr, len(image))
+
+    def log_step(self, values: dict[str, Tensor]) -> None:
+        """Log a training step's values (), each the mean over all processes; in one exchange, and without waiting."""
+        if self.trainer.world_size > 1:
+            means = torch.stack([value.detach().float() for value in values.values()])
+            distributed.all_reduce(means)
+            values = dict(zip(values, means / self.trainer.world_size))
+        for name, value in values.items():
+            self.log(name, value.detach(), prog_bar=name == "train/loss")

@@ -1,0 +1,43 @@
+"""Which of many images cannot be read, found before hours of work: by their header and their end, without decoding."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from radiographs.io import radiograph_size, read_radiograph
+
+THREADS = 8  # the time is the storage's
+ENDS = {b"\x89PNG": b"IEND", b"\xff\xd8\xff": b"\xff\xd9"}  # what the last bytes of a whole PNG or JPEG hold
+TAIL = 64  # bytes
+
+
+def unreadable(paths: Sequence[Path]) -> dict[Path, str]:
+    """{path: why} of the images that cannot be read, in the order given.
+
+    A PNG or JPEG that does not end as it should is decoded to be sure. What only the pixels show, such as colour, is
+    not found.
+    """
+    with ThreadPoolExecutor(THREADS) as pool:
+        found = zip(paths, pool.map(_problem, paths, chunksize=64))
+        return {path: problem for path, problem in found if problem}
+
+
+def _problem(path: Path) -> str:
+    try:
+        radiograph_size(path)
+        if not _ends_well(path):
+            read_radiograph(path)
+    except (ValueError, OSError) as error:
+        return " ".join(str(error).split())
+    return ""
+
+
+def _ends_well(path: Path) -> bool:
+    with open(path, "rb") as file:
+        start = file.read(4)
+        file.seek(max(0, os.fstat(file.fileno()).st_size - TAIL))
+        tail = file.read()
+    return all(end in tail for begin, end in ENDS.items() if start.startswith(begin))
