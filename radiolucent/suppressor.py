@@ -54,8 +54,15 @@ class Suppressed:
         write_radiograph(path, self.soft, self.source.bits, source=self.source, description=note)
 
     def figure(self) -> Figure:
-        """Before, after and what was taken away, side by side (needs matplotlib)."""
-        from matplotlib.figure import Figure
+        """Before, after and what was taken away, side by side.
+
+        Raises:
+            ImportError: matplotlib is not installed.
+        """
+        try:
+            from matplotlib.figure import Figure
+        except ImportError:
+            raise ImportError("figure() draws with matplotlib: pip install matplotlib") from None
 
         figure = Figure(figsize=(12, 4.4), layout="constrained")
         before = self.soft + self.bone
