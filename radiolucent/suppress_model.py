@@ -127,7 +127,7 @@ def predict_square(
 
     seen = torch.from_numpy(fitted)[None, None].to(pipeline.device)
     if is_regression(pipeline):
-        return pipeline(seen, tile=tile).soft[0, 0].cpu().numpy()
+        return pipeline(seen, seeds=[seed], tile=tile).soft[0, 0].cpu().numpy()
     inside = None if lungs is None else torch.from_numpy(lungs)[None, None].to(pipeline.device)
     soft = pipeline(seen, num_inference_steps=steps, seeds=[seed], tile=tile, lungs=inside).soft
     return soft[0, 0].cpu().numpy()

@@ -94,7 +94,9 @@ class Suppressor:
         tile: Side in pixels of overlapping tiles, for models that see larger images in tiles.
         strength: Multiplies what is taken away, 0 (nothing) to 2.
         estimate: Whether the image's own display of bone is estimated and counted in, for models that record how.
-        steps, samples, seed: Of models that sample: steps, how many samples are averaged, seed of the first.
+        steps: Of models that sample.
+        samples, seed: How many answers are averaged, and the seed of the first: of the noise, or, for a regression, of
+            small changes of size and tone (none with seed 0).
         compose: "subtract" takes the predicted bone from the image at its own resolution; "direct" is what the model
             drew.
 
@@ -140,8 +142,6 @@ class Suppressor:
         options: Any = pipeline.config
         self.pipeline, self.seeds = pipeline, seeds
         self.steps = None if is_regression(pipeline) else steps or options["num_inference_steps"]
-        if self.steps is None and len(seeds) > 1:
-            raise ValueError(f"samples is {len(seeds)}: this model always gives the same answer; give 1")
         self.size, self.tile = model_sizes(pipeline, size, tile)
         self.detail = options.get("detail_size") if size is None else None
         self.law = options.get("strength")
