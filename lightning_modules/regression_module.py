@@ -17,7 +17,7 @@ from evaluation.suppression import fit_gain_offset, mse
 from lightning_modules.measured import MeasuredModule
 from lightning_modules.processes import own_images
 
-SMALLEST_OBJECT = 0.3  # sum of squares, in units of the image's deviation, from where on a nodule or device counts
+SMALLEST_OBJECT = 0.6  # sum of squares, in units of the image's deviation, from where on a nodule or device counts
 COARSE_SHARE = 0.9  # of a drawn pair's error, for a network that leaves no coarse part of its own
 GAINS = {"whole": None, "lungs": "lungs"}
 
@@ -60,6 +60,7 @@ class RegressionModule(MeasuredModule):
         unet: The network.
         image_size: Side in pixels of the whole radiographs that the saved pipeline is for.
         survival_weight: Of the lost signal. `focus`: how many times more the error on nodules and devices counts.
+        lung_weight: How many times more the error in the lungs counts, where batches have "lungs".
         start: Folder of a BoneRegressionPipeline whose weights training starts from.
         ema_decay: Of the averaged network, which validation and the saved pipeline use.
         optimizer: AdamW at 1.5e-3 by default. lr_scheduler: of its rate, stepped each `lr_interval`.
@@ -74,6 +75,7 @@ class RegressionModule(MeasuredModule):
         survival_margin: float = 0.05,
         twin_share: float = 0.5,
         focus: float = 0.0,
+        lung_weight: float = 0.0,
         start: str | None = None,
         ema_decay: float = 0.995,
         optimizer: OptimizerCallable = lambda parameters: torch.optim.AdamW(parameters, lr=1.5e-3),
@@ -84,6 +86,7 @@ class RegressionModule(MeasuredModule):
         if start is not None:
             unet.load_state_dict(BoneRegressionPipeline.from_pretrained(start).unet.state_dict())
         self.unet, self.image_size, self.edge_weight, self.focus = unet, image_size, edge_weight, focus
+        self.lung_weight = lung_weight
         self.survival_weight, self.survival_margin, self.twin_share = survival_weight, survival_margin, twin_share
         self.ema = AveragedModel(unet, multi_avg_fn=warmed_up_ema(ema_decay)).requires_grad_(False).eval()
         self.optimizer, self.lr_scheduler, self.lr_interval = optimizer, lr_scheduler, lr_interval
@@ -117,6 +120,9 @@ class RegressionModule(MeasuredModule):
         wrong = self._wrong(radiograph, soft, complete)
         error = wrong / deviation
         weight = 1 + self.focus * (added.abs() > 0.03 * radiograph.std(dim=(2, 3), keepdim=True)).float()
+        if self.lung_weight and "lungs" in batch:
+            lungs = batch["lungs"].float()
+            weight = weight + self.lung_weight * (torch.cat([lungs, lungs[:twins]]) if twins else lungs)
         loss = (weight * error.abs()).mean() + self.edge_weight * edge_loss(error)
         measured = {"train/error": error.abs().mean()}
         if twins:
