@@ -146,5 +146,6 @@ def _sentence(given: str, left: dict[str, list[str]]) -> str:
         return ""
     counts = Counter({kind: len(names) for kind, names in left.items()})
     kinds = ", ".join(f"{count} {kind}" for kind, count in counts.most_common())
-    names = [name for names in left.values() for name in names][:NAMES_SHOWN]
+    some = [name for names in left.values() for name in names][:NAMES_SHOWN]
+    names = [name.encode("utf-8", "backslashreplace").decode() for name in some]  # a name need not be UTF-8
     return f"{given}: left out {sum(counts.values())} file(s) that are no CT: {kinds} (such as {', '.join(names)})"
