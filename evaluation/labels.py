@@ -64,7 +64,10 @@ def has_labels(images: ImageSet, classes: Sequence[str]) -> bool:
     return any(name in columns for name in (*classes, *DICT_COLUMNS))
 
 
-def _dict(text: str, source: str) -> dict[str, object]:
+def _dict(text: object, source: str) -> dict[str, object]:
+    if isinstance(text, dict):  # a struct of Parquet
+        return text
+    text = "" if text is None else str(text)
     try:
         found = ast.literal_eval(re.sub(r"\bnan\b", "None", text)) if text else {}
     except (ValueError, SyntaxError):

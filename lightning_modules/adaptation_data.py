@@ -58,7 +58,7 @@ def load_site_pair(pair: Pair) -> SitePair:
     gain, offset = np.polyfit(soft.ravel(), radiograph.ravel(), 1)
     if not np.isfinite(gain) or gain <= 0:
         raise ValueError(
-            f"{pair.name}: its soft tissue and its radiograph do not go together (best gain {gain:.2f}): is one of them a "
+            f"{pair.name}: its soft tissue and its radiograph do not go together (best gain {gain:.2f}): is one a "
             "negative, or of another patient?"
         )
     try:
@@ -140,7 +140,7 @@ class SitePairDataset(Dataset):
 
 
 def _warp(image: np.ndarray, matrix: np.ndarray, size: int) -> np.ndarray:
-    """(size, size) of an image under a matrix; one that shrinks it is preceded by the blur that keeps it from aliasing."""
+    """(size, size) of an image under a matrix, blurred first where that shrinks it."""
     step = float(np.hypot(matrix[0, 0], matrix[1, 0]))
     if step > 1.2:
         image = cv2.GaussianBlur(image, (0, 0), 0.35 * step)

@@ -160,11 +160,14 @@ def _text_lines(path: Path, encoding: str | None) -> Iterator[str]:
     start = _first_bytes(path)
     if start in SPREADSHEETS:
         raise ValueError(f"{path}: a spreadsheet or an archive where a table was expected: save it as CSV, UTF-8")
+    number = 1  # of the line that is read
     opened = gzip.open if start.startswith(b"\x1f\x8b") else open
     try:
         with opened(path, "rb") as file:
             name = _encoding(file, encoding)
-            yield from io.TextIOWrapper(file, name, newline="")  # type: ignore[type-var]
+            for line in io.TextIOWrapper(file, name, newline=""):  # type: ignore[type-var]
+                number += 1
+                yield line
     except UnicodeDecodeError:
         raise ValueError(_no_text(path, opened, name)) from None
     except LookupError:
@@ -172,7 +175,7 @@ def _text_lines(path: Path, encoding: str | None) -> Iterator[str]:
     except UnicodeError as error:  # UTF-16 without its mark, as it says itself
         raise ValueError(f"{path}: not {name} text ({error})") from None
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
-        raise ValueError(f"{path}: a damaged gzip file, or one that was cut off ({error}): copy it again") from None
+        raise ValueError(f"{path} line {number}: damaged gzip, or cut off here ({error}): copy it again") from None
 
 
 def _encoding(file: Any, given: str | None) -> str:

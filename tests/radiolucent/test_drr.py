@@ -275,6 +275,12 @@ def test_other_metadata_or_voxels_beside_the_header_are_another_input(tree, ches
     (tmp_path / "metadata.csv").write_text(table.replace('"[5.0, 5.0]"', '"[5.5, 5.5]"'))
     assert drr(*words, "--out", out) == 0
     assert (out / "train/PA/train_1/train_1_a/train_1_a_1.png").read_bytes() != before
+    made = (out / "train/PA/train_1/train_1_a/train_1_a_1.png").stat().st_mtime_ns
+    assert drr(tree / "train", *total, "--out", out) == 0  # the table need not be given again
+    assert (out / "train/PA/train_1/train_1_a/train_1_a_1.png").stat().st_mtime_ns == made
+    (tmp_path / "no_chest.txt").write_text("train_1_a_1.nii.gz\n")
+    assert drr(tree / "train", *total, "--out", out, "--no-chest", tmp_path / "no_chest.txt") == 1
+    assert rows_of(out) == {}
     image = sitk.GetImageFromArray(chest[0])
     image.SetSpacing((5.0, 5.0, 5.0))
     sitk.WriteImage(image, str(tmp_path / "detached.mhd"))

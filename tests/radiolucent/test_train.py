@@ -44,3 +44,18 @@ def test_the_newest_checkpoint_is_taken_whatever_its_run_is_called(tmp_path):
     assert last_checkpoint(tmp_path) == str(tmp_path / "version_9/last.ckpt")
     with pytest.raises(FileNotFoundError, match="start without it"):
         last_checkpoint(tmp_path / "empty")
+
+
+def test_one_training_of_several_is_not_guessed(tmp_path):
+    for name in ("vqgan", "diffusion"):
+        path = tmp_path / name / "lightning_logs/version_0/checkpoints/last.ckpt"
+        path.parent.mkdir(parents=True)
+        path.touch()
+    with pytest.raises(ValueError, match=r"several trainings lie under .* \(diffusion, vqgan\): set trainer"):
+        last_checkpoint(tmp_path)
+    assert last_checkpoint(tmp_path / "vqgan") == str(tmp_path / "vqgan/lightning_logs/version_0/checkpoints/last.ckpt")
+    own = tmp_path / "lightning_logs/version_3/checkpoints/last.ckpt"
+    own.parent.mkdir(parents=True)
+    own.touch()
+    os.utime(own, (1e9, 1e9))
+    assert last_checkpoint(tmp_path) == str(own)  # the folder's own, though another's is newer
