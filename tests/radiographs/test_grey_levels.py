@@ -58,6 +58,7 @@ def test_high_bit_that_is_wrong(write_dicom: Write) -> None:
     """All values in the lower bits: a header that says otherwise is not followed, nor is one that cannot be."""
     path = write_dicom("a.dcm", RAMP, 12, HighBit=15)
     np.testing.assert_allclose(shown(path), RAMP / 4095, atol=1e-6)
+    assert "High Bit 15 is wrong" in said(read_radiograph(path))
     with pytest.raises(ValueError, match="High Bit 7 and Bits Stored 12"):
         read_radiograph(write_dicom("b.dcm", RAMP, 12, HighBit=7))
 
@@ -209,6 +210,14 @@ def test_padding_at_the_border_is_black_and_inside_is_image(write_dicom: Write, 
     seen = shown(write_dicom("a.dcm", levels, **header))
     assert (seen[:, :2] == 0).all()
     assert seen[3, 5] == (photometric == "MONOCHROME1")
+
+
+def test_pixels_that_are_not_square_are_told(write_dicom: Write) -> None:
+    assert "not square (PixelSpacing 0.2 x 0.1)" in said(
+        read_radiograph(write_dicom("a.dcm", RAMP, PixelSpacing=[0.2, 0.1]))
+    )
+    for spacing in ([0.1, 0.1], [0, 0], None):
+        assert not read_radiograph(write_dicom("b.dcm", RAMP, PixelSpacing=spacing)).warnings
 
 
 def test_padding_outside_of_bits_stored(write_dicom: Write) -> None:
