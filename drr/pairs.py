@@ -1,4 +1,4 @@
-"""Pairs of radiograph and soft-tissue image drawn from a body's layers: what is in them, how large, and how they look."""
+"""Pairs of radiograph and soft-tissue image drawn from a body's layers: what they show, how large, how it looks."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ def draw_pair(layers: np.ndarray, cached_mm: float, size: int, options: PairOpti
 
 
 def _number(nodules: np.ndarray, devices: np.ndarray) -> np.ndarray:
-    """uint8 (H, W): which connected part of the line integrals lies there; a device over a nodule is left to neither."""
+    """uint8 (H, W): which connected part of the line integrals lies there; 0 where a device lies over a nodule."""
     parts = [cv2.connectedComponents((lines > OBJECT_LINES).astype(np.uint8))[1] for lines in (nodules, devices)]
     first, second = (part.clip(0, FIRST_DEVICE - 1) for part in parts)
     numbers = np.where(second > 0, second + FIRST_DEVICE - 1, first)

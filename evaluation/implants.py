@@ -23,6 +23,7 @@ CONTRAST_PER_MM = 0.1  # of the deviation of the ribs' band over the lungs
 EDGE_MM = 0.8  # sigma of the nodule's edge
 APART_MM = 47.0  # between the centres of nodules that are put in together
 TOGETHER = 4  # at most
+PITCH_MM = 24.0  # of the grid; every second place is far enough from the next
 TRIES = 200  # places drawn before a group stays smaller
 Suppress = Callable[[np.ndarray], np.ndarray]  # float32 (H, W) in [-1, 1] to the same
 
@@ -132,6 +133,43 @@ def scatter(
                     group.append(make_implant(lungs.shape, row, column, diameter, pixel_mm, per_mm))
                     break
         yield group
+
+
+def lattice(lungs: np.ndarray, pixel_mm: float, per_mm: float, diameters_mm: Sequence[float]) -> list[list[Implant]]:
+    """Groups of nodules on a square grid of 24 mm over the lungs, a diameter at a time, those of a group 48 mm apart.
+
+    Args:
+        lungs: bool (H, W).
+        pixel_mm: Side of a pixel.
+        per_mm: Grey per mm of chord, see `contrast_per_mm`.
+        diameters_mm: Every place gets one nodule of each.
+
+    Raises:
+        ValueError: Lungs so small that no place of the grid lies in them.
+    """
+    rows, columns = np.nonzero(lungs)
+    y, x = (_ticks(found, PITCH_MM / pixel_mm) for found in (rows, columns))
+    places = [(i, j) for i, r in enumerate(y) for j, c in enumerate(x) if lungs[round(r), round(c)]]
+    if not places:
+        raise ValueError(
+            f"lungs of {len(rows)} pixels of {pixel_mm:.2f} mm: no place of a grid of {PITCH_MM:g} mm lies in them"
+        )
+    apart = [[place for place in places if (place[0] % 2, place[1] % 2) == part] for part in np.ndindex(2, 2)]
+    return [
+        [make_implant(lungs.shape, y[i], x[j], diameter, pixel_mm, per_mm) for i, j in group]
+        for diameter in diameters_mm
+        for group in apart
+        if group
+    ]
+
+
+def _ticks(found: np.ndarray, step: float) -> np.ndarray:
+    """As many places `step` apart as fit between the lowest and the highest of some numbers, in their middle."""
+    if not len(found):
+        return np.zeros(0)
+    low, high = float(found.min()), float(found.max())
+    count = int((high - low) // step) + 1
+    return (low + high) / 2 + (np.arange(count) - (count - 1) / 2) * step
 
 
 def measure_implants(

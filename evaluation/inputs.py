@@ -60,16 +60,16 @@ class ImageSet:
         return self.column(next((c for c in PROMPT_COLUMNS if c in columns), PROMPT_COLUMNS[0]))
 
 
-STRIPS = "strips"  # where `radiolucent suppress --strip` puts its before, after and bone
+BESIDES = ("strips", "selftest")  # folders in which `radiolucent suppress` puts pictures that are no results
 
 
 def images_in(folder: str | Path) -> dict[str, Path]:
-    """The images in a folder and below it, by their path without the suffix, in order; `suppress`'s strips are none."""
+    """The images in a folder and below it, by their path without the suffix, in order; not those in BESIDES."""
     folder = Path(folder)
     if not folder.is_dir():
         raise FileNotFoundError(f"{folder}: there is no such folder")
     files = (path for path in folder.rglob("*") if path.suffix.lower() in FORMATS and not path.name.startswith("."))
-    files = (path for path in files if path.relative_to(folder).parts[0] != STRIPS)
+    files = (path for path in files if path.relative_to(folder).parts[0] not in BESIDES)
     found: dict[str, Path] = {}
     problems = []
     for path in sorted(path for path in files if path.is_file()):

@@ -20,20 +20,23 @@ from evaluation.nodule_survival import (
     SurvivalResult,
 )
 from evaluation.report import Cell, Interval, Report, Table
+from evaluation.scene_twins import AIMS
 from evaluation.statistics import bootstrap_mean, bootstrap_median
 from radiographs import atomic_path
 
 LOST, SAFE = 0.5, 0.9  # a nodule that keeps less than LOST of its signal vanishes; the aim is to keep SAFE
 Row = dict[str, str | float]
 RATES = [f"< {LOST:.0%}", f"≥ {SAFE:.0%}"]
-COLUMNS = ["nodules", "method", "n", "kept", *RATES, "likeness", "CNR", "CNR, truth", "contrast kept"]
+COLUMNS = ["nodules", "method", "n", "kept", *RATES, "likeness", "CNR", "CNR, truth", "contrast kept", "detectability"]
 NOTES = [
-    "Spheres put into the lungs of deformed bodies of the sample CT, one at a time; intervals (95 %) over bodies.",
+    "Spheres put into the lungs of deformed bodies of one CT, one at a time; intervals (95 %) over bodies.",
     "Kept: what the nodule adds to the suppressed image (with minus without it, mean inside) over what it adds to the "
     f"true soft-tissue image: 1 keeps it, 0 removes it; under {LOST:.0%} it vanishes. "
     "Likeness: the correlation of the two differences; a smear lacks it.",
     "CNR: mean inside minus that of a ring around the nodule, over the ring's standard deviation, in the one image "
     "that a reader sees, anatomy included. Contrast kept: the median of inside minus ring over the same in the truth.",
+    "Detectability: the nodule's signal over the deviation of the lungs' own answers to its matched template, over the "
+    "same in the radiograph; the median. 1 is doing nothing; taking too little and taking too much both lose in it.",
     "Under ribs: bone (a line integral above 0.02) covers half of the nodule's projection or more; nodules that the "
     "spine covers are left out.",
     f"'{NOTHING}' is the radiograph itself: the nodule is there, the bones too.",
@@ -50,6 +53,7 @@ def survival_report(result: SurvivalResult, settings: dict[str, Any]) -> Report:
     report.tables = [
         Table(f"Nodules of {size}", COLUMNS, _rows(result, relevant, "", ["all"])),
         false_nodule_table(result),
+        twin_table(result),
         Table(f"By place, {size}", COLUMNS, _rows(result, relevant, "place", PLACES)),
         Table(f"By density, {size}", COLUMNS, _rows(result, relevant, "density", DENSITIES)),
         Table("By diameter", COLUMNS, _rows(result, result.rows, "diameter_mm", DIAMETERS_MM)),
@@ -60,6 +64,7 @@ def survival_report(result: SurvivalResult, settings: dict[str, Any]) -> Report:
         "false_nodules": [{"point": p, "method": m, "values": v} for (p, m), v in result.false_nodules.items()],
         "true_blobs": result.true_blobs,
         "missing": result.missing,
+        "vessels_and_devices": result.twins,
     }
     return report
 
@@ -72,23 +77,24 @@ def _rows(result: SurvivalResult, rows: list[Row], key: str, values: Iterable[st
         true_cnr = mean_cnr([row for row in group if row["method"] == TRUTH])
         for method in result.methods[:-1]:
             mine = [row for row in group if row["method"] == method]
-            *first, contrast = summary(mine)
+            *first, contrast, seen = summary(mine)
             title = f"{value:g} mm" if isinstance(value, float) else value
-            table.append([title, method, len(mine), *first, true_cnr, contrast])
+            table.append([title, method, len(mine), *first, true_cnr, contrast, seen])
     return table
 
 
 def summary(rows: list[Row]) -> list[Interval]:
-    """One method's kept, share that vanishes, share that is safe, likeness, CNR (means), and median contrast kept."""
+    """One method's kept, shares that vanish and are safe, likeness, CNR (means); contrast, detectability (medians)."""
     bodies = [str(row["body"]) for row in rows]
-    names = ("kept", "likeness", "contrast_kept")
-    kept, likeness, contrast = (np.array([row[name] for row in rows], float) for name in names)
+    names = ("kept", "likeness", "contrast_kept", "detectability")
+    kept, likeness, contrast, seen = (np.array([row[name] for row in rows], float) for name in names)
     known = np.where(np.isnan(kept), np.nan, 1.0)
     means = (kept, known * (kept < LOST), known * (kept >= SAFE), likeness)
     return [
         *(Interval(*bootstrap_mean(v, bodies)) for v in means),
         mean_cnr(rows),
         Interval(*bootstrap_median(contrast, bodies)),
+        Interval(*bootstrap_median(seen, bodies)),
     ]
 
 
@@ -111,6 +117,26 @@ def false_nodule_table(result: SurvivalResult) -> Table:
         f"the true soft-tissue image does not have, where the detector finds {SENSITIVITY:.0%} of the nodules."
     )
     return Table("Nodules that appear", columns, rows, note)
+
+
+def twin_table(result: SurvivalResult) -> Table:
+    """What each method keeps of vessels and devices, beside the aims."""
+    rows: list[list[Cell]] = []
+    for kind, aim in AIMS.items():
+        for method in result.methods[:-1]:
+            mine = [row for row in result.twins if row["method"] == method and row["kind"] == kind]
+            bodies, kept = [str(row["body"]) for row in mine], np.array([row["kept"] for row in mine], float)
+            known = int((~np.isnan(kept)).sum())
+            reached = np.where(np.isnan(kept), np.nan, kept >= aim)
+            rows.append(
+                [kind, method, known, *(Interval(*bootstrap_mean(v, bodies)) for v in (kept, reached)), f"{aim:.0%}"]
+            )
+    columns = ["drawn in", "method", "n", "contrast kept", "share that reaches the aim", "aim"]
+    note = (
+        "Branching vessels; catheters, leads, electrodes and clips, each in a view beside the same view without it. "
+        "Kept: the projection of what it adds to the result onto what it adds to the true soft tissue."
+    )
+    return Table("Vessels and devices", columns, rows, note)
 
 
 def chosen_examples(result: SurvivalResult, method: str) -> list[Example]:

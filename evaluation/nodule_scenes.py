@@ -1,28 +1,28 @@
 """Radiographs with one nodule of known size, density and place, each beside the same view without it.
 
-Bodies are random deformations of the sample CT, views are PA with a small turn, and each body has its own vendor look,
-the same for everything that is rendered of it. A nodule is a sphere in the lung, off the spine; line integrals are
-additive, so only what it adds to the lung that it replaces is projected.
+Bodies are random deformations of the sample CT or of another one, views are PA with a small turn, and each body has its
+own vendor look, the same for everything that is rendered of it. A nodule is a sphere in the lung, off the spine; line
+integrals are additive, so only what it adds to the lung that it replaces is projected.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from functools import cache
 
 import cv2
 import numpy as np
 from scipy import ndimage
 
-from drr import ConeBeam, Look, Volume, deform, isolate_body, project, render_pair, sample_ct, separate_bone
+from drr import ConeBeam, Look, Volume, deform, project, render_pair
 from drr.anatomy import project_mask
 from evaluation.lesions import ring
+from evaluation.scene_body import GRID_MM, Body, sample_body
+from evaluation.scene_twins import BONE_LINES, Twin, draw_twins
 
 DIAMETERS_MM = (6.0, 8.0, 10.0, 15.0, 20.0, 30.0)
 DENSITIES = {"solid": 40.0, "ground glass": -500.0}  # HU
 PLACES = ("under ribs", "between ribs")
-BONE_LINES = 0.02  # a line integral that counts as bone: a millimetre of water
 STEP_MM = 0.8  # of the grid on which a sphere is drawn
 VESSELS_HU = -650  # the lung around a nodule's centre is thinner than this: away from the hilum
 TRIES = 8  # places that are tried until the projection is under bone, or is not, as wanted
@@ -55,7 +55,8 @@ class Scene:
     """One body in one view and look, without a nodule, and with each of several.
 
     radiograph, soft: float32 (H, W) in [-1, 1] without a nodule. lungs: bool (H, W), off the spine.
-    pixel_mm: a pixel's size at the body's centre. missing: in words, the nodules that found no place.
+    pixel_mm: a pixel's size at the body's centre. missing: in words, the nodules that found no place. twins: the same
+    view with vessels, and with devices.
     """
 
     body: int
@@ -65,29 +66,27 @@ class Scene:
     pixel_mm: float
     nodules: list[Nodule]
     missing: list[str] = field(default_factory=list)
+    twins: list[Twin] = field(default_factory=list)
 
 
-def render_scenes(bodies: int, size: int, seed: int) -> Iterator[Scene]:
+def render_scenes(bodies: int, size: int, seed: int, of: Body | None = None) -> Iterator[Scene]:
     """`bodies` scenes of size x size pixels, each with every diameter, density and place once.
+
+    of: what is deformed; default: the sample CT.
 
     A body depends on the seed and its number, not on how many there are. ValueError: no bodies, or under 128 pixels.
     """
     if bodies < 1 or size < 128:
         raise ValueError(f"{bodies} bodies of {size} pixels: give 1 body or more, and 128 pixels or more a side")
-    return (render_scene(body, size, seed) for body in range(bodies))
+    return (render_scene(body, size, seed, of) for body in range(bodies))
 
 
-@cache
-def sample_body() -> Volume:
-    """The packaged CT without its table, its bones known."""
-    return separate_bone(isolate_body(sample_ct()))
-
-
-def render_scene(body: int, size: int, seed: int) -> Scene:
+def render_scene(body: int, size: int, seed: int, of: Body | None = None) -> Scene:
     """Body number `body` of `seed`; see `render_scenes`."""
+    of = sample_body() if of is None else of
     rng = np.random.default_rng([seed, body])
-    volume = deform(sample_body(), seed=int(rng.integers(2**31)))
-    beam = ConeBeam.preset("PA", volume, (size, size), field_mm=rng.uniform(270, 310))
+    volume = deform(of.volume, seed=int(rng.integers(2**31)))
+    beam = ConeBeam.preset("PA", volume, (size, size), field_mm=rng.uniform(*of.field_mm), centre=of.centre)
     beam = beam.orbit(rng.uniform(-5, 5)).orbit(rng.uniform(-3, 3), axis=(1, 0, 0))
     look = Look.random(rng)
     soft, bone = project(volume, [beam], ("soft", "bone"))[0].cpu().numpy()
@@ -102,7 +101,8 @@ def render_scene(body: int, size: int, seed: int) -> Scene:
                 else:
                     nodules.append(_nodule(diameter, density, place, lines, soft, bone, look))
     radiograph, true_soft = render_pair(soft, bone, look)
-    return Scene(body, radiograph, true_soft, places.lungs, places.pixel_mm, nodules, missing)
+    twins = draw_twins(soft, bone, places.lungs, places.pixel_mm, look, np.random.default_rng([seed, body, 1]))
+    return Scene(body, radiograph, true_soft, places.lungs, places.pixel_mm, nodules, missing, twins)
 
 
 def _nodule(
@@ -138,8 +138,10 @@ class _Places:
         in_lungs = volume.mask(*volume.names_where(lambda name: name.startswith("lung_")).values())
         spine = volume.mask(*volume.names_where(lambda name: name.startswith("vertebra")).values())
         self.lungs = project_mask(volume, in_lungs, beam).mask & ~project_mask(volume, spine, beam).mask
-        self.room = ndimage.distance_transform_edt(in_lungs, sampling=volume.spacing[::-1])
-        self.room[ndimage.uniform_filter(volume.hu.astype(np.float32), 5) >= VESSELS_HU] = 0
+        self.step = np.maximum(1, np.rint(GRID_MM / volume.spacing[::-1])).astype(int)
+        grid = tuple(slice(None, None, n) for n in self.step)
+        self.room = ndimage.distance_transform_edt(in_lungs[grid], sampling=volume.spacing[::-1] * self.step)
+        self.room[ndimage.uniform_filter(volume.hu[grid].astype(np.float32), 5) >= VESSELS_HU] = 0
         source, corner, centre = (beam.numpy(name) for name in ("source", "origin", "centre"))
         normal = np.cross(beam.numpy("du"), beam.numpy("dv"))
         magnification = (normal @ (corner - source)) / (normal @ (centre - source))
@@ -148,7 +150,7 @@ class _Places:
     def put(self, diameter: float, hu: float, place: str, rng: np.random.Generator) -> np.ndarray | None:
         """Line integrals (H, W) that a nodule adds somewhere under bone, or not, as `place` says; None: no room."""
         radius_px = 0.87 * diameter / 2 / self.pixel_mm
-        voxels = np.argwhere(self.room > diameter / 2 + 2)
+        voxels = np.argwhere(self.room > diameter / 2 + 2) * self.step
         rows, columns = pixels_of(self.volume, self.beam, voxels).T
         margin = np.ceil(2.5 * radius_px)  # so that the ring lies in the picture
         height, width = self.bone.shape

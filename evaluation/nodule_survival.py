@@ -4,7 +4,9 @@ A scene (evaluation.nodule_scenes) shows one body with and without each nodule. 
 of a method is mean_m(with) - mean_m(without) of its two results, and `kept` is that over the same in the true
 soft-tissue images: 1 keeps the nodule, 0 removes it. Anatomy cancels in it, so it is the cleanest measure; `likeness`
 is the correlation of the two differences in mask and ring, which a smear of the same sum fails. The contrast and the
-contrast-to-noise ratio against the ring are what a reader has, who sees one image.
+contrast-to-noise ratio against the ring are what a reader has, who sees one image. `detectability` is the nodule's
+signal over the anatomy's own answer to its template (evaluation.detectability), over the same in the radiograph.
+Vessels and devices are measured as nodules are, by the projection of what each adds onto what it adds to the truth.
 """
 
 from __future__ import annotations
@@ -16,8 +18,10 @@ import cv2
 import numpy as np
 
 from evaluation.blobs import Blobs, find_blobs
+from evaluation.detectability import ClutterRatio
 from evaluation.lesions import preservation
 from evaluation.nodule_scenes import DIAMETERS_MM, Nodule, Scene
+from evaluation.scene_twins import Twin, twin_kept
 
 NOTHING, TRUTH = "do nothing", "true soft tissue"
 RELEVANT_MM = 8.0  # nodules of this size and more count in the rates
@@ -43,7 +47,8 @@ class SurvivalResult:
 
     thresholds: the detector's by OPERATING_POINTS; NaN where it cannot find SENSITIVITY of the nodules.
     true_blobs: {point: its finds in each body's true image without a nodule}. false_nodules: {(point, method): what it
-    finds in each body's result that the true image does not have}. missing: nodules without a place, in words.
+    finds in each body's result that the true image does not have}. missing: nodules without a place, in words. twins:
+    one row per method and kind of vessel or device in each view that has it.
     """
 
     methods: list[str]
@@ -54,6 +59,7 @@ class SurvivalResult:
     false_nodules: dict[tuple[str, str], np.ndarray] = field(default_factory=dict)
     examples: list[Example] = field(default_factory=list)
     missing: list[str] = field(default_factory=list)
+    twins: list[dict[str, str | float]] = field(default_factory=list)
 
 
 def evaluate_nodule_survival(
@@ -74,10 +80,12 @@ def evaluate_nodule_survival(
     found: dict[str, list[float]] = {point: [] for point in OPERATING_POINTS}
     for scene in scenes:
         sizes = [diameter / scene.pixel_mm for diameter in DIAMETERS_MM if diameter >= RELEVANT_MM]
-        for name, (before, after) in _results(scene, methods).items():
+        for name, (before, after, twins) in _results(scene, methods).items():
             blobs[name].append(find_blobs(before, scene.lungs, sizes))
+            ratio = ClutterRatio(scene.radiograph, before, scene.lungs, scene.pixel_mm)
+            result.twins += _twin_rows(scene, name, before, twins)
             for nodule, image in zip(scene.nodules, after):
-                row = {"body": scene.body, "method": name, **_measure(scene, nodule, before, image)}
+                row = {"body": scene.body, "method": name, **_measure(scene, nodule, before, image, ratio)}
                 result.rows.append(row)
                 if name in methods:
                     result.examples.append(Example(row, _crops(scene, nodule, before, image)))
@@ -113,9 +121,13 @@ def false_nodules(results: list[Blobs], truths: list[Blobs], threshold: float) -
     return np.array([len(blobs.distinct().response) for blobs in new], float)
 
 
-def _results(scene: Scene, methods: Mapping[str, Suppress]) -> dict[str, tuple[np.ndarray, list[np.ndarray]]]:
-    """{method: (image without a nodule, images with each)}."""
-    radiographs = np.stack([scene.radiograph, *(nodule.radiograph for nodule in scene.nodules)])
+Results = dict[str, tuple[np.ndarray, list[np.ndarray], list[np.ndarray]]]
+
+
+def _results(scene: Scene, methods: Mapping[str, Suppress]) -> Results:
+    """{method: (image without a nodule, images with each, images with vessels or a device)}."""
+    views: list[Nodule | Twin] = [*scene.nodules, *scene.twins]
+    radiographs = np.stack([scene.radiograph, *(view.radiograph for view in views)])
     results = {NOTHING: radiographs}
     for name, suppress in methods.items():
         images = np.asarray(suppress(radiographs))
@@ -125,16 +137,34 @@ def _results(scene: Scene, methods: Mapping[str, Suppress]) -> dict[str, tuple[n
                 "expected one finite image of the same size for each"
             )
         results[name] = images
-    results[TRUTH] = np.stack([scene.soft, *(nodule.soft for nodule in scene.nodules)])
-    return {name: (images[0], list(images[1:])) for name, images in results.items()}
+    results[TRUTH] = np.stack([scene.soft, *(view.soft for view in views)])
+    end = 1 + len(scene.nodules)
+    return {name: (images[0], list(images[1:end]), list(images[end:])) for name, images in results.items()}
 
 
-def _measure(scene: Scene, nodule: Nodule, before: np.ndarray, after: np.ndarray) -> dict[str, str | float]:
+def _twin_rows(scene: Scene, method: str, before: np.ndarray, images: list[np.ndarray]) -> list[dict[str, str | float]]:
+    """One method's views with vessels and devices: what it keeps of each kind."""
+    return [
+        {
+            "body": scene.body,
+            "method": method,
+            "kind": kind,
+            "kept": twin_kept(image - before, twin.soft - scene.soft, mask),
+        }
+        for twin, image in zip(scene.twins, images)
+        for kind, mask in twin.masks.items()
+    ]
+
+
+def _measure(
+    scene: Scene, nodule: Nodule, before: np.ndarray, after: np.ndarray, ratio: ClutterRatio
+) -> dict[str, str | float]:
     """What one method's pair of images, without and with the nodule, says of it."""
     inside = nodule.mask
     seen = preservation(after, nodule.soft, inside, nodule.around)
     added, true_added = after - before, nodule.soft - scene.soft
     signal, expected = float(added[inside].mean()), float(true_added[inside].mean())
+    shown = float((nodule.radiograph - scene.radiograph)[inside].mean())
     return {
         "diameter_mm": nodule.diameter_mm,
         "density": nodule.density,
@@ -151,6 +181,7 @@ def _measure(scene: Scene, nodule: Nodule, before: np.ndarray, after: np.ndarray
         "true_signal": expected,
         "kept": _ratio(signal, expected, SMALLEST_SIGNAL),
         "likeness": preservation(added, true_added, inside, nodule.around)["likeness"],
+        "detectability": _ratio(signal, shown, SMALLEST_SIGNAL) * ratio(nodule.diameter_mm),
     }
 
 

@@ -16,7 +16,7 @@ from evaluation.implants import contrast_per_mm, put_in, scatter
 from evaluation.lungs import lung_mask
 from lightning_modules.ct_pair_data import CTPairDataset
 from lightning_modules.resumable import ResumableLoader, epoch_loader
-from radiographs import read_radiograph, resize
+from radiographs import read_together, resize
 from radiographs.pairs import Pair
 
 SIDE = 1024  # longest side that is kept in memory
@@ -50,14 +50,15 @@ def load_site_pair(pair: Pair) -> SitePair:
     Raises:
         ValueError: Unreadable images, of two sizes, or a soft tissue that shows no part of the radiograph.
     """
-    radiograph, soft = (read_radiograph(path).pixels for path in (pair.radiograph, pair.soft))
+    images = read_together({"radiograph": pair.radiograph, "soft": pair.soft})
+    radiograph, soft = (image.pixels for image in images.values())
     scale = min(1.0, SIDE / max(radiograph.shape))
     shape = tuple(round(side * scale) for side in radiograph.shape)
     radiograph, soft = (resize(image, shape) for image in (radiograph, soft))
     gain, offset = np.polyfit(soft.ravel(), radiograph.ravel(), 1)
     if not np.isfinite(gain) or gain <= 0:
         raise ValueError(
-            f"{pair.name}: its soft tissue and its radiograph do not go together (best gain {gain:.2f}): is one of them a "
+            f"{pair.name}: its soft tissue and its radiograph do not go together (best gain {gain:.2f}): is one a "
             "negative, or of another patient?"
         )
     try:
@@ -139,7 +140,7 @@ class SitePairDataset(Dataset):
 
 
 def _warp(image: np.ndarray, matrix: np.ndarray, size: int) -> np.ndarray:
-    """(size, size) of an image under a matrix; one that shrinks it is preceded by the blur that keeps it from aliasing."""
+    """(size, size) of an image under a matrix, blurred first where that shrinks it."""
     step = float(np.hypot(matrix[0, 0], matrix[1, 0]))
     if step > 1.2:
         image = cv2.GaussianBlur(image, (0, 0), 0.35 * step)

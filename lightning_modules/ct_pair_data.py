@@ -15,15 +15,14 @@ from drr.pairs import PairOptions, draw_pair
 from lightning_modules.ct_bodies import Projections, cast_missing
 from lightning_modules.resumable import ResumableLoader, epoch_loader
 
-
 IMAGES = ("radiograph", "soft", "without", "soft_without", "objects", "lungs")
 
 
 class CTPairDataset(Dataset):
     """Pairs {"radiograph", "soft", "without", "soft_without"}: (1, size, size) float32 in [-1, 1], bones bright.
 
-    "objects": uint8, "lungs": bool (1, size, size), see `drr.pairs.Pair`; "name": str. An item is asked for by (epoch, index) and depends on the seed and that
-    alone; what is drawn at random in it: see `drr.pairs`.
+    "objects": uint8, "lungs": bool (1, size, size), see `drr.pairs.Pair`; "name": str. An item is asked for by (epoch,
+    index) and depends on the seed and that alone; what is drawn at random in it: see `drr.pairs`.
 
     Args:
         files: The cached bodies with the side of their pixels in mm.
@@ -54,9 +53,7 @@ class CTPairDataset(Dataset):
         poses = np.load(file, mmap_mode="r")
         pose = int(rng.integers(len(poses)))
         pair = draw_pair(poses[pose], cached_mm, self.size, self.options, rng)
-        images = {
-            name: getattr(pair, name) for name in ("radiograph", "soft", "without", "soft_without", "lungs")
-        }
+        images = {name: getattr(pair, name) for name in IMAGES}
         name = f"{file.parent.name}_{file.stem}_{pose}_{epoch}_{index}"
         return {
             **{key: torch.from_numpy(np.ascontiguousarray(image))[None] for key, image in images.items()},
@@ -65,7 +62,7 @@ class CTPairDataset(Dataset):
 
 
 class CTPairDataModule(LightningDataModule):
-    """Batches {"radiograph", "soft", "without", "soft_without", "lungs": (B, 1, S, S), "name": list[str]} from CTs.
+    """Batches of CTPairDataset's items, (B, 1, S, S) each, drawn from CTs.
 
     Args:
         projections: One CT's settings, or several CTs'.

@@ -153,7 +153,7 @@ class RegressionModule(MeasuredModule):
         return self._evaluate(batch, "test")
 
     def _evaluate(self, batch: dict[str, Any], stage: str) -> Tensor | None:
-        """Measure the gain over doing nothing in dB after the best gain and offset, and what objects lose; the images."""
+        """Measure the gain in dB over doing nothing, after the best fit, and what objects lose; the images."""
         batch, count = own_images(batch)
         if not count:
             return None

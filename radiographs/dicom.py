@@ -68,11 +68,17 @@ def decode_dicom(data: bytes, name: str) -> DecodedDicom:
     except MemoryError:
         raise
     except Exception as error:  # pydicom and its decoders raise whatever a damaged file makes them
-        reason = re.sub("'[^']*'", "'...'", " ".join(str(error).split()))[:200]  # no value of the header in a log
-        raise ValueError(f"{name}: a damaged, incomplete or unsupported DICOM file ({reason})") from error
-    pixels = (shown.brightness * 2 - 1).clip(-1, 1).astype(np.float32)
+        raise ValueError(f"{name}: a damaged, incomplete or unsupported DICOM file{_reason(error)}") from error
     warnings = [*shown.warnings, *_header_warnings(dataset)]
-    return DecodedDicom(pixels, shown.bits, _header(dataset), tuple(warnings))
+    return DecodedDicom(shown.pixels, shown.bits, _header(dataset), tuple(warnings))
+
+
+def _reason(error: Exception) -> str:
+    """What a library says in words, without values of the header (a log is no place for them); "" for code's words."""
+    if not isinstance(error, (ValueError, OSError, NotImplementedError)) or isinstance(error, UnicodeError):
+        return ""
+    text = re.sub("'[^']*'", "'...'", " ".join(str(error).split()))[:200]
+    return f" ({text})" if text else ""
 
 
 def dicom_size(path: Path) -> tuple[int, int]:
@@ -126,6 +132,9 @@ def stored_levels(dataset: Any) -> tuple[np.ndarray, np.ndarray | None]:
     from pydicom.pixels import get_decoder
     from pydicom.uid import RLELossless
 
+    sides = whole_number(dataset, "Rows"), whole_number(dataset, "Columns")
+    if min(sides) < 1:
+        raise Unreadable(f"an image without pixels ({sides[0]} rows, {sides[1]} columns)")
     frames, samples = whole_number(dataset, "NumberOfFrames", 1), whole_number(dataset, "SamplesPerPixel", 1)
     if frames != 1:
         raise Unreadable(f"{frames} frames where one radiograph was expected")
@@ -152,7 +161,7 @@ def stored_levels(dataset: Any) -> tuple[np.ndarray, np.ndarray | None]:
         raise Unreadable(
             f"its '{syntax.name}' data are damaged, or of a kind that no decoder here reads ({reason})"
         ) from None
-    levels = levels.astype(np.int64)
+    levels = levels.astype(np.int32 if allocated <= 16 else np.int64)
     padding = _padding(dataset, levels, allocated if whole_words else None)
     return (_cut_out(dataset, levels, padding) if whole_words else levels), padding
 

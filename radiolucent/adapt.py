@@ -1,7 +1,7 @@
 """Fit the packaged model to a site: `radiolucent adapt PAIRS --out FOLDER`.
 
-PAIRS: a folder in BS-LDM's layout (CXR/ and BS/ with images of the same names) of a site's own dual-energy pairs, 3 to
-some hundreds of them; or two folders, --radiographs and --softs. The pairs that are held out say when to stop and what
+PAIRS: a folder in BS-LDM's layout (CXR/ and BS/ with images of the same names) of a site's own dual-energy pairs, two
+to some hundreds; or two folders, --radiographs and --softs. The pairs that are held out say when to stop and what
 the site gains; then all pairs train once more for as long. FOLDER is a pipeline that `radiolucent suppress --checkpoint`
 takes; adaptation.json in it has the figures. Research use only.
 """
@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import math
+import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,11 +19,12 @@ if TYPE_CHECKING:
     from jsonargparse import ArgumentParser, Namespace
 
     from diffusion.bone_unet import BoneUNet
+    from diffusion.regression import BoneRegressionPipeline
     from lightning_modules.adaptation_data import SitePair
     from lightning_modules.ct_pair_data import CTPairDataset
     from radiographs import Pair
 
-FEWEST = 3
+FEWEST = 2
 BODIES = 3  # of the sample CT, from which drawn pairs are made
 EPOCH = 50  # steps between two validations
 PATIENCE = 3  # validations without a better one, after which training stops
@@ -60,11 +62,16 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("pairs", type=str, nargs="?", help="folder with CXR/ and BS/")
     parser.add_argument("--radiographs", type=str, help="folder of radiographs, instead of PAIRS")
     parser.add_argument("--softs", type=str, help="folder of their soft-tissue images, of the same names")
-    parser.add_argument("--out", type=str, required=True, help="folder for the adapted model; must not exist, or be empty")
+    parser.add_argument(
+        "--out", type=str, required=True, help="folder for the adapted model; must not exist, or be empty"
+    )
     parser.add_argument("--checkpoint", type=str, help="model to start from (default: the packaged one)")
     parser.add_argument("--hold-out", type=int, help="pairs that are held out (default: a tenth, at least one)")
     parser.add_argument(
-        "--refit", type=bool, default=True, help="train once more on all pairs, for as long as was best on those held out"
+        "--refit",
+        type=bool,
+        default=True,
+        help="train once more on all pairs, for as long as was best on those held out",
     )
     parser.add_argument("--steps", type=int, default=600, help="most steps of each training")
     parser.add_argument("--minutes", type=float, default=5.0, help="most minutes of each training")
@@ -90,25 +97,22 @@ def run(args: Namespace) -> int:
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise ValueError(f"--out {out}: it is there already and not empty; choose another folder")
     held = choose_held_out(len(pairs), args.hold_out, args.seed)
-    network = starting_network(model_folder(args.checkpoint))
+    start = starting_pipeline(model_folder(args.checkpoint))
     loaded = [load_site_pair(pair) for pair in pairs]
     training = [pair for place, pair in enumerate(loaded) if place not in held]
     aside = [loaded[place] for place in held]
-    course = Course(
-        args.steps, args.minutes, args.lr, args.survival_weight, args.workers, args.seed, args.device
-    )
+    course = Course(args.steps, args.minutes, args.lr, args.survival_weight, args.workers, args.seed, args.device)
     print(f"{len(training)} pairs to train on, {len(aside)} held out: {', '.join(pair.name for pair in aside)}")
-    before = measure(network, aside, args.seed)
+    before = measure(start, aside, args.seed)
     with tempfile.TemporaryDirectory() as scratch:
-        drawn = drawn_pairs(Path(scratch))
-        best, steps = train(network, training, aside, drawn, course, Path(scratch) / "first")
+        drawn = drawn_pairs(Path(scratch), crop_size(start))
+        best, steps = train(start, training, aside, drawn, course, Path(scratch) / "first")
         after = measure(best, aside, args.seed)
         if args.refit:
             print(f"once more on all {len(loaded)} pairs, for {steps} steps")
-            best, _ = train(network, loaded, [], drawn, course, Path(scratch) / "all", steps)
-    pipeline = as_pipeline(best, complete=True)
+            best, _ = train(start, loaded, [], drawn, course, Path(scratch) / "all", steps)
     out.parent.mkdir(parents=True, exist_ok=True)
-    replace_folder(pipeline, out)
+    replace_folder(best, out)
     report = {
         "note": "Research use only. The figures are those of the pairs held out, before they were trained on.",
         "pairs": len(loaded),
@@ -160,8 +164,8 @@ def choose_held_out(pairs: int, wanted: int | None, seed: int) -> list[int]:
     return sorted(np.random.default_rng(seed).choice(pairs, count, replace=False).tolist())
 
 
-def starting_network(folder: str) -> BoneUNet:
-    """The network of a regression's folder.
+def starting_pipeline(folder: str) -> BoneRegressionPipeline:
+    """The regression in a folder.
 
     Raises:
         ValueError: A model of another kind.
@@ -173,7 +177,12 @@ def starting_network(folder: str) -> BoneUNet:
     if not isinstance(getattr(pipeline, "unet", None), BoneUNet):
         kind = type(getattr(pipeline, "unet", pipeline)).__name__
         raise ValueError(f"{folder}: its network is a {kind}; adapt works on the packaged regression's kind, BoneUNet")
-    return pipeline.unet
+    return pipeline
+
+
+def crop_size(pipeline: BoneRegressionPipeline) -> int:
+    """Side of the training crops in pixels: half of what the network sees of a whole radiograph."""
+    return max(pipeline.trained_size // 2, pipeline.size_multiple)
 
 
 def complete_network(network: BoneUNet) -> BoneUNet:
@@ -185,24 +194,7 @@ def complete_network(network: BoneUNet) -> BoneUNet:
     return copy.float()
 
 
-def as_pipeline(network: BoneUNet, complete: bool) -> Any:
-    """The network's pipeline at the packaged size; an adapted one needs no strength of an image's own."""
-    from diffusion.regression import BoneRegressionPipeline
-    from radiolucent.suppress_model import load_pipeline, packaged_model
-
-    options = load_pipeline(packaged_model(), "cpu").config
-    size = options["trained_size"]
-    return BoneRegressionPipeline(
-        network,
-        network.config["patch"],
-        size,
-        flips=True,
-        detail_size=None if complete else options.get("detail_size"),
-        strength=None if complete else options.get("strength"),
-    )
-
-
-def drawn_pairs(cache: Path) -> CTPairDataset:
+def drawn_pairs(cache: Path, size: int) -> CTPairDataset:
     """Pairs drawn from the sample CT and deformations of it, as the packaged model was trained on."""
     from drr.pairs import PairOptions
     from lightning_modules.ct_bodies import Projections, cast_missing
@@ -211,47 +203,65 @@ def drawn_pairs(cache: Path) -> CTPairDataset:
     settings = Projections()
     cast_missing([settings], BODIES, cache, 1)
     files = [(settings.file(cache, body), settings.pixel_mm) for body in range(BODIES)]
-    return CTPairDataset(files, 256, PairOptions(nodules=1.0), 0, True, 1)
+    return CTPairDataset(files, size, PairOptions(nodules=1.0), 0, True, 1)
 
 
 def train(
-    network: BoneUNet,
+    start: BoneRegressionPipeline,
     pairs: list[SitePair],
     held_out: list[SitePair],
     drawn: CTPairDataset,
     course: Course,
     folder: Path,
     steps: int | None = None,
-) -> tuple[BoneUNet, int]:
+) -> tuple[BoneRegressionPipeline, int]:
     """Fine-tune a copy of the network.
 
     Args:
         held_out: Pairs by which training stops early; without them it takes `steps` steps.
 
     Returns:
-        The network that was best on the pairs held out (or the last one), and after how many steps.
+        The model that was best on the pairs held out (or the last one), and after how many steps. What it takes away is
+        its site's: it needs no strength of an image's own, and no second look at twice the size.
     """
     import torch
     from lightning.pytorch import Trainer, seed_everything
     from lightning.pytorch.callbacks import EarlyStopping
 
+    from diffusion.regression import BoneRegressionPipeline
     from lightning_modules.adaptation_data import AdaptationData
     from lightning_modules.regression_module import RegressionModule
 
     seed_everything(course.seed, verbose=False)
     most = course.steps if steps is None else steps
+    begin = time.monotonic()
+
+    def left(step: int) -> float:
+        """The part of the training that is left, by steps or by time: what the rate falls with."""
+        return max(0.0, 1 - max(step / most, (time.monotonic() - begin) / (60 * course.minutes)))
+
     module = RegressionModule(
-        complete_network(network),
+        complete_network(start.unet),
+        image_size=start.trained_size,
         survival_weight=course.survival_weight,
         survival_margin=0.03,
         twin_share=1.0,
         focus=8.0 if course.survival_weight else 0.0,
         ema_decay=0.98,
         optimizer=lambda parameters: torch.optim.AdamW(parameters, lr=course.lr, weight_decay=1e-4),
-        lr_scheduler=lambda optimizer: torch.optim.lr_scheduler.PolynomialLR(optimizer, most),
+        lr_scheduler=lambda optimizer: torch.optim.lr_scheduler.LambdaLR(optimizer, left),
     )
-    data = AdaptationData(pairs, held_out, drawn, epoch_size=4 * EPOCH, workers=course.workers, seed=course.seed)
-    best = Best()
+    data = AdaptationData(
+        pairs,
+        held_out,
+        drawn,
+        image_size=crop_size(start),
+        whole=start.trained_size,
+        epoch_size=4 * EPOCH,
+        workers=course.workers,
+        seed=course.seed,
+    )
+    best = keep_best()
     callbacks: list[Any] = [best]
     if held_out:
         callbacks.append(EarlyStopping("val/gain_whole", mode="max", patience=PATIENCE))
@@ -271,17 +281,16 @@ def train(
     )
     trainer.fit(module, data)
     state, after = (best.state, best.step) if held_out else (module.ema.module.state_dict(), trainer.global_step)
-    trained = complete_network(network)
+    trained = complete_network(start.unet)
     trained.load_state_dict(state)
-    return trained.eval(), after
+    return BoneRegressionPipeline(trained, trained.config["patch"], start.trained_size, flips=True), after
 
 
-def _best_callback() -> Any:
+def keep_best() -> Any:
+    """A callback that keeps the averaged weights of the best validation, `state`, and after which `step` that was."""
     from lightning.pytorch import Callback
 
     class Keep(Callback):
-        """Keeps the averaged weights of the best validation so far, in memory."""
-
         gain, step, state = -math.inf, 0, None
 
         def on_validation_end(self, trainer: Any, module: Any) -> None:
@@ -293,18 +302,15 @@ def _best_callback() -> Any:
     return Keep()
 
 
-Best = _best_callback
-
-
-def measure(network: BoneUNet, pairs: list[SitePair], seed: int) -> Figures:
-    """The figures of a network on whole pairs, as `radiolucent suppress` would use it."""
+def measure(pipeline: BoneRegressionPipeline, pairs: list[SitePair], seed: int) -> Figures:
+    """The figures of a model on whole pairs, as `radiolucent suppress` would use it."""
     import numpy as np
 
     from evaluation.gains import LUNGS, WHOLE, GainMeter
     from evaluation.implants import contrast_per_mm, measure_implants, scatter
     from radiolucent.suppressor import Suppressor
 
-    suppressor = Suppressor.of(as_pipeline(network, complete=network.config["coarse_share"] == 0))
+    suppressor = Suppressor.of(pipeline)
     gains, kept = [], []
     for pair in pairs:
         soft = suppressor.suppress(pair.radiograph).soft

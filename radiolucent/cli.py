@@ -46,12 +46,13 @@ def usage() -> str:
     )
 
 
-def list_options(parser: typing.Any) -> set[str]:
-    """The option names of `parser` and its subcommands whose type is a list."""
+def list_options(parser: typing.Any, argv: list[str]) -> set[str]:
+    """The option names of `parser`, and of the subcommand that `argv` names, whose type is a list."""
     lists = (action for action in parser._actions if typing.get_origin(getattr(action, "_typehint", None)) is list)
     names = {name for action in lists for name in action.option_strings}
     subcommands = (action.choices for action in parser._actions if isinstance(action.choices, dict))
-    return names.union(*(list_options(child) for choices in subcommands for child in choices.values()))
+    named = ((choices, next((word for word in argv if word in choices), None)) for choices in subcommands)
+    return names.union(*(list_options(choices[word], argv) for choices, word in named if word))
 
 
 def gather_lists(argv: list[str], list_options: set[str]) -> list[str]:
@@ -95,7 +96,7 @@ def dispatch(argv: list[str]) -> int:
     parser.add_argument("--config", action="config", help="a YAML file with these options")
     module.add_arguments(parser)
     try:
-        arguments = parser.parse_args(gather_lists(argv[1:], list_options(parser)))
+        arguments = parser.parse_args(gather_lists(argv[1:], list_options(parser, argv[1:])))
     except ArgumentError as error:
         raise ValueError(f"{error}; see `radiolucent {argv[0]} --help`") from None
     return module.run(arguments)

@@ -48,11 +48,17 @@ def add_suppression(parser: ArgumentParser) -> None:
 
 
 def add_lesions(parser: ArgumentParser) -> None:
-    """Whether nodules put into deformed bodies of the sample CT survive suppression, vanish, or appear from nothing."""
+    """Whether nodules, vessels and devices survive suppression, in rendered bodies and in given radiographs."""
     model = "folder of a saved pipeline; default: the model in the package"
     parser.add_argument("--checkpoint", type=str | None, default=None, help=model)
-    parser.add_argument("--bodies", type=int, default=20, help="each with 24 nodules: 6 diameters x 2 x 2")
-    parser.add_argument("--size", type=int, default=256, help="side of the radiographs in pixels")
+    bodies = "each with 24 nodules (6 diameters x 2 x 2), vessels and devices; 0 with --radiographs: none"
+    parser.add_argument("--bodies", type=int, default=20, help=bodies)
+    parser.add_argument("--ct", type=str | None, default=None, help="CT that the bodies are of; default: the sample CT")
+    parser.add_argument("--ct-labels", type=str | None, default=None, help="its label map, with lungs and vertebrae")
+    given = "folder of radiographs, or one, into which nodules are implanted"
+    parser.add_argument("--radiographs", type=str | None, default=None, help=given)
+    parser.add_argument("--nodules", type=int, default=24, help="implanted into each of --radiographs")
+    parser.add_argument("--size", type=int, default=256, help="side of the rendered radiographs in pixels")
     add_model(parser)
 
 

@@ -1,39 +1,87 @@
-"""`radiolucent evaluate lesions`: nodules of known size put into bodies, suppressed, and looked for again."""
+"""`radiolucent evaluate lesions`: what suppression leaves of nodules, vessels and devices of known size and place."""
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     import numpy as np
 
+    from evaluation.nodule_scenes import Scene
     from evaluation.nodule_survival import Suppress, SurvivalResult
-    from evaluation.report import Picture
+    from evaluation.report import Picture, Report
 
 METHOD = "suppressed"
 
 
 def run_lesions(args: Any) -> None:
-    """Render the scenes, suppress them, and write the report, nodules.csv and examples.png."""
+    """Measure in rendered bodies and in given radiographs, and write the report with its CSVs and pictures."""
     from evaluation.nodule_report import survival_report, write_nodules
-    from evaluation.nodule_scenes import render_scenes
-    from evaluation.nodule_survival import evaluate_nodule_survival
+    from evaluation.report import Report
     from radiolucent.evaluate_model import load_suppressor
     from radiolucent.evaluate_protocols import Progress, finish, settings
 
-    scenes = render_scenes(args.bodies, args.size, args.seed)
-    one = load_suppressor(args, args.checkpoint)
+    if args.ct_labels and not args.ct:
+        raise ValueError("--ct-labels is the label map of --ct: give that too")
+    radiographs = given_radiographs(args.radiographs)
+    scenes = None if args.bodies == 0 and radiographs else rendered(args)
+    suppress = load_suppressor(args, args.checkpoint)
+    report, out = Report("Nodules under bone suppression", settings(args)), Path(args.out)
     with Progress() as progress:
-        result = evaluate_nodule_survival(
-            scenes, {METHOD: each(one)}, lambda done: progress("bodies", done, args.bodies)
-        )
-    report = survival_report(result, settings(args))
-    write_nodules(result, Path(args.out) / "nodules.csv")
-    report.pictures.append(example_picture(result, Path(args.out) / "examples.png"))
+        if scenes is not None:
+            from evaluation.nodule_survival import evaluate_nodule_survival
+
+            result = evaluate_nodule_survival(
+                scenes, {METHOD: each(suppress)}, lambda done: progress("bodies", done, args.bodies)
+            )
+            report = survival_report(result, settings(args))
+            write_nodules(result, out / "nodules.csv")
+            report.pictures.append(example_picture(result, out / "examples.png"))
+        if radiographs:
+            add_implants(report, radiographs, suppress, args, partial(progress, "radiographs"))
     finish(report, args.out)
+
+
+def given_radiographs(source: str | None) -> dict[str, Path]:
+    """{name: file} of a folder of radiographs or of one; empty without a source."""
+    from evaluation.inputs import images_in
+
+    if source is None:
+        return {}
+    return {Path(source).stem: Path(source)} if Path(source).is_file() else images_in(source)
+
+
+def rendered(args: Any) -> Iterator[Scene]:
+    """The scenes of the sample CT, or of --ct."""
+    from evaluation.nodule_scenes import render_scenes
+    from evaluation.scene_body import ct_body
+
+    checked = render_scenes(args.bodies, args.size, args.seed)  # refuses numbers before a CT is read
+    return render_scenes(args.bodies, args.size, args.seed, ct_body(args.ct, args.ct_labels)) if args.ct else checked
+
+
+def add_implants(
+    report: Report,
+    radiographs: dict[str, Path],
+    suppress: Callable[[np.ndarray], np.ndarray],
+    args: Any,
+    progress: Callable[[int, int], None],
+) -> None:
+    """Implant nodules into the radiographs: a table before the others, the rows, and implants.csv."""
+    from evaluation.implant_protocol import evaluate_implants
+    from evaluation.implant_report import implant_table, write_implants
+
+    found = evaluate_implants(radiographs, {METHOD: suppress}, args.nodules, args.seed, progress)
+    report.tables.insert(0, implant_table(found.rows))
+    if found.left_out:
+        reasons = "; ".join(f"{name}: {why}" for name, why in list(found.left_out.items())[:10])
+        report.notes.append(f"Of {len(radiographs)} radiographs {len(found.left_out)} were left out: {reasons}")
+    report.data |= {"implants": found.rows, "left_out": found.left_out}
+    write_implants(found.rows, Path(args.out) / "implants.csv")
 
 
 def each(suppress: Callable[[np.ndarray], np.ndarray]) -> Suppress:

@@ -56,7 +56,13 @@ def add_arguments(parser: ArgumentParser) -> None:
     )
     parser.add_argument("--steps", type=int, help="sampling steps (default: as the model records; regression has none)")
     parser.add_argument("--seed", type=int, default=0, help="of the sampling noise, the same for every image")
-    parser.add_argument("--samples", type=int, default=1, help="average N samples, and write NAME_std.png for N > 1")
+    parser.add_argument(
+        "--samples",
+        type=int,
+        default=1,
+        help="average N answers, and write their standard deviation as NAME_std.png: of a model that samples, or, of a "
+        "regression, for the image in slightly other sizes and tones",
+    )
     parser.add_argument(
         "--size",
         type=int,
@@ -71,6 +77,12 @@ def add_arguments(parser: ArgumentParser) -> None:
         "'auto'; for a model trained on lungs alone besides whole radiographs",
     )
     parser.add_argument("--strip", action="store_true", help="also write strips/NAME.png: before, after, bone")
+    parser.add_argument(
+        "--self-test",
+        action="store_true",
+        help="also put nodules of 8, 12 and 20 mm into each radiograph, suppress it again, and write "
+        "selftest/NAME.png and .csv: what of them would have survived where (takes 12 times as long)",
+    )
     parser.add_argument("--keep-identity", action="store_true", help="DICOM: keep the patient and the study")
     parser.add_argument(
         "--polarity",
@@ -86,6 +98,7 @@ def add_arguments(parser: ArgumentParser) -> None:
 def run(args: Namespace) -> int:
     """Suppress every input; 0, or 1 if any was skipped (see errors.csv)."""
     from radiographs.deidentify import KEY_NAME
+    from radiolucent.self_test import self_test_names
 
     if args.model is not None and args.checkpoint is not None:
         raise ValueError(f"--model {args.model} and --checkpoint {args.checkpoint}: give one of them")
@@ -100,16 +113,17 @@ def run(args: Namespace) -> int:
         "lungs": args.lungs,
         **{name: value for name, value in model if name not in ("model", "device")},
         **options,
+        **({"self_test": True} if args.self_test else {}),  # not among the settings of folders that lack it
         "steps": suppressor.steps,
         "size": suppressor.size,
         "tile": suppressor.tile,
     }
-    work = functools.partial(suppress_file, out=args.out, model=model, **options)
+    work = functools.partial(suppress_file, out=args.out, model=model, self_test=args.self_test, **options)
     tasks = [
         Task(
             name,
             (str(path), name, mask),
-            tuple(output_names(name, args.samples, args.strip)),
+            (*output_names(name, args.samples, args.strip), *(self_test_names(name) if args.self_test else ())),
             file_identity(path, mask=mask if mask in (None, "auto") else file_identity(mask)),
             shown=str(path),
         )
@@ -196,6 +210,7 @@ def suppress_file(
     strip: bool,
     keep_identity: bool,
     polarity: str,
+    self_test: bool = False,
 ) -> dict[str, Any]:
     """One radiograph, (path, name of the result, lung mask), to files in `out`; the record for the manifest."""
     from lightning_modules.lung_masks import read_lungs
@@ -223,7 +238,16 @@ def suppress_file(
         write_radiograph(Path(out) / outputs[1], 2 * result.uncertainty - 1, 16, description=scale)
     if strip:
         draw_strip(Path(out) / outputs[-1], source, soft)
-    return {"outputs": outputs, "strength": round(result.strength, 3), **notes}
+    record = {"outputs": outputs, "strength": round(result.strength, 3), **notes}
+    if self_test:
+        from radiolucent.self_test import write_self_test
+
+        tested = write_self_test(out, name, source, lambda seen: suppressor.suppress(seen, lungs).soft, soft)
+        for key in ("outputs", "warnings"):
+            if key in tested:
+                tested[key] = [*record.get(key, []), *tested[key]]
+        record |= tested
+    return record
 
 
 def draw_strip(path: Path, source: Radiograph, soft: np.ndarray) -> None:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from evaluation.blobs import Blobs, find_blobs
+from evaluation.detectability import clutter
 from evaluation.nodule_report import chosen_examples, survival_report, write_nodules
 from evaluation.nodule_scenes import DIAMETERS_MM, render_scenes
 from evaluation.nodule_survival import (
@@ -19,6 +20,7 @@ from evaluation.nodule_survival import (
     evaluate_nodule_survival,
     false_nodules,
 )
+from evaluation.scene_twins import AIMS
 
 
 class Known:
@@ -27,7 +29,7 @@ class Known:
     def __init__(self, scenes, answer):
         self.answer = answer
         self.pairs = {s.radiograph.tobytes(): (s.soft, s.soft) for s in scenes}
-        self.pairs |= {n.radiograph.tobytes(): (s.soft, n.soft) for s in scenes for n in s.nodules}
+        self.pairs |= {n.radiograph.tobytes(): (s.soft, n.soft) for s in scenes for n in [*s.nodules, *s.twins]}
 
     def __call__(self, images):
         return np.stack([self.answer(*self.pairs[image.tobytes()]) for image in images])
@@ -72,6 +74,42 @@ def test_an_eraser_and_a_method_that_keeps_a_part(result):
     np.testing.assert_allclose(column(result, "eraser", "kept"), 0, atol=1e-6)
     np.testing.assert_allclose(column(result, "part", "kept"), 0.7, atol=1e-4)
     np.testing.assert_allclose(column(result, "part", "likeness"), 1, atol=1e-4)
+
+
+def test_detectability_is_the_signal_over_the_anatomys_own_answer(scenes, result):
+    np.testing.assert_allclose(column(result, NOTHING, "detectability"), 1, atol=1e-5)
+    np.testing.assert_allclose(column(result, "eraser", "detectability"), 0, atol=1e-6)
+    oracle, part = (column(result, name, "detectability") for name in ("oracle", "part"))
+    np.testing.assert_allclose(part, 0.7 * oracle, rtol=1e-3)
+    np.testing.assert_array_equal(oracle, column(result, TRUTH, "detectability"))
+    scene = scenes[0]
+    row = next(r for r in result.rows if r["method"] == TRUTH and r["body"] == 0 and r["diameter_mm"] == 10)
+    nodule = next(n for n in scene.nodules if n.diameter_mm == 10 and n.centre[0] == row["row"])
+    before, after = (clutter(image, scene.lungs, 10.0, scene.pixel_mm) for image in (scene.radiograph, scene.soft))
+    signals = [
+        (a - b)[nodule.mask].mean() for a, b in ((nodule.soft, scene.soft), (nodule.radiograph, scene.radiograph))
+    ]
+    assert row["detectability"] == pytest.approx(signals[0] / signals[1] * before / after, rel=1e-3)
+
+
+def test_vessels_and_devices_are_measured_as_twins(scenes, result):
+    kinds = {row["kind"] for row in result.twins}
+    assert kinds == set(AIMS) and all(len(scene.twins) == 5 for scene in scenes)
+
+    def kept(method: str) -> np.ndarray:
+        values = np.array([row["kept"] for row in result.twins if row["method"] == method], float)
+        return values[~np.isnan(values)]
+
+    assert len(kept("oracle")) >= 10
+    np.testing.assert_allclose(kept("oracle"), 1, atol=1e-6)
+    np.testing.assert_allclose(kept("part"), 0.7, atol=1e-4)
+    np.testing.assert_allclose(kept("eraser"), 0, atol=1e-6)
+    assert kept("blur").mean() < 0.9 and 0.8 < kept("same").mean() < 1.3
+    table = next(t for t in survival_report(result, {}).tables if t.title == "Vessels and devices")
+    rows = {(row[0], row[1]): row for row in table.rows}
+    assert rows["lines and wires", "oracle"][4].value == 1 and rows["lines and wires", "part"][4].value == 0
+    assert rows["vessels between ribs", "part"][3].value == pytest.approx(0.7, abs=1e-4)
+    assert rows["vessels between ribs", "part"][5] == "95%"
 
 
 def test_doing_nothing_keeps_nodules_and_leaves_blobs_of_bone(result):
@@ -151,8 +189,9 @@ def test_the_report_counts_what_vanishes_and_what_is_safe(result, tmp_path):
     shares = {name: (row[4].value, row[5].value) for name, row in rows.items()}
     assert shares["oracle"] == (0, 1) and shares["eraser"] == (1, 0) and shares["part"] == (0, 0)
     assert 0 < shares["blur"][0] < 1 and rows["oracle"][7].value == rows["oracle"][8].value
+    assert report.tables[0].columns[-1] == "detectability"
     assert {row[0] for row in report.tables[-1].rows} == {f"{d:g} mm" for d in DIAMETERS_MM}
-    assert [row[2] for row in report.tables[2].rows if row[1] == "blur"] == [20, 20]
+    assert [row[2] for row in report.tables[3].rows if row[1] == "blur"] == [20, 20]
     write_nodules(result, tmp_path / "nodules.csv")
     with open(tmp_path / "nodules.csv", newline="") as file:
         written = list(csv.DictReader(file))

@@ -89,7 +89,8 @@ def test_lost_signal_is_the_part_of_each_nodule_that_goes_with_the_bone():
 
 def test_nodules_in_training_keep_more_where_their_loss_counts(tmp_path):
     lost = {
-        weight: train(module(survival_weight=weight), pairs(0.5), 40, tmp_path)["test/nodules_lost"] for weight in (0.0, 3.0)
+        weight: train(module(survival_weight=weight), pairs(0.5), 40, tmp_path)["test/nodules_lost"]
+        for weight in (0.0, 3.0)
     }
     assert lost[3.0] < 0.7 * lost[0.0]
 

@@ -223,3 +223,16 @@ def test_a_value_that_is_no_number_is_not_repeated_in_the_message(write_dicom: W
     with pytest.raises(ValueError, match="NumberOfFrames is missing, or no whole number") as error:
         read_radiograph(path)
     assert "Xy" not in str(error.value)
+
+
+def test_headers_that_lack_something(write_dicom: Write) -> None:
+    for name, header, words in (
+        ("rows", {"Rows": 0}, "an image without pixels"),
+        ("bits", {"BitsStored": None}, "BitsStored is missing"),
+        ("lut", {"VOILUTSequence": [Dataset()]}, "a LUT without its descriptor"),
+        ("photometric", {"PhotometricInterpretation": None}, "Photometric Interpretation is missing"),
+        ("function", {"WindowCenter": 1, "WindowWidth": 9, "VOILUTFunction": "CUBIC"}, "VOI LUT Function 'CUBIC'"),
+        ("slope", {"RescaleSlope": 0, "RescaleIntercept": 1}, "Rescale Slope is 0"),
+    ):
+        with pytest.raises(ValueError, match=rf"{name}\.dcm: {words}"):
+            read_radiograph(write_dicom(f"{name}.dcm", RAMP, **header))

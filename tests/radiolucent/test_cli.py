@@ -76,7 +76,7 @@ def parser_with_list() -> ArgumentParser:
 )
 def test_repeated_options_make_a_list(words, views):
     parser = parser_with_list()
-    arguments = parser.parse_args(gather_lists(words, list_options(parser)))
+    arguments = parser.parse_args(gather_lists(words, list_options(parser, words)))
     assert arguments.view == views
     assert arguments.inputs == ["a"]
 
@@ -86,3 +86,18 @@ def test_one_config_file_reproduces_a_run(tmp_path):
     config.write_text("inputs: [a, b]\nview: [PA, LL]\nsize: 64\n")
     arguments = parser_with_list().parse_args(["--config", str(config)])
     assert (arguments.inputs, arguments.view, arguments.size) == (["a", "b"], ["PA", "LL"], 64)
+
+
+def test_an_option_may_be_a_list_in_one_subcommand_and_not_in_another() -> None:
+    from jsonargparse import ArgumentParser
+
+    parser, lists, plain = (ArgumentParser() for _ in range(3))
+    lists.add_argument("--checkpoint", type=list[str], default=[])
+    plain.add_argument("--checkpoint", type=str)
+    children = parser.add_subcommands()
+    children.add_subcommand("suppression", lists)
+    children.add_subcommand("lesions", plain)
+    for word, expected in (("suppression", ["a"]), ("lesions", "a")):
+        words = [word, "--checkpoint", "a"]
+        arguments = parser.parse_args(gather_lists(words, list_options(parser, words)))
+        assert arguments[word].checkpoint == expected

@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from evaluation.nodule_scenes import render_scene
+from radiographs import write_radiograph
 from radiolucent.cli import dispatch
 
 SIZE = 32
@@ -35,6 +36,30 @@ def test_report_csv_and_examples(checkpoint: Path, tmp_path: Path, capsys: pytes
     assert "data:image/png" in (tmp_path / "report.html").read_text() and "report.html" in capsys.readouterr().out
 
 
+def test_nodules_implanted_into_radiographs_alone(checkpoint: Path, tmp_path: Path) -> None:
+    for body in range(2):
+        write_radiograph(tmp_path / "in" / f"{body}.png", render_scene(body, 128, seed=0).radiograph, 16)
+    write_radiograph(tmp_path / "in" / "flat.png", np.zeros((128, 128), np.float32), 16)
+    words = ["--checkpoint", str(checkpoint), "--bodies", "0", "--steps", "1", "--device", "cpu", "--nodules", "14"]
+    words += ["--radiographs", str(tmp_path / "in"), "--out", str(tmp_path / "out")]
+    assert dispatch(["evaluate", "lesions", *words]) == 0
+    report = json.loads((tmp_path / "out" / "report.json").read_text())
+    assert [table["title"] for table in report["tables"]] == ["Nodules implanted into the radiographs, by size"]
+    rows = {(row[0], row[1]): row for row in report["tables"][0]["rows"]}
+    assert rows["8 mm and more", "suppressed"][2] == 2 * 12 and rows["6 mm", "suppressed"][2] == 2 * 2
+    assert any("1 were left out: flat" in note for note in report["notes"])
+    with open(tmp_path / "out" / "implants.csv", newline="") as file:
+        written = list(csv.DictReader(file))
+    assert len(written) == 28 and {row["image"] for row in written} == {"0", "1"}
+    mean = np.mean([float(row["kept"]) for row in written if float(row["diameter_mm"]) >= 8])
+    assert rows["8 mm and more", "suppressed"][3]["value"] == pytest.approx(mean)
+    assert not (tmp_path / "out" / "nodules.csv").exists()
+    (tmp_path / "in" / "0.png").unlink()
+    (tmp_path / "in" / "1.png").unlink()
+    with pytest.raises(ValueError, match="lungs were found in none of 1"):
+        dispatch(["evaluate", "lesions", *words])
+
+
 @pytest.mark.parametrize(
     ("words", "says"),
     [
@@ -42,8 +67,11 @@ def test_report_csv_and_examples(checkpoint: Path, tmp_path: Path, capsys: pytes
         (["--size", "64"], "128 pixels or more"),
         (["--steps", "0"], "steps is 0: it must be 1 or more"),
         (["--model-size", "33"], "needs a multiple of"),
+        (["--ct-labels", "labels.nii.gz"], "give that too"),
+        (["--ct", "gone.nii.gz"], "no such file"),
+        (["--radiographs", "gone"], "no such folder"),
     ],
 )
 def test_bad_options(words: list[str], says: str, checkpoint: Path, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=says):
+    with pytest.raises((ValueError, OSError), match=says):
         dispatch(["evaluate", "lesions", "--checkpoint", str(checkpoint), "--out", str(tmp_path), *words])
