@@ -70,7 +70,7 @@ def read_rows(path: str | Path, columns: Sequence[str] = (), encoding: str | Non
 def read_cells(path: str | Path, encoding: str | None = None) -> Iterator[tuple[int, list[str]]]:
     """The header and the rows of a CSV or CSV.gz as they stand, each with the line at which it begins.
 
-    Rows without any cell are left out; how many cells a row has is not checked, see `read_rows`.
+    Rows in which every cell is empty are left out; how many cells a row has is not checked, see `read_rows`.
 
     Args:
         path: the file.
@@ -99,7 +99,7 @@ def read_cells(path: str | Path, encoding: str | None = None) -> Iterator[tuple[
             raise ValueError(
                 f"{path} line {line}: the cell that is opened by a quote here holds whole rows: the quote is not closed"
             )
-        if cells:
+        if any(map(str.strip, cells)):
             empty = False
             yield line, cells
     if empty:
@@ -204,7 +204,11 @@ def _no_text(path: Path, opened: Any, encoding: str) -> str:
 def _check_columns(path: Path, found: Sequence[str], wanted: Sequence[str]) -> None:
     missing = [column for column in wanted if column not in found]
     if missing:
-        raise ValueError(f"{path}: the table lacks the column {', '.join(missing)}; it has {', '.join(found[:20])}")
+        other = next((mark for mark in ";\t|" if len(found) == 1 and mark in found[0]), "")
+        hint = f": separate the columns by commas, not by '{other}'" if other else ""
+        raise ValueError(
+            f"{path}: the table lacks the column {', '.join(missing)}; it has {', '.join(found[:20])}{hint}"
+        )
     twice = [column for column, count in Counter(found).items() if count > 1 and column]
     if twice:
         raise ValueError(f"{path}: the table has the column {twice[0]} more than once; keep one, or rename the other")

@@ -11,7 +11,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from torch.utils.data import DataLoader
 
 from diffusion import BoneSuppressionPipeline, ThresholdedDDIMScheduler, build_unet
-from lightning_modules.callbacks import FolderExport, ImageGrid, image_grid, replace_folder
+from lightning_modules.callbacks import FolderExport, ImageGrid, image_grid, refuse_foreign_folder, replace_folder
 from lightning_modules.latent_diffusion_module import LatentDiffusionModule
 from lightning_modules.vqgan_module import VQGANModule
 from vqgan import VQGAN, HybridLoss
@@ -90,3 +90,21 @@ def test_a_failed_export_leaves_the_old_folder(tmp_path):
     replace_folder(Model("three"), folder)
     assert (folder / "a").read_text() == "three"
     assert [path.name for path in tmp_path.iterdir()] == ["model"]
+
+
+def test_a_folder_that_is_no_model_of_a_training_is_not_replaced(tmp_path):
+    folder = tmp_path / "model"
+    refuse_foreign_folder(folder, "VQGAN")
+    folder.mkdir()
+    refuse_foreign_folder(folder, "VQGAN")  # empty
+    (folder / "network.py").write_text("code")
+    for content in ("", "{}", '{"_class_name": "UNet2DModel"}'):
+        if content:
+            (folder / "config.json").write_text(content)
+        with pytest.raises(ValueError, match="is no VQGAN that a training wrote, and would be replaced"):
+            refuse_foreign_folder(folder, "VQGAN")
+    (folder / "config.json").write_text('{"_class_name": "VQGAN"}')
+    refuse_foreign_folder(folder, "VQGAN")  # of an earlier version
+    (folder / "config.json").unlink()
+    (folder / "training.yaml").write_text("epoch: 1")
+    refuse_foreign_folder(folder, "VQGAN")
