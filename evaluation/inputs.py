@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -119,10 +120,15 @@ def read_set(source: str | Path, root: str | Path | None = None) -> ImageSet:
     return ImageSet(str(source), {name: base / name for name in names}, dict(zip(names, rows)))
 
 
-def match(folders: Mapping[str, str | Path]) -> dict[str, dict[str, Path]]:
+def match(folders: Mapping[str, str | Path], resizable: Collection[str] = ()) -> dict[str, dict[str, Path]]:
     """Images of the same name in every folder: {name: {role: path}}, ordered by name.
 
-    Raises BadInputs with every image that lacks a partner, cannot be read, or has another size than its partners.
+    Args:
+        folders: {role: folder}.
+        resizable: Roles whose images may have another size than their partners', but not another aspect.
+
+    Raises:
+        BadInputs: Images that lack a partner, cannot be read, or differ in size (or aspect), all listed.
     """
     found = {role: images_in(folder) for role, folder in folders.items()}
     names = sorted(set().union(*found.values()))
@@ -138,12 +144,20 @@ def match(folders: Mapping[str, str | Path]) -> dict[str, dict[str, Path]]:
                 sizes[role] = radiograph_size(path)
             except (ValueError, OSError) as error:
                 problems.append(str(error))
-        if len(set(sizes.values())) > 1:
+        fixed = {size for role, size in sizes.items() if role not in resizable}
+        bent = [size for role, size in sizes.items() if role in resizable and not all(map(partial(alike, size), fixed))]
+        if len(fixed) > 1 or bent:
             listed = ", ".join(f"{role} {height}x{width}" for role, (height, width) in sizes.items())
             problems.append(f"{name}: sizes differ ({listed})")
         matched[name] = paths
     refuse(", ".join(str(folder) for folder in folders.values()), problems)
     return matched
+
+
+def alike(a: tuple[int, int], b: tuple[int, int]) -> bool:
+    """Whether two sizes (H, W) have one aspect, to a pixel of the smaller one."""
+    scale = max(a) / max(b)
+    return max(abs(n - scale * m) for n, m in zip(a, b)) <= max(1.0, scale)
 
 
 def opposite(a: np.ndarray, b: np.ndarray) -> bool:

@@ -18,7 +18,7 @@ from drr import Volume, isolate_body, read_ct, sample_ct, separate_bone
 from drr.chest import lung_box, require_chest
 
 FIELD_MM = (270.0, 310.0)  # width of the picture, of the sample CT
-SAMPLE_LUNGS_MM = 270.0  # the longer side of its lungs' box, from which other bodies' fields are scaled
+SAMPLE_LUNGS_MM = 225.0  # the longer side of its lungs' box, from which other bodies' fields are scaled
 GRID_MM = 2.5  # lungs and spine are found on a grid no finer than this
 AIR_HU = -400
 SPINE_MM = 30.0  # half the width of the band about the midline in which bone behind the lungs' middle is spine

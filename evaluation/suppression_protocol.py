@@ -27,7 +27,7 @@ from evaluation.perceptual import lpips
 from evaluation.structural import masked_mean, pyramid_ms_ssim, ssim_pyramid
 from evaluation.suppression import DATA_RANGE, bsr_published, error_ratio, fit_gain_offset, mse, psnr
 from evaluation.suppression_inputs import findings_of, lungs_of, masks_of
-from radiographs import Radiograph, read_together, to_levels
+from radiographs import Radiograph, read_together, resize, to_levels
 
 NOTHING, BLUR = "do nothing", "Gaussian blur"
 METRICS = ("mse", "psnr", "ssim", "ms_ssim", "lpips", "bsr_published", "bsr_two_sided")
@@ -64,12 +64,13 @@ class SuppressionProtocol:
     """lungs: "auto" (`evaluation.lungs.inner_lungs`), a folder of masks, or None for whole images only.
 
     An image in which "auto" finds no lungs is left out of the lungs' means and counted; a mask that lacks is refused.
-
-    lesions: a folder of masks or a CSV of boxes. perceptual: `vqgan.perceptual.VGGPerceptual`, or None to leave LPIPS
-    out. blur_sigma: of the baseline, in pixels; None is a 256th of the width. legacy: add the published numbers.
-    alexnet: for the published LPIPS among them (`evaluation.legacy_lpips`), or None to leave it out. nodules: implanted
-    into each radiograph for each model; seed: of their places. show: called with each image's name, its pictures by
-    role, and each method's gains.
+    lesions: a folder of masks or a CSV of boxes.
+    perceptual: `vqgan.perceptual.VGGPerceptual`, or None to leave LPIPS out.
+    blur_sigma: of the baseline, in pixels; None is a 256th of the width.
+    legacy: add the published numbers. alexnet: for the published LPIPS among them (`evaluation.legacy_lpips`), or None.
+    nodules, seed: how many are implanted into each radiograph for each model, and the seed of their places.
+    resize: bring results of another size, but not of another aspect, to the truth's; they lack its finest band then.
+    show: called with each image's name, its pictures by role, and each method's gains.
     """
 
     lungs: str | None = "auto"
@@ -81,6 +82,7 @@ class SuppressionProtocol:
     device: str = "cpu"
     nodules: int = 12
     seed: int = 0
+    resize: bool = False
     show: Show = field(default=lambda name, pictures, gains: None)
     progress: Callable[[int, int], None] = field(default=lambda done, total: None)
 
@@ -112,7 +114,8 @@ def evaluate_suppression(
         raise ValueError(f"'{sorted(taken)[0]}' cannot name a method, or names two: choose another name")
     if not (methods or models):
         raise ValueError("no method to evaluate: give a folder of suppressed images or a model")
-    images = match({"radiograph": radiographs, "truth": truth, **methods})
+    folders = {"radiograph": radiographs, "truth": truth, **methods}
+    images = match(folders, resizable=methods if protocol.resize else ())
     lung_paths = masks_of(protocol.lungs, images) if protocol.lungs not in (None, "auto") else {}
     findings = findings_of(protocol.lesions, images)
     collected = _Collected(protocol, models)
@@ -120,7 +123,7 @@ def evaluate_suppression(
     for done, (name, paths) in enumerate(images.items()):
         try:
             files = read_together(paths)
-            pixels = {role: file.pixels for role, file in files.items()}
+            pixels = {role: resize(file.pixels, files["truth"].pixels.shape) for role, file in files.items()}
             mask = lungs_of(protocol.lungs, lung_paths.get(name), pixels, name, collected.without_lungs)
             lesion_masks = findings(name)
         except (ValueError, OSError) as error:

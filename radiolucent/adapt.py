@@ -1,9 +1,9 @@
 """Fit the packaged model to a site: `radiolucent adapt PAIRS --out FOLDER`.
 
 PAIRS: a folder in BS-LDM's layout (CXR/ and BS/ with images of the same names) of a site's own dual-energy pairs, two
-to some hundreds; or two folders, --radiographs and --softs. The pairs that are held out say when to stop and what
-the site gains; then all pairs train once more for as long. FOLDER is a pipeline that `radiolucent suppress --checkpoint`
-takes; adaptation.json in it has the figures. Research use only.
+to some hundreds; or two folders, --radiographs and --softs. The pairs that are held out say when to stop and what the
+site gains; then all pairs train once more for as long. FOLDER is a pipeline for `radiolucent suppress --checkpoint`;
+adaptation.json in it has the figures. Research use only.
 """
 
 from __future__ import annotations

@@ -34,6 +34,8 @@ def add_suppression(parser: ArgumentParser) -> None:
     add_model(parser)
     parser.add_argument("--truth", type=str, required=True, help="true soft-tissue images of the same names")
     parser.add_argument("--input", type=str, required=True, help="radiographs of the same names")
+    resize = "bring --pred of another size (of the same aspect) to the truth's, instead of refusing it"
+    parser.add_argument("--resize", action="store_true", help=resize)
     parser.add_argument("--lungs", type=str, default="auto", help="'auto', a folder of lung masks, or 'none'")
     parser.add_argument("--lesions", type=str | None, default=None, help="known findings: masks, or a CSV of boxes")
     parser.add_argument(

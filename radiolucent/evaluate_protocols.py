@@ -44,6 +44,7 @@ def run_suppression(args: Any) -> None:
             device=args.device,
             nodules=args.nodules,
             seed=args.seed,
+            resize=args.resize,
             show=pages,
             progress=partial(progress, "images"),
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from evaluation.inputs import BadInputs, images_in, match, negatives, opposite, read_set
+from evaluation.inputs import BadInputs, alike, images_in, match, negatives, opposite, read_set
 from radiographs import write_radiograph
 
 
@@ -83,3 +83,24 @@ def test_negatives_are_found_whatever_their_share():
     assert negatives(turned).tolist() == list(range(9))
     assert negatives(random.normal(size=(20, 32, 32))).size == 0
     assert opposite(images[0], -images[1]) and not opposite(images[0], images[1])
+
+
+def test_pictures_beside_the_results_of_suppress_are_no_results(tmp_path):
+    for name in ("a.png", "strips/a.png", "selftest/a.png", "deep/selftest.png"):
+        write_radiograph(tmp_path / name, np.zeros((8, 8), np.float32), 8)
+    assert list(images_in(tmp_path)) == ["a", "deep/selftest"]
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "same"),
+    [
+        ((512, 512), (1024, 1024), True),
+        ((2022, 2022), (1024, 1024), True),
+        ((512, 427), (3000, 2501), True),  # rounded to a pixel of the smaller one
+        ((512, 512), (1024, 1000), False),
+        ((427, 512), (2501, 3000), True),
+        ((427, 512), (3000, 2501), False),
+    ],
+)
+def test_sizes_of_one_aspect(a, b, same):
+    assert alike(a, b) is same and alike(b, a) is same

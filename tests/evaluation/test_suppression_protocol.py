@@ -262,3 +262,17 @@ def test_a_model_is_scored_and_its_nodules_are_measured(folders):
         evaluate_suppression({}, str(big / "truth"), str(big / "input"), protocol)
     with pytest.raises(ValueError, match="cannot name a method, or names two"):
         evaluate_suppression({"m": str(big / "truth")}, str(big / "truth"), str(big / "input"), protocol, {"m": debone})
+
+
+def test_results_of_another_size_are_refused_or_brought_to_the_truths(folders):
+    for path in (folders / "half").iterdir():
+        small = cv2.resize(read_radiograph(path).pixels, (32, 32), interpolation=cv2.INTER_AREA)
+        write_radiograph(folders / "small" / path.name, small, 16)
+        write_radiograph(folders / "bent" / path.name, small[:24], 16)
+    with pytest.raises(BadInputs, match=r"sizes differ \(radiograph 64x64, truth 64x64, small 32x32\)"):
+        evaluate(folders, small="small")
+    with pytest.raises(BadInputs, match=r"sizes differ.*bent 24x32"):
+        evaluate(folders, SuppressionProtocol(resize=True), bent="bent")
+    result = evaluate(folders, SuppressionProtocol(resize=True), half="half", small="small")
+    half, small = (result.gains[name, "whole"] for name in ("half", "small"))
+    assert (small > 1).all() and (small < half).all()  # bones are taken, and detail with them

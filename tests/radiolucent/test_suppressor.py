@@ -49,7 +49,9 @@ def test_importing_the_package_is_light():
 def test_a_file_gives_what_the_command_writes(model, pixels, tmp_path):
     write_radiograph(tmp_path / "a.png", pixels, 16)
     result = Suppressor(model)(tmp_path / "a.png")
-    assert dispatch(["suppress", str(tmp_path / "a.png"), "--checkpoint", str(model), "--out", str(tmp_path / "out")]) == 0
+    assert (
+        dispatch(["suppress", str(tmp_path / "a.png"), "--checkpoint", str(model), "--out", str(tmp_path / "out")]) == 0
+    )
     result.save(tmp_path / "saved.png")
     by_command, saved = (read_radiograph(tmp_path / name).pixels for name in ("out/a.png", "saved.png"))
     np.testing.assert_array_equal(by_command, saved)
