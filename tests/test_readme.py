@@ -28,8 +28,10 @@ def test_make_targets_and_extras_exist():
 
 
 @pytest.mark.parametrize("code", re.findall(r"```python\n(.*?)```", README, re.DOTALL))
-def test_python_runs(code, tmp_path, monkeypatch):
+def test_python_runs(code, quick_demo, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    radiograph = next((quick_demo / "pairs" / "CXR").glob("*.png"))
+    (tmp_path / "radiograph.png").write_bytes(radiograph.read_bytes())
     exec(compile(code, "README.md", "exec"), {})
 
 
