@@ -152,14 +152,13 @@ def random_look(view: str, rng: np.random.Generator) -> Look:
     exposure = 0.0 if view in FRONTAL else 0.8
     return Look(
         bone_strength=rng.uniform(1.5, 2.5),
-        bone_saturation=rng.uniform(3, 6),
-        centre=exposure + rng.uniform(2.6, 3.2),
-        width=rng.uniform(0.9, 1.2),
-        window=(0.01, 0.998),
+        bone_saturation=rng.uniform(0.6, 1.5),
+        exposure=(exposure + rng.uniform(2.6, 3.2), rng.uniform(0.9, 1.2)),
         gamma=rng.uniform(0.85, 1.1),
         compression=rng.uniform(0.4, 0.6),
-        unsharp=(rng.uniform(0.2, 0.8), 0.0),
-        unsharp_sigma=(0.05, 0.004),
+        compression_sigma_mm=60.0,
+        unsharp=((20.0, rng.uniform(0.2, 0.8)),),
+        clip=(0.01, 0.998),
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import torch
 from diffusers.configuration_utils import ConfigMixin, register_to_config
@@ -29,7 +30,7 @@ def gaussian_blur(image: Tensor, sigma: float) -> Tensor:
 
 
 def fine_part(image: Tensor, sigma: float, share: float) -> Tensor:
-    """`image` (B, 1, H, W) less `share` of its blur: what is wider than sigma belongs to the display, not to the bone."""
+    """`image` (B, 1, H, W) less `share` of its blur: what is wider than sigma is the display's, not the bone's."""
     return image - share * gaussian_blur(image, sigma)
 
 
@@ -86,7 +87,7 @@ class BoneUNet(ModelMixin, ConfigMixin):
         before = (channels[0], *channels[:-1])
         self.first = nn.Conv2d(2 * patch**2, channels[0], 3, padding=1)
         self.down = nn.ModuleList(Block(i, o, groups) for i, o in zip(before, channels))
-        self.up = nn.ModuleList(Block(low + high, high, groups) for high, low in zip(channels[:-1], channels[1:]))
+        self.up = nn.ModuleList(Block(low + high, high, groups) for high, low in pairwise(channels))
         self.last = nn.Conv2d(channels[0], patch**2, 3, padding=1)
         nn.init.zeros_(self.last.weight)
         nn.init.zeros_(self.last.bias)  # type: ignore[arg-type]

@@ -14,22 +14,26 @@ from diffusion.bridge import BrownianBridgeScheduler
 from diffusion.conditioning import ConditionScaling, concatenate_condition
 from diffusion.parametrization import PREDICTION_TYPES, prediction_target
 from diffusion.schedulers import TemporalAdaptiveThresholding
+from diffusion.served import check_served
 
 
 def check_scheduler(scheduler: Any, target: str) -> None:
-    """Raise ValueError for a prediction type, or a target (see diffusion.latents), that does not go with it."""
-    prediction = scheduler.config.prediction_type
+    """Raise ValueError for a scheduler that cannot be trained and sampled with (see diffusion.served), or whose
+    prediction type or target (see diffusion.latents) does not go with it."""
+    prediction = scheduler.config.get("prediction_type")
     bridge = isinstance(scheduler, BrownianBridgeScheduler)
+    if not bridge:
+        check_served(scheduler)
     if prediction not in PREDICTION_TYPES:
         raise ValueError(f"prediction_type is '{prediction}'; expected one of {', '.join(PREDICTION_TYPES)}")
     if bridge and target != "bone":
         raise ValueError(f"the Brownian bridge diffuses what is taken away: target is '{target}', set it to bone")
-    if not bridge and scheduler.config.thresholding and not isinstance(scheduler, TemporalAdaptiveThresholding):
+    if not bridge and scheduler.config.get("thresholding") and not isinstance(scheduler, TemporalAdaptiveThresholding):
         raise ValueError(
             f"{type(scheduler).__name__} has thresholding set, which rescales latents; make it by from_config(config, "
             "thresholding=False), or take a Thresholded scheduler of diffusion"
         )
-    if prediction == "epsilon" and not bridge and scheduler.config.rescale_betas_zero_snr:
+    if prediction == "epsilon" and not bridge and scheduler.config.get("rescale_betas_zero_snr"):
         raise ValueError(
             "with rescale_betas_zero_snr the noisiest step holds nothing of x0, so epsilon prediction cannot recover "
             "it; set prediction_type to v_prediction or sample"

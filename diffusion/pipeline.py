@@ -43,11 +43,12 @@ class BoneSuppressionPipeline(DiffusionPipeline):
     """Conditional latent diffusion from a radiograph to its soft-tissue image (BS-LDM, arXiv 2412.15670).
 
     vqgan: the autoencoder (see diffusion.latents); unet: build_unet's or a LatentDiT; both are put to evaluation.
-    scheduler: DDPM, DDIM or DPM-Solver++ of diffusers or of diffusion.schedulers; to exchange it,
+    scheduler: of diffusion.schedulers, or one of diffusers' that diffusion.served names; to exchange it,
     `pipeline.scheduler = Other.from_config(pipeline.scheduler.config)` (with thresholding=False for diffusers' own).
     condition_scaling: see diffusion.conditioning. target, latent, residual_scale: see diffusion.latents.
     num_inference_steps: sampling steps where a call names none.
     enhancer: a second stage on the image (BS-Diff's, see diffusion.enhancement), or none.
+    trained_size: side in pixels of the images that it was trained on; None where only the U-Net's sample_size may say.
     """
 
     _optional_components = ["enhancer"]  # noqa: RUF012 (diffusers' own name, read by its save and load)
@@ -63,6 +64,7 @@ class BoneSuppressionPipeline(DiffusionPipeline):
         residual_scale: float = 1.0,
         num_inference_steps: int = 50,
         enhancer: AutoencoderKL | None = None,
+        trained_size: int | None = None,
     ) -> None:
         super().__init__()
         check_condition_scaling(condition_scaling)
@@ -76,6 +78,7 @@ class BoneSuppressionPipeline(DiffusionPipeline):
             latent=latent,
             residual_scale=residual_scale,
             num_inference_steps=num_inference_steps,
+            trained_size=trained_size,
         )
 
     @property
@@ -86,7 +89,9 @@ class BoneSuppressionPipeline(DiffusionPipeline):
 
     @property
     def trained_size(self) -> int | None:
-        """Side in pixels of the images that the network was trained on; None where its config does not say."""
+        """Side in pixels of the images that the network was trained on; None where no configuration says."""
+        if self.config["trained_size"] is not None:
+            return self.config["trained_size"]
         latent = self.unet.config.get("sample_size")
         return None if latent is None else latent * self.vqgan.downsampling
 

@@ -98,8 +98,10 @@ class BoneRegressionPipeline(DiffusionPipeline):
 
         Args:
             radiograph: (B, 1, H, W) in [-1, 1], bones bright.
-            num_inference_steps, seeds: As of BoneSuppressionPipeline; nothing here depends on them.
-            tile: Side in pixels, a multiple of `size_multiple`, of the tiles in which a larger image is seen; None: whole.
+            num_inference_steps: As of BoneSuppressionPipeline; nothing here depends on it.
+            seeds: One an image. 0, the default, is the image as it is; any other sees it a little larger or smaller and
+                in another tone, so that the spread over seeds tells how sure the answer is.
+            tile: Side in pixels, a multiple of `size_multiple`, of tiles for larger images; None: they are seen whole.
 
         Returns:
             `.soft`, (B, 1, H, W) float32 in [-1, 1].
@@ -114,7 +116,28 @@ class BoneRegressionPipeline(DiffusionPipeline):
                 f"a radiograph of {tuple(radiograph.shape[2:])} pixels: height and width must be multiples of "
                 f"{self.size_multiple}"
             )
-        return BoneSuppressionOutput(soft=(radiograph.float() - self.bone(radiograph, tile)).clamp(-1, 1))
+        seeds = [0] * len(radiograph) if seeds is None else list(seeds)
+        if len(seeds) != len(radiograph):
+            raise ValueError(f"{len(seeds)} seeds for {len(radiograph)} radiographs: give one for each")
+        if any(seeds):
+            bones = [self._varied(image[None], seed, tile) for image, seed in zip(radiograph, seeds)]
+            bone = torch.cat(bones)
+        else:
+            bone = self.bone(radiograph, tile)
+        return BoneSuppressionOutput(soft=(radiograph.float() - bone).clamp(-1, 1))
+
+    def _varied(self, radiograph: Tensor, seed: int, tile: int | None) -> Tensor:
+        """The bone (1, 1, H, W) by way of another size and tone, which depend on the seed; 0 changes nothing."""
+        if seed == 0:
+            return self.bone(radiograph, tile)
+        chance = torch.Generator().manual_seed(seed)
+        scale, gamma = torch.rand(2, generator=chance).mul(2).sub(1).mul(torch.tensor([0.17, 0.15])).exp().tolist()
+        multiple = self.size_multiple
+        shape = [max(1, round(side * scale / multiple)) * multiple for side in radiograph.shape[2:]]
+        seen = F.interpolate(radiograph.float(), shape, mode="bicubic", antialias=True).clamp(-1, 1)
+        tone = (seen + 1).div(2).pow(gamma)
+        soft = (tone - self.bone(tone * 2 - 1, tile) / 2).clamp(0, 1).pow(1 / gamma) * 2 - 1
+        return F.interpolate(seen - soft, radiograph.shape[2:], mode="bicubic", antialias=True)
 
     def bone(self, radiograph: Tensor, tile: int | None = None) -> Tensor:
         """What is taken away from radiographs (B, 1, H, W): float32 of that shape, in their grey levels."""

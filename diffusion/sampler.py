@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -36,20 +37,62 @@ def sample(
         raise ValueError(f"{len(condition)} images arrived with {len(seeds)} seeds; give one seed an image")
     if num_inference_steps < 1:
         raise ValueError(f"num_inference_steps is {num_inference_steps}; it must be 1 or more")
-    scheduler.set_timesteps(num_inference_steps, device=condition.device)
     generators = seeded_generators(seeds)
-    x = seeded_noise(generators, (channels, *condition.shape[2:]), condition.device) * scheduler.init_noise_sigma
+    noise = seeded_noise(generators, (channels, *condition.shape[2:]), condition.device)
 
-    def answer(noisy: Tensor, given: Tensor, alpha: Tensor, timestep: Tensor) -> Tensor:
+    def ask(noisy: Tensor, given: Tensor, timestep: Tensor) -> Tensor:
+        alpha = signal_level(scheduler, timestep)
         inputs = concatenate_condition(noisy, given, alpha, condition_scaling, training=False)
         return network(inputs.to(network.dtype), timestep).sample[:, :channels].float()
 
+    def answer(noisy: Tensor, timestep: Tensor) -> Tensor:
+        output = ask(noisy, condition, timestep)
+        if guidance_scale == 1:
+            return output
+        without = ask(noisy, torch.zeros_like(condition), timestep)
+        return without + guidance_scale * (output - without)
+
+    return denoise(answer, scheduler, noise, num_inference_steps, generators, progress)
+
+
+def denoise(
+    answer: Callable[[Tensor, Tensor], Tensor],
+    scheduler: Any,
+    noise: Tensor,
+    num_inference_steps: int,
+    generators: list[torch.Generator],
+    progress: Callable[[Iterable[Tensor]], Iterable[Tensor]] = iter,
+) -> Tensor:
+    """x0 (B, C, H, W), float32, by any scheduler that diffusion.served names, flow matching or the Brownian bridge.
+
+    Args:
+        answer: (x_t as the network was trained to see it, timestep) -> what it predicts, all (B, C, H, W).
+        scheduler: Its noise is scaled as it asks (init_noise_sigma), and so is what the network sees: those of Euler's
+            family work on x0 + sigma * noise (scale_model_input).
+        noise: White, (B, C, H, W).
+        num_inference_steps: 1 or more.
+        generators: One an image, for a scheduler that draws noise at its steps.
+        progress: Wraps the timesteps.
+    """
+    scheduler.set_timesteps(num_inference_steps, device=noise.device)
+    parameters = inspect.signature(scheduler.step).parameters.values()
+    draws = any(one.name == "generator" or one.kind is one.VAR_KEYWORD for one in parameters)
+    options = {"generator": generators} if draws else {}
+    scale = getattr(scheduler, "scale_model_input", None)
+    x = noise * getattr(scheduler, "init_noise_sigma", 1.0)
     with torch.no_grad():
         for timestep in progress(scheduler.timesteps):
-            alpha, _ = noise_levels(scheduler, timestep)
-            output = answer(x, condition, alpha, timestep)
-            if guidance_scale != 1:
-                without = answer(x, torch.zeros_like(condition), alpha, timestep)
-                output = without + guidance_scale * (output - without)
-            x = scheduler.step(output, timestep, x, generator=generators, return_dict=False)[0]
+            seen = x if scale is None else scale(x, timestep)
+            x = scheduler.step(answer(seen, timestep), timestep, x, return_dict=False, **options)[0]
     return x
+
+
+def signal_level(scheduler: Any, timestep: Tensor) -> Tensor:
+    """alpha_t (1, 1, 1, 1) at one of a scheduler's timesteps, which may lie between two of training's."""
+    if not timestep.is_floating_point():
+        return noise_levels(scheduler, timestep)[0]
+    alpha_bar = scheduler.alphas_cumprod.to(timestep.device)
+    ratio = ((1 - alpha_bar) / alpha_bar).sqrt()  # noise over signal, which Euler's family interpolates
+    below = timestep.long().clamp(0, len(ratio) - 1)
+    above = (below + 1).clamp(max=len(ratio) - 1)
+    return (1 + torch.lerp(ratio[below], ratio[above], timestep - below).square()).rsqrt().reshape(1, 1, 1, 1)

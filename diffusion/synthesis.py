@@ -21,6 +21,7 @@ from diffusion.guidance import Terms, guidance_terms, weighted_sum
 from diffusion.latents import check_latent_options, decode, encode
 from diffusion.noise import seeded_generators, seeded_noise
 from diffusion.pipeline import AUTOENCODER_PACKAGE
+from diffusion.sampler import denoise
 from diffusion.synthesis_objective import ask, check_networks, check_synthesis_scheduler, network_multiple
 
 COMPONENTS = ("vqgan", "unet", "scheduler", "conditioner")
@@ -37,7 +38,7 @@ class SynthesisPipeline(DiffusionPipeline):
     """Latent diffusion from a view and a report to a radiograph.
 
     vqgan: the autoencoder (see diffusion.latents). unet: UNet2DConditionModel or a LatentDiT with cross attention, of
-    the conditioner's width. scheduler: FlowMatchEulerDiscreteScheduler, or one that diffusion.pipeline takes.
+    the conditioner's width. scheduler: FlowMatchEulerDiscreteScheduler, or one of diffusion.served.
     image_size: side in pixels of the images that it was trained on; latent: see diffusion.latents.
     num_inference_steps: of sampling, where a call does not say.
     """
@@ -90,6 +91,7 @@ class SynthesisPipeline(DiffusionPipeline):
             1 on a CPU and 8 elsewhere, where none is given. They change with torch's number of threads as well: who
             wants the same bytes from every machine sets it (torch.set_num_threads).
         """
+        check_synthesis_scheduler(self.scheduler)  # it may have been exchanged
         count = len(views)
         seeds = range(count) if seeds is None else seeds
         steps = num_inference_steps if num_inference_steps is not None else self.config["num_inference_steps"]
@@ -154,13 +156,13 @@ class SynthesisPipeline(DiffusionPipeline):
             asked.append((weight, part, self.conditioner(part)))
         generators = seeded_generators(seeds)
         channels = self.unet.config.get("out_channels") or self.unet.config["latent_channels"]
-        x = seeded_noise(generators, (channels, *shape), self.device)
-        self.scheduler.set_timesteps(steps, device=self.device)
-        for timestep in self.scheduler.timesteps:
-            answers = [(weight, ask(self.unet, x, timestep, part, context)) for weight, part, context in asked]
-            output = weighted_sum(answers)
-            x = self.scheduler.step(output, timestep, x, generator=generators, return_dict=False)[0]
-        return x
+        noise = seeded_noise(generators, (channels, *shape), self.device)
+
+        def answer(noisy: Tensor, timestep: Tensor) -> Tensor:
+            answers = [(weight, ask(self.unet, noisy, timestep, part, context)) for weight, part, context in asked]
+            return weighted_sum(answers)
+
+        return denoise(answer, self.scheduler, noise, steps, generators)
 
     @classmethod
     def from_pretrained(  # type: ignore[override]

@@ -68,7 +68,7 @@ def lung_box(volume: Volume) -> tuple[np.ndarray, np.ndarray]:
 
 
 def lungs_on_grid(volume: Volume) -> tuple[np.ndarray, np.ndarray]:
-    """The lungs with the air in them, bool (z, y, x) on a grid of about 4 mm, and that grid's steps in voxels (z, y, x).
+    """The lungs with their air, bool (z, y, x) on a grid of about 4 mm, and that grid's steps in voxels (z, y, x).
 
     Parts below a tenth of the largest (bowel gas) are left out; nothing is set where there is no lung. A phantom's
     lungs, which hold air and nothing else, count.

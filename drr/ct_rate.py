@@ -28,6 +28,7 @@ from .ct_rate_tables import (
     read_table,
     volume_key,
 )
+from .hounsfield import check_hu
 from .volume import Volume
 from .volume_io import load_ct
 
@@ -182,6 +183,7 @@ def read_volume(
             f"{path}: neither release of CT-RATE fits: {where}, yet the voxels are not HU ({seen}); "
             "nothing was rescaled by guess"
         )
+    check_hu(volume.hu, volume.hu, str(path))  # HU that a window cut off pass the test above
     np.clip(volume.hu, *HU_RANGE, out=volume.hu)
     return volume, replace(decision, notes=(*decision.notes, *volume.notes))
 

@@ -147,7 +147,9 @@ def _choose(groups: dict[str, list[File]], series: str | int | None, folder: Pat
 
 
 def _may_be_ct(group: list[File]) -> bool:
-    return any(image.kind == "CT" for image in group) and not all(image.is_localizer for image in group)
+    """Not of another modality, not localizers alone, and no coloured renderings of a CT."""
+    grey = str(group[0].header.get("SamplesPerPixel") or 1) == "1"
+    return grey and any(image.kind == "CT" for image in group) and not all(image.is_localizer for image in group)
 
 
 def _require_ct(group: list[File], folder: Path) -> list[File]:

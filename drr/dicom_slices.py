@@ -14,6 +14,7 @@ from .dicom_files import File
 from .hounsfield import to_int16
 from .padding import AIR, DENSER_THAN_AIR_HU, at_the_border
 
+PROJECTIONS = {"MIP", "MINIP", "MAX_IP", "MIN_IP", "MAXIMUM", "MINIMUM"}  # of several slices, in Image Type
 HU_TYPES = ("", "HU", "HU_MOD", "US")  # Rescale Type; US is "unspecified"
 
 
@@ -91,6 +92,11 @@ def _slice(file: File, frame: int) -> Slice | None:
             return None
     if int(header.get("SamplesPerPixel") or 1) != 1:
         raise ValueError(f"{name}: {header.SamplesPerPixel} samples a pixel (colour); a CT has one")
+    kinds = header.get("ImageType") or ()
+    if made := PROJECTIONS & {str(kind).upper() for kind in ([kinds] if isinstance(kinds, str) else kinds)}:
+        raise ValueError(
+            f"{name}: Image Type says {made.pop()}, a projection of several slices; give the CT's own series"
+        )
     places, turns = _group(header, frame, "PlanePositionSequence"), _group(header, frame, "PlaneOrientationSequence")
     measures, values = (
         _group(header, frame, "PixelMeasuresSequence"),

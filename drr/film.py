@@ -1,4 +1,4 @@
-"""What happens to a radiograph after its processing: noise, letters, collimator borders, JPEG; in pairs, alike in each."""
+"""What happens to a finished radiograph: noise, letters, collimator borders, JPEG; alike in both images of a pair."""
 
 from __future__ import annotations
 

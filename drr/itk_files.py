@@ -29,7 +29,7 @@ def read_itk(path: Path) -> Stored:
     affine[:3, :3] = np.array(image.GetDirection()).reshape(3, 3) * np.array(image.GetSpacing())
     affine[:3, 3] = image.GetOrigin()
     fields = _fields(path)
-    of_kind = _nrrd if path.suffix in (".nrrd", ".nhdr") else _metaimage
+    of_kind = _nrrd if path.suffix.lower() in (".nrrd", ".nhdr") else _metaimage
     fault, scale, notes = of_kind(fields, path)
     fault = fault or affine_fault(affine) or (FILLED_IN if is_filled_in(affine) else "")
     import SimpleITK as sitk

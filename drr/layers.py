@@ -1,4 +1,4 @@
-"""A body in layers, so that each can be shown as strongly as a radiograph shows it: soft tissue and four groups of bones."""
+"""A body in layers, each of which can be shown as strongly as a radiograph shows it: soft tissue, groups of bones."""
 
 from __future__ import annotations
 
@@ -43,10 +43,10 @@ def training_body(volume: Volume) -> Volume:
 def bone_layers(volume: Volume) -> np.ndarray:
     """uint8 (D, H, W): the layer, one of BONES, that a voxel belongs to if it is bone.
 
-    By the label map's names where there is one (a voxel without a name takes the nearest bone's), else by place: in front
-    of the lungs' middle within 32 mm of the midline lies the sternum, behind it the spine; ribs are what is beside or
-    below the lungs' lower part, and further up what is no farther from the hull of the lungs than those ribs are (16 mm
-    at least); all else is shoulder girdle.
+    By the label map's names where there is one (a voxel without a name takes the nearest bone's), else by place: in
+    front of the lungs' middle within 32 mm of the midline lies the sternum, behind it the spine; ribs are what is
+    beside or below the lungs' lower part, and further up what is no farther from the hull of the lungs than those ribs
+    are (16 mm at least); all else is shoulder girdle.
 
     Args:
         volume: Axes as `read_ct` turns them (z to the head, y to the back).
@@ -144,7 +144,7 @@ def cast_layers(body: Volume, beams: Sequence[ConeBeam]) -> np.ndarray:
 
 
 def _whole_rays(volume: Volume, box: tuple[np.ndarray, np.ndarray], beam: ConeBeam) -> np.ndarray:
-    """bool (H, W): the rays that are within the scan's height wherever they are in front of, in or behind the body's box."""
+    """bool (H, W): the rays that stay within the scan's height all along the body's box."""
     source, corner, du, dv = (beam.numpy(name) for name in ("source", "origin", "du", "dv"))
     rows, columns = (np.arange(n)[:, None] for n in beam.shape)
     ray = (corner + rows * dv)[:, None] + (columns * du)[None] - source  # (H, W, 3)

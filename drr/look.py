@@ -26,7 +26,7 @@ class Look:
         bone_sharpening, bone_sigma_mm: Unsharp mask of the bone layer, for CT slices that blur the ribs' cortex.
         window: Quantiles of the radiograph's line integrals that become 0 and 1.
         latitude, middle: Width and centre of a logistic curve on that scale; latitude 0 is a power law with `gamma`.
-        gamma: Exponent of the power law.
+        gamma: Exponent of the power law, or of the exposure's grey.
         compression, compression_sigma_mm: Part of the blurred image that is taken away, and the width of that blur:
             dynamic range compression, by which spine, heart and shoulders come nearer to the lungs' grey.
         unsharp: (sigma in mm, amount) of unsharp masks, fine to coarse: vendors' multi-scale enhancement.
@@ -187,7 +187,8 @@ class _Display:
         """Line integrals to grey by the exposure or by window and curve, one pixel like another."""
         look = self.look
         if look.exposure is not None:
-            return detector_response(lines, *look.exposure)
+            grey = (detector_response(lines, *look.exposure) + 1) / 2
+            return grey ** np.float32(look.gamma)
         grey = (lines - np.float32(self.low)) * np.float32(1 / max(self.high - self.low, 1e-3))
         if look.latitude:
             return (1 / (1 + np.exp(-np.clip((grey - look.middle) / look.latitude, -30, 30)))).astype(np.float32)

@@ -17,6 +17,7 @@ LPS_FROM_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 HEADER_BYTES = 540  # of NIfTI-2; NIfTI-1 has 348
 PACKED_HEADER = 1 << 16  # bytes that hold a header, compressed or not
 MM_PER_UNIT = {1: 1000.0, 3: 0.001}  # metres and micrometres; 2 is mm, and 0, unknown, is taken for mm as ITK does
+GZIP = b"\x1f\x8b"
 MOST_PACKED = 1032  # deflate's largest ratio: a header that promises more is wrong
 
 
@@ -58,7 +59,7 @@ def read_nifti(path: Path) -> Stored:
     raw: Any = np.fromfile(path, np.uint8)  # numpy's memory comes in large pages: a third of the time of read_bytes
     header = _parse(raw[:PACKED_HEADER].tobytes(), path)
     size, held = header.end, len(raw)
-    if path.suffix == ".gz":
+    if raw[:2].tobytes() == GZIP:  # whatever the name says
         raw = _gunzip(raw, size, path) if size <= MOST_PACKED * held else raw[:0]
         held = len(raw)
     if held != size:
@@ -77,7 +78,7 @@ def _parse(start: bytes, path: Path) -> NiftiHeader:
 
     broken = (zlib.error, nibabel.spatialimages.HeaderDataError, nibabel.wrapstruct.WrapStructError, ValueError)
     try:
-        if path.suffix == ".gz":
+        if start[:2] == GZIP:
             start = zlib.decompressobj(31).decompress(start, HEADER_BYTES)
         kind = nibabel.Nifti2Header if start[:4] in (b"\x1c\x02\0\0", b"\0\0\x02\x1c") else nibabel.Nifti1Header
         header: Any = kind.from_fileobj(io.BytesIO(start), check=False)  # the check would repair silently

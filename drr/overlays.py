@@ -127,8 +127,8 @@ def add_nodule_shadow(
 def add_device(soft: np.ndarray, mm_per_pixel: float, rng: np.random.Generator) -> np.ndarray:
     """A tube, wire, electrode or clip somewhere in the picture; returns a new (H, W).
 
-    A tube (catheter, drain) is a smooth line of two walls, a wire (lead, cable) a thin dense one, an electrode a disc or
-    ring, at times on a wire, a clip a few short strokes of metal.
+    A tube (catheter, drain) is a smooth line of two walls, a wire (lead, cable) a thin dense one, an electrode a disc
+    or ring, at times on a wire, a clip a few short strokes of metal.
     """
     kind = rng.choice(["tube", "wire", "electrode", "clip"], p=[0.3, 0.3, 0.25, 0.15])
     stroke = np.zeros(soft.shape, np.uint8)

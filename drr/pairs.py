@@ -1,4 +1,4 @@
-"""Pairs of radiograph and soft-tissue image drawn from a body's layers: what is in them, how large, and how they look."""
+"""Pairs of radiograph and soft-tissue image drawn from a body's layers: what they show, how large, how it looks."""
 
 from __future__ import annotations
 
@@ -19,6 +19,8 @@ LUNG_SHARE = 0.2  # of a picture that must be lung
 MARGIN = 0.01  # of the scan's height that is left out at either end
 TRIES = 40
 GIRDLE_LINES = 0.1
+OBJECT_LINES = 0.003
+FIRST_DEVICE = 128
 FADE_MM = 12.0
 
 
@@ -52,21 +54,22 @@ class PairOptions:
 class Pair:
     """Images float32 (H, W) in [-1, 1], bones bright, all by one mapping and with the same noise.
 
-    radiograph, soft: with nodules, if any. without_nodules, soft_without: the same body before they were put in.
+    radiograph, soft: with nodules and devices, if any. without, soft_without: the same body before they were put in.
+    objects: uint8 (H, W), 0 or the number of what was put in there: nodules from 1, devices from FIRST_DEVICE; what
+        touches counts as one.
     lungs: bool (H, W). pixel_mm: side of a pixel in the body.
     """
 
     radiograph: np.ndarray
     soft: np.ndarray
-    without_nodules: np.ndarray
+    without: np.ndarray
     soft_without: np.ndarray
+    objects: np.ndarray
     lungs: np.ndarray
     pixel_mm: float
 
 
-def draw_pair(
-    layers: np.ndarray, cached_mm: float, size: int, options: PairOptions, rng: np.random.Generator
-) -> Pair:
+def draw_pair(layers: np.ndarray, cached_mm: float, size: int, options: PairOptions, rng: np.random.Generator) -> Pair:
     """One pair of size x size pixels.
 
     Args:
@@ -81,26 +84,35 @@ def draw_pair(
     look = Look.random(rng)
     bone = sum(strength * placed[layer] for strength, layer in zip(strengths, BONES))
     bone = shown_bone(bone, look, pixel_mm)
-    soft, nodules = placed[SOFT], np.zeros((size, size), np.float32)
+    soft = placed[SOFT]
+    nodules, devices = np.zeros((2, size, size), np.float32)
     if options.clutter:
         soft = _sharpen(soft, pixel_mm, rng)
         if rng.random() < 0.8:
             soft = add_vessels(soft, pixel_mm, rng, int(rng.integers(3, 20)), lungs)
         while rng.random() < 0.4:
-            soft = add_device(soft, pixel_mm, rng)
+            devices = add_device(devices, pixel_mm, rng)
         if lungs.any() and rng.random() < options.nodules:
             nodules = draw_nodules(soft, pixel_mm, lungs, options.nodule_mm, rng)
-    show = develop(soft + bone, look, pixel_mm)
+    show, added = develop(soft + bone, look, pixel_mm), nodules + devices
     noise = quantum_noise(soft + bone, _log_uniform(rng, 0.004, 0.06), rng.uniform(0.4, 0.9), rng)
     if rng.random() < 0.5:
         noise *= np.float32(0.3)
-    lines = [soft + nodules + bone, soft + nodules]
-    lines += [soft + bone, soft] if nodules.any() else []
+    lines = [soft + added + bone, soft + added]
+    lines += [soft + bone, soft] if added.any() else []
     images = [show(line) + noise for line in lines]
     if options.clutter:
         images = _finish(images, pixel_mm, rng)
     images = [image.clip(-1, 1).astype(np.float32) for image in images]
-    return Pair(*images, *images[: 4 - len(images)], lungs, pixel_mm)
+    return Pair(*images, *images[: 4 - len(images)], _number(nodules, devices), lungs, pixel_mm)
+
+
+def _number(nodules: np.ndarray, devices: np.ndarray) -> np.ndarray:
+    """uint8 (H, W): which connected part of the line integrals lies there; 0 where a device lies over a nodule."""
+    parts = [cv2.connectedComponents((lines > OBJECT_LINES).astype(np.uint8))[1] for lines in (nodules, devices)]
+    first, second = (part.clip(0, FIRST_DEVICE - 1) for part in parts)
+    numbers = np.where(second > 0, second + FIRST_DEVICE - 1, first)
+    return np.where((first > 0) & (second > 0), 0, numbers).astype(np.uint8)
 
 
 def place(
@@ -131,7 +143,9 @@ def place(
     placed = np.empty((len(layers), size, size), np.float32)
     for number, layer in enumerate(layers):
         how = cv2.WARP_INVERSE_MAP | (cv2.INTER_CUBIC if number in BONES else cv2.INTER_LINEAR)
-        image = cv2.warpAffine(layer.astype(np.float32), matrix, (size, size), flags=how, borderMode=cv2.BORDER_REPLICATE)
+        image = cv2.warpAffine(
+            layer.astype(np.float32), matrix, (size, size), flags=how, borderMode=cv2.BORDER_REPLICATE
+        )
         placed[number] = np.maximum(image, 0)
     return placed, side
 

@@ -67,7 +67,11 @@ def stack(slices: Sequence[Slice]) -> Stack:
     tilt = float(np.degrees(np.arctan(np.linalg.norm(along - normal))))
     if tilt > LARGEST_TILT_DEGREES:
         raise ValueError(f"the slices are stacked {tilt:.0f} degrees off their planes' normal; no gantry tilts so far")
-    notes = [f"the gantry was tilted by {tilt:.1f} degrees; every voxel is in its place"] if tilt > 0.5 else []
+    notes = (
+        [f"the gantry was tilted by {tilt:.1f} degrees; every voxel is in its place"]
+        if tilt > NOTED_TILT_DEGREES
+        else []
+    )
     count = len(ordered)
     if uneven(heights):
         count, note = _resampling(heights)

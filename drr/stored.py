@@ -34,6 +34,8 @@ def affine_fault(affine: np.ndarray) -> str:
     """Why an affine (4, 4) to mm cannot be that of a CT; empty if it can."""
     if affine.shape != (4, 4) or not np.isfinite(affine).all():
         return f"an affine of shape {affine.shape} is no finite (4, 4) matrix"
+    if not np.allclose(affine[3], (0, 0, 0, 1)):
+        return f"the affine's last row is {affine[3].tolist()} instead of 0, 0, 0, 1 (was it transposed?)"
     spacing = np.linalg.norm(affine[:3, :3], axis=0)
     said = f"a voxel spacing of ({', '.join(f'{mm:.4g}' for mm in spacing)}) mm"
     if spacing.min() <= 0 or np.linalg.matrix_rank(affine[:3, :3] / spacing) < 3:

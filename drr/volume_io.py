@@ -79,6 +79,8 @@ def load_ct(
     """As `read_ct`, without its warnings, and where not `checked` whether or not the voxels can be HU."""
     path = Path(path)
     matrix = None if affine is None else _callers_affine(affine)
+    if rescale is not None:
+        _check_rescale(rescale)
     stored = _read(path, rescale, series, needs_geometry=affine is None)
     if matrix is None and stored.fault:
         raise ValueError(f"{path}: {stored.fault}; give read_ct its affine=(4, 4), or repair the header")
@@ -109,13 +111,14 @@ def _read(
     if not path.exists():
         raise FileNotFoundError(f"{path}: no such file or folder")
     try:
-        if path.is_file() and path.name.endswith(FILES):
+        name = path.name.lower()
+        if path.is_file() and name.endswith(FILES):
             if series is not None:
                 raise ValueError(f"{path}: series={series} is for folders of DICOM files")
             from .itk_files import read_itk
             from .nifti import read_nifti
 
-            return read_nifti(path) if path.name.endswith(NIFTI) else read_itk(path)
+            return read_nifti(path) if name.endswith(NIFTI) else read_itk(path)
         from .dicom_files import is_dicom
         from .dicom_series import read_dicom
 
@@ -133,6 +136,11 @@ def _callers_affine(affine: np.ndarray) -> np.ndarray:
     return matrix
 
 
+def _check_rescale(rescale: tuple[float, float]) -> None:
+    if len(rescale) != 2 or not np.isfinite(rescale).all() or rescale[0] == 0:
+        raise ValueError(f"rescale is {tuple(rescale)}; (slope, intercept) are needed, finite, the slope not 0")
+
+
 def _hu(stored: Stored, rescale: tuple[float, float] | None, path: Path) -> np.ndarray:
     """HU as int16; int16 without scaling is taken as it is, without a copy."""
     values, scale = stored.values, stored.scale if rescale is None else rescale
@@ -140,8 +148,6 @@ def _hu(stored: Stored, rescale: tuple[float, float] | None, path: Path) -> np.n
         return values
     if values.dtype.kind not in "iuf":
         raise ValueError(f"{path}: voxels of type {values.dtype}; a CT has one number a voxel")
-    if len(scale) != 2 or not np.isfinite(scale).all() or scale[0] == 0:
-        raise ValueError(f"{path}: a rescale of {scale}; (slope, intercept) is needed, the slope not 0")
     if values.dtype.kind == "u" and scale[1] == 0:
         raise ValueError(
             f"{path}: unsigned voxels without an offset cannot be Hounsfield units; give rescale=(slope, intercept) "

@@ -65,11 +65,18 @@ BESIDES = ("strips", "selftest")  # folders in which `radiolucent suppress` puts
 
 
 def images_in(folder: str | Path) -> dict[str, Path]:
-    """The images in a folder and below it, by their path without the suffix, in order; not those in BESIDES."""
+    """The images in a folder and below it, by their path without the suffix, in order; not those in BESIDES.
+
+    Raises ValueError where two have one name, where there is none, and for a linked folder, whose images would be left
+    out of the measurement.
+    """
     folder = Path(folder)
     if not folder.is_dir():
         raise FileNotFoundError(f"{folder}: there is no such folder")
-    files = (path for path in folder.rglob("*") if path.suffix.lower() in FORMATS and not path.name.startswith("."))
+    everything = list(folder.rglob("*"))
+    linked = [f"{path}: a linked folder" for path in everything if path.is_symlink() and path.is_dir()]
+    refuse(f"{folder} (links to folders are not followed: copy what they lead to)", linked)
+    files = (path for path in everything if path.suffix.lower() in FORMATS and not path.name.startswith("."))
     files = (path for path in files if path.relative_to(folder).parts[0] not in BESIDES)
     found: dict[str, Path] = {}
     problems = []

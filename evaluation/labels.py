@@ -59,12 +59,15 @@ def read_labels(images: ImageSet, classes: Sequence[str], missing: str = "unknow
 
 
 def has_labels(images: ImageSet, classes: Sequence[str]) -> bool:
-    """Whether a set's table has a column of one of the classes, or one that holds a dict of them."""
+    """Whether a set's table has a column of each of the classes, or one that holds a dict of them."""
     columns = next(iter(images.rows.values()), {})
-    return any(name in columns for name in (*classes, *DICT_COLUMNS))
+    return any(name in columns for name in DICT_COLUMNS) or all(name in columns for name in classes)
 
 
-def _dict(text: str, source: str) -> dict[str, object]:
+def _dict(text: object, source: str) -> dict[str, object]:
+    if isinstance(text, dict):  # a struct of Parquet
+        return text
+    text = "" if text is None else str(text)
     try:
         found = ast.literal_eval(re.sub(r"\bnan\b", "None", text)) if text else {}
     except (ValueError, SyntaxError):

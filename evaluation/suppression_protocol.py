@@ -27,7 +27,7 @@ from evaluation.perceptual import lpips
 from evaluation.structural import masked_mean, pyramid_ms_ssim, ssim_pyramid
 from evaluation.suppression import DATA_RANGE, bsr_published, error_ratio, fit_gain_offset, mse, psnr
 from evaluation.suppression_inputs import findings_of, lungs_of, masks_of
-from radiographs import Radiograph, read_radiograph, resize, to_levels
+from radiographs import Radiograph, read_together, resize, to_levels
 
 NOTHING, BLUR = "do nothing", "Gaussian blur"
 METRICS = ("mse", "psnr", "ssim", "ms_ssim", "lpips", "bsr_published", "bsr_two_sided")
@@ -122,7 +122,7 @@ def evaluate_suppression(
     problems: list[str] = []
     for done, (name, paths) in enumerate(images.items()):
         try:
-            files = {role: read_radiograph(path) for role, path in paths.items()}
+            files = read_together(paths)
             pixels = {role: resize(file.pixels, files["truth"].pixels.shape) for role, file in files.items()}
             mask = lungs_of(protocol.lungs, lung_paths.get(name), pixels, name, collected.without_lungs)
             lesion_masks = findings(name)

@@ -18,6 +18,7 @@ from torch import Tensor
 from torchvision.utils import make_grid
 
 from lightning_modules.measured import refuse_diverged
+from radiographs.files import read_json
 
 RECORD = "training.yaml"  # in a folder that training wrote: which epoch and step it is of, and its score
 MODEL_CONFIG = "model_config"  # in a checkpoint: YAML of how its module is built
@@ -150,6 +151,7 @@ class FolderExport(Callback):
                 "would not hold the best: set save_weights_only to false"
             )
         self.best, self.written = best_checkpoint(trainer), False
+        refuse_foreign_folder(self._path(trainer), type(exported_model(module)).__name__)
 
     def on_save_checkpoint(self, trainer: Trainer, module: LightningModule, checkpoint: dict[str, Any]) -> None:
         refuse_diverged(trainer, module)
@@ -185,6 +187,24 @@ class FolderExport(Callback):
     def _write(model: Any, folder: Path, record: dict[str, Any]) -> None:
         folder.parent.mkdir(parents=True, exist_ok=True)
         replace_folder(model, folder, record)
+
+
+def refuse_foreign_folder(folder: Path, kind: str) -> None:
+    """ValueError where `folder` is there and is not what a training wrote, which may be replaced.
+
+    Args:
+        folder: Where the model will be written.
+        kind: The model's class; a folder of it without training.yaml is of an earlier version.
+    """
+    if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())) or (folder / RECORD).is_file():
+        return
+    about = [folder / name for name in ("model_index.json", "config.json")]
+    if any(read_json(path).get("_class_name") == kind for path in about if path.is_file()):
+        return
+    raise ValueError(
+        f"{folder} is there and is no {kind} that a training wrote, and would be replaced: rename it, or set another "
+        "trainer.default_root_dir or FolderExport.folder"
+    )
 
 
 def monitored_checkpoint(trainer: Trainer) -> ModelCheckpoint | None:

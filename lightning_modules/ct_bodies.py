@@ -30,7 +30,7 @@ class Projections:
         ct, labels, structures: As `drr.read_ct` takes them; ct None is the packaged sample CT.
         views: Drawn in turn for a body's poses; frontal ones.
         poses: For each body.
-        pixels, field_mm: Of the square cached projections, whose middle is the lungs', as a chest radiograph is collimated.
+        pixels, field_mm: Of the square cached projections, whose middle is the lungs'.
         amplitude_mm, scale: See `drr.deform`.
         turn, tip: Largest rotation about the body's axis and towards head or feet, degrees.
         seed: Of bodies and poses.
@@ -63,16 +63,14 @@ class Projections:
         return cache / hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()[:16]
 
     def file(self, cache: Path, body: int) -> Path:
-        """The cached line integrals of one body, float16 (poses, 6, pixels, pixels) in the order of `drr.layers.LAYERS`."""
+        """The cached line integrals of one body, float16 (poses, 6, pixels, pixels), see `drr.layers.LAYERS`."""
         return self.folder(cache) / f"{body:05d}.npy"
 
 
 @lru_cache(maxsize=1)
 def base_body(settings: Projections) -> Volume:
     """The CT as `drr.layers.training_body` makes it ready."""
-    return training_body(
-        read_ct(settings.ct, settings.labels, settings.structures) if settings.ct else sample_ct()
-    )
+    return training_body(read_ct(settings.ct, settings.labels, settings.structures) if settings.ct else sample_ct())
 
 
 def cast_body(job: tuple[Projections, Path, int]) -> None:

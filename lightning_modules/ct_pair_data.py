@@ -15,12 +15,14 @@ from drr.pairs import PairOptions, draw_pair
 from lightning_modules.ct_bodies import Projections, cast_missing
 from lightning_modules.resumable import ResumableLoader, epoch_loader
 
+IMAGES = ("radiograph", "soft", "without", "soft_without", "objects", "lungs")
+
 
 class CTPairDataset(Dataset):
-    """Pairs {"radiograph", "soft", "without_nodules", "soft_without"}: (1, size, size) float32 in [-1, 1], bones bright.
+    """Pairs {"radiograph", "soft", "without", "soft_without"}: (1, size, size) float32 in [-1, 1], bones bright.
 
-    "lungs": bool (1, size, size); "name": str. An item is asked for by (epoch, index) and depends on the seed and that
-    alone; what is drawn at random in it: see `drr.pairs`.
+    "objects": uint8, "lungs": bool (1, size, size), see `drr.pairs.Pair`; "name": str. An item is asked for by (epoch,
+    index) and depends on the seed and that alone; what is drawn at random in it: see `drr.pairs`.
 
     Args:
         files: The cached bodies with the side of their pixels in mm.
@@ -51,13 +53,16 @@ class CTPairDataset(Dataset):
         poses = np.load(file, mmap_mode="r")
         pose = int(rng.integers(len(poses)))
         pair = draw_pair(poses[pose], cached_mm, self.size, self.options, rng)
-        images = {name: getattr(pair, name) for name in ("radiograph", "soft", "without_nodules", "soft_without", "lungs")}
+        images = {name: getattr(pair, name) for name in IMAGES}
         name = f"{file.parent.name}_{file.stem}_{pose}_{epoch}_{index}"
-        return {**{key: torch.from_numpy(np.ascontiguousarray(image))[None] for key, image in images.items()}, "name": name}
+        return {
+            **{key: torch.from_numpy(np.ascontiguousarray(image))[None] for key, image in images.items()},
+            "name": name,
+        }
 
 
 class CTPairDataModule(LightningDataModule):
-    """Batches {"radiograph", "soft", "without_nodules", "soft_without", "lungs": (B, 1, S, S), "name": list[str]} from CTs.
+    """Batches of CTPairDataset's items, (B, 1, S, S) each, drawn from CTs.
 
     Args:
         projections: One CT's settings, or several CTs'.
@@ -95,8 +100,15 @@ class CTPairDataModule(LightningDataModule):
                 raise ValueError(f"{name} is {value}: it must be 1 or more")
         given = projections if isinstance(projections, list) else [projections or Projections()]
         if held_out is not None and held_out.ct in [settings.ct for settings in given]:
-            raise ValueError(f"held_out is {held_out.ct or 'the sample CT'}, which is trained on: take it out of projections")
-        self.projections, self.held_out, self.bodies, self.validation_bodies = given, held_out, bodies, validation_bodies
+            raise ValueError(
+                f"held_out is {held_out.ct or 'the sample CT'}, which is trained on: take it out of projections"
+            )
+        self.projections, self.held_out, self.bodies, self.validation_bodies = (
+            given,
+            held_out,
+            bodies,
+            validation_bodies,
+        )
         self.cache, self.image_size, self.batch_size, self.epoch_size = Path(cache), image_size, batch_size, epoch_size
         self.pairs, self.validation_pairs = pairs or PairOptions(), validation_pairs or pairs or PairOptions()
         self.validation_size, self.workers, self.seed = validation_size, workers, seed

@@ -101,6 +101,7 @@ class LatentDiffusionModule(MeasuredModule):
         self.condition_scaling, self.target, self.latent = condition_scaling, target, latent
         self.offset_noise_strength, self.min_snr_gamma = offset_noise_strength, min_snr_gamma
         self.residual_scale, self.measured = 1.0, not measure_latents
+        self.trained_size: int | None = None  # longest side of the training images in pixels
         self.mirror, self.cache = mirror, LatentCache() if cache_latents else None
         self.channels_last, self.compiled, self.xformers = channels_last, compile, xformers
         self.optimizer, self.lr_scheduler, self.lr_interval = optimizer, lr_scheduler, lr_interval
@@ -173,6 +174,7 @@ class LatentDiffusionModule(MeasuredModule):
             latent=self.latent,
             residual_scale=self.residual_scale,
             num_inference_steps=self.sampling_steps,
+            trained_size=self.trained_size,
         )
         pipeline.set_progress_bar_config(disable=True)
         return pipeline
@@ -194,6 +196,7 @@ class LatentDiffusionModule(MeasuredModule):
         return pairs[:, 0], pairs[:, 1]
 
     def on_train_batch_start(self, batch: dict[str, Any], batch_idx: int) -> None:
+        self.trained_size = max(batch["radiograph"].shape[-2:])
         if not self.measured:
             self._measure_latents(batch)
 
@@ -294,10 +297,12 @@ class LatentDiffusionModule(MeasuredModule):
         super().on_save_checkpoint(checkpoint)
         scale = self.vqgan.config.scaling_factor
         checkpoint["latents"] = {"scaling_factor": scale, "residual_scale": self.residual_scale}
+        checkpoint["trained_size"] = self.trained_size
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self.vqgan.register_to_config(scaling_factor=checkpoint["latents"]["scaling_factor"])
         self.residual_scale, self.measured = checkpoint["latents"]["residual_scale"], True
+        self.trained_size = checkpoint.get("trained_size")  # not in earlier versions'
         # Fused optimisers walk through memory, so their state must lie there as this run's weights do.
         memory_format = torch.channels_last if self.channels_last else torch.contiguous_format
         for optimizer in checkpoint.get("optimizer_states", []):

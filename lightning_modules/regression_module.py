@@ -12,11 +12,13 @@ from torch.optim.swa_utils import AveragedModel
 from diffusion.bone_unet import BoneUNet, fine_part
 from diffusion.ema import warmed_up_ema
 from diffusion.regression import BoneRegressionPipeline
+from drr.pairs import FIRST_DEVICE
 from evaluation.suppression import fit_gain_offset, mse
 from lightning_modules.measured import MeasuredModule
 from lightning_modules.processes import own_images
 
-SMALLEST_NODULES = 1.0  # sum of squares, in units of the image's deviation, from where on nodules count
+SMALLEST_OBJECT = 0.6  # sum of squares, in units of the image's deviation, from where on a nodule or device counts
+COARSE_SHARE = 0.9  # of a drawn pair's error, for a network that leaves no coarse part of its own
 GAINS = {"whole": None, "lungs": "lungs"}
 
 
@@ -25,29 +27,40 @@ def edge_loss(error: Tensor) -> Tensor:
     return error.diff(dim=2).abs().mean() + error.diff(dim=3).abs().mean()
 
 
-def lost_signal(bone: Tensor, without: Tensor, nodules: Tensor) -> Tensor:
-    """The part of nodules' signal that goes with the bone, (B,): its change projected onto them.
+def lost_signal(bone: Tensor, without: Tensor, added: Tensor, numbers: Tensor) -> Tensor:
+    """The part of each object's signal that goes with the bone, (N,): its change projected onto the object.
 
     Args:
-        bone, without: The predicted bone less the true one, with and without nodules, (B, 1, H, W).
-        nodules: What they add to the radiograph, (B, 1, H, W). An image with hardly any gives 0.
+        bone, without: The predicted bone less the true one, with and without the objects, (B, 1, H, W).
+        added: What they add to the radiograph, (B, 1, H, W), in units of its deviation.
+        numbers: Which object lies there, integers (B, 1, H, W), 0 for none. One with hardly any signal is left out.
     """
-    energy = nodules.square().sum(dim=(1, 2, 3))
-    lost = ((bone - without) * nodules).sum(dim=(1, 2, 3)) / energy.clamp(min=SMALLEST_NODULES)
-    return torch.where(energy > SMALLEST_NODULES, lost, torch.zeros_like(lost))
+    places = numbers.long().flatten(1)
+    count = int(places.max()) + 1
+    places = (places + count * torch.arange(len(places), device=places.device)[:, None]).flatten()
+    sums = [image.flatten().new_zeros(count * len(bone)) for image in (bone, added)]
+    signal, power = (
+        total.index_add(0, places, image.flatten())
+        for total, image in zip(sums, ((bone - without) * added, added.square()))
+    )
+    kept = power > SMALLEST_OBJECT
+    kept[::count] = False  # where there is none
+    return signal[kept] / power[kept]
 
 
 class RegressionModule(MeasuredModule):
     """Batches are dicts with "radiograph" and "soft", each (B, 1, H, W) in [-1, 1], and "name"; see CTPairDataModule.
 
     The loss is the mean absolute error of the bone's fine part in units of the radiograph's local deviation, plus
-    `edge_weight` times `edge_loss`. With `survival_weight` the first `twin_share` of a batch is seen without its nodules
-    too, and what they lose beyond `survival_margin` of their signal counts: nothing is asked of a nodule that is kept.
+    `edge_weight` times `edge_loss`. With `survival_weight` the first `twin_share` of a batch is seen without its
+    nodules and devices too, and what each loses beyond `survival_margin` of its signal counts: nothing is asked of one
+    that is kept.
 
     Args:
         unet: The network.
         image_size: Side in pixels of the whole radiographs that the saved pipeline is for.
-        survival_weight: Of the lost signal. `focus`: how many times more the error on nodules counts.
+        survival_weight: Of the lost signal. `focus`: how many times more the error on nodules and devices counts.
+        lung_weight: How many times more the error in the lungs counts, where batches have "lungs".
         start: Folder of a BoneRegressionPipeline whose weights training starts from.
         ema_decay: Of the averaged network, which validation and the saved pipeline use.
         optimizer: AdamW at 1.5e-3 by default. lr_scheduler: of its rate, stepped each `lr_interval`.
@@ -62,6 +75,7 @@ class RegressionModule(MeasuredModule):
         survival_margin: float = 0.05,
         twin_share: float = 0.5,
         focus: float = 0.0,
+        lung_weight: float = 0.0,
         start: str | None = None,
         ema_decay: float = 0.995,
         optimizer: OptimizerCallable = lambda parameters: torch.optim.AdamW(parameters, lr=1.5e-3),
@@ -72,6 +86,7 @@ class RegressionModule(MeasuredModule):
         if start is not None:
             unet.load_state_dict(BoneRegressionPipeline.from_pretrained(start).unet.state_dict())
         self.unet, self.image_size, self.edge_weight, self.focus = unet, image_size, edge_weight, focus
+        self.lung_weight = lung_weight
         self.survival_weight, self.survival_margin, self.twin_share = survival_weight, survival_margin, twin_share
         self.ema = AveragedModel(unet, multi_avg_fn=warmed_up_ema(ema_decay)).requires_grad_(False).eval()
         self.optimizer, self.lr_scheduler, self.lr_interval = optimizer, lr_scheduler, lr_interval
@@ -90,29 +105,48 @@ class RegressionModule(MeasuredModule):
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
         radiograph, soft = batch["radiograph"], batch["soft"]
         twins = round(self.twin_share * len(soft)) if self.survival_weight else 0
-        if twins and "without_nodules" not in batch:
+        if twins and "without" not in batch:
             raise ValueError("survival_weight needs twins, as CTPairDataModule gives them: set it to 0 for other data")
-        nodules = radiograph - batch["without_nodules"] if "without_nodules" in batch else torch.zeros_like(soft)
+        added = radiograph - batch["without"] if "without" in batch else torch.zeros_like(soft)
         if twins:
-            radiograph = torch.cat([radiograph, batch["without_nodules"][:twins]])
+            radiograph = torch.cat([radiograph, batch["without"][:twins]])
             soft = torch.cat([soft, batch["soft_without"][:twins]])
-            nodules = torch.cat([nodules, nodules[:twins]])
+            added = torch.cat([added, added[:twins]])
+        complete = batch.get("complete")
+        if complete is not None and twins:
+            complete = torch.cat([complete, complete[:twins]])
         with torch.no_grad():
             deviation = self.unet.deviation(radiograph)
-            truth = fine_part(radiograph - soft, self.unet.sigma, self.unet.coarse_share)
-        wrong = self.unet(radiograph) - truth
+        wrong = self._wrong(radiograph, soft, complete)
         error = wrong / deviation
-        weight = 1 + self.focus * (nodules.abs() > 0.03 * radiograph.std(dim=(2, 3), keepdim=True)).float()
+        weight = 1 + self.focus * (added.abs() > 0.03 * radiograph.std(dim=(2, 3), keepdim=True)).float()
+        if self.lung_weight and "lungs" in batch:
+            lungs = batch["lungs"].float()
+            weight = weight + self.lung_weight * (torch.cat([lungs, lungs[:twins]]) if twins else lungs)
         loss = (weight * error.abs()).mean() + self.edge_weight * edge_loss(error)
         measured = {"train/error": error.abs().mean()}
         if twins:
             unit = radiograph[:twins].std(dim=(2, 3), keepdim=True)
             count = len(soft) - twins
-            lost = lost_signal(wrong[:twins] / unit, wrong[count:] / unit, nodules[:twins] / unit)
-            loss = loss + self.survival_weight * (lost - self.survival_margin).clamp(min=0).mean()
-            measured["train/lost"] = lost.mean()
+            objects = batch["objects"][:twins]
+            lost = lost_signal(wrong[:twins] / unit, wrong[count:] / unit, added[:twins] / unit, objects)
+            if len(lost):
+                loss = loss + self.survival_weight * (lost - self.survival_margin).clamp(min=0).mean()
+                measured["train/lost"] = lost.mean()
         self.log_step({"train/loss": loss, **measured})
         return loss
+
+    def _wrong(self, radiograph: Tensor, soft: Tensor, complete: Tensor | None) -> Tensor:
+        """The predicted bone less the true one, (B, 1, H, W), without the coarse part where that is not known.
+
+        complete: bool (B,), the pairs whose soft tissue has the display's own tone, as a site's dual-energy pairs have;
+            for a network that predicts coarse parts as well. None: no pair has.
+        """
+        sigma, own = self.unet.sigma, self.unet.coarse_share
+        if complete is None:
+            return self.unet(radiograph) - fine_part(radiograph - soft, sigma, own)
+        wrong = self.unet(radiograph) - (radiograph - soft)
+        return torch.where(complete[:, None, None, None], wrong, fine_part(wrong, sigma, COARSE_SHARE))
 
     def optimizer_step(self, *args: Any, **options: Any) -> None:
         super().optimizer_step(*args, **options)
@@ -125,7 +159,7 @@ class RegressionModule(MeasuredModule):
         return self._evaluate(batch, "test")
 
     def _evaluate(self, batch: dict[str, Any], stage: str) -> Tensor | None:
-        """Measure the gain over doing nothing in dB after the best gain and offset, and the nodules' lost signal; the images."""
+        """Measure the gain in dB over doing nothing, after the best fit, and what objects lose; the images."""
         batch, count = own_images(batch)
         if not count:
             return None
@@ -140,16 +174,18 @@ class RegressionModule(MeasuredModule):
             gain = gain[gain.isfinite()]
             if len(gain):
                 self.means.add(f"{stage}/gain_{region}", gain.mean(), len(gain))
-        if "without_nodules" in batch:
-            plain = self.predict_step({"radiograph": batch["without_nodules"]}, 0)
+        if "objects" in batch:
+            plain = self.predict_step({"radiograph": batch["without"]}, 0)
             unit = radiograph.std(dim=(2, 3), keepdim=True)
-            nodules = (radiograph - batch["without_nodules"]) / unit
-            # the change of the answer is the nodules' own less what was taken away with the bone
-            lost = lost_signal((soft - predicted) / unit, (batch["soft_without"] - plain) / unit, nodules)
-            lost = lost[lost != 0]
-            if len(lost):
-                self.means.add(f"{stage}/lost", lost.mean(), len(lost))
-                self.means.add(f"{stage}/kept_90", (lost < 0.1).float().mean(), len(lost))
+            added = (radiograph - batch["without"]) / unit
+            # the change of the answer is the objects' own less what was taken away with the bone
+            wrong = ((soft - predicted) / unit, (batch["soft_without"] - plain) / unit)
+            for kind, lowest, below in (("nodules", 0, FIRST_DEVICE), ("devices", FIRST_DEVICE, 256)):
+                objects = batch["objects"]
+                lost = lost_signal(*wrong, added, objects * ((objects >= lowest) & (objects < below)))
+                if len(lost):
+                    self.means.add(f"{stage}/{kind}_lost", lost.mean(), len(lost))
+                    self.means.add(f"{stage}/{kind}_kept_90", (lost < 0.1).float().mean(), len(lost))
         return predicted
 
     def predict_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:

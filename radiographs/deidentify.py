@@ -32,8 +32,10 @@ def uid_key(folder: str | Path) -> str:
             os.link(part, path)  # fails where another worker was first: theirs counts, and it is whole
         except FileExistsError:
             pass
+        except OSError:  # a file system without links
+            os.replace(part, path)
         finally:
-            part.unlink()
+            part.unlink(missing_ok=True)
     key = path.read_text().strip()
     if len(key) < 32:
         raise ValueError(f"{path}: no key of this program; move it away, or choose another output folder")

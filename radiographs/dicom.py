@@ -61,18 +61,25 @@ def decode_dicom(data: bytes, name: str) -> DecodedDicom:
     try:
         dataset = dcmread(io.BytesIO(data), force=True)  # without a preamble too
         _complete_syntax(dataset)
-        levels, padding = stored_levels(dataset)
+        warnings: list[str] = []
+        levels, padding = stored_levels(dataset, warnings)
         shown = grey_pipeline(dataset, levels, padding)
     except Unreadable as error:
         raise ValueError(f"{name}: {error}") from None
     except MemoryError:
         raise
     except Exception as error:  # pydicom and its decoders raise whatever a damaged file makes them
-        reason = re.sub("'[^']*'", "'...'", " ".join(str(error).split()))[:200]  # no value of the header in a log
-        raise ValueError(f"{name}: a damaged, incomplete or unsupported DICOM file ({reason})") from error
-    pixels = (shown.brightness * 2 - 1).clip(-1, 1).astype(np.float32)
-    warnings = [*shown.warnings, *_header_warnings(dataset)]
-    return DecodedDicom(pixels, shown.bits, _header(dataset), tuple(warnings))
+        raise ValueError(f"{name}: a damaged, incomplete or unsupported DICOM file{_reason(error)}") from error
+    warnings += [*shown.warnings, *_header_warnings(dataset)]
+    return DecodedDicom(shown.pixels, shown.bits, _header(dataset), tuple(warnings))
+
+
+def _reason(error: Exception) -> str:
+    """What a library says in words, without values of the header (a log is no place for them); "" for code's words."""
+    if not isinstance(error, (ValueError, OSError, NotImplementedError)) or isinstance(error, UnicodeError):
+        return ""
+    text = re.sub("'[^']*'", "'...'", " ".join(str(error).split()))[:200]
+    return f" ({text})" if text else ""
 
 
 def dicom_size(path: Path) -> tuple[int, int]:
@@ -117,15 +124,18 @@ def _complete_syntax(dataset: Any) -> None:
         dataset.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian if implicit else plain
 
 
-def stored_levels(dataset: Any) -> tuple[np.ndarray, np.ndarray | None]:
+def stored_levels(dataset: Any, warnings: list[str]) -> tuple[np.ndarray, np.ndarray | None]:
     """The stored values, int32 or int64 (H, W), decompressed; and where the image is padded, bool (H, W) or None.
 
     pydicom takes the lower Bits Stored bits whatever High Bit says (PS3.5 8.1.1), so what is not compressed is read as
-    whole words here and cut out of them.
+    whole words here and cut out of them. What was wrong with the header is added to `warnings`.
     """
     from pydicom.pixels import get_decoder
     from pydicom.uid import RLELossless
 
+    sides = whole_number(dataset, "Rows"), whole_number(dataset, "Columns")
+    if min(sides) < 1:
+        raise Unreadable(f"an image without pixels ({sides[0]} rows, {sides[1]} columns)")
     frames, samples = whole_number(dataset, "NumberOfFrames", 1), whole_number(dataset, "SamplesPerPixel", 1)
     if frames != 1:
         raise Unreadable(f"{frames} frames where one radiograph was expected")
@@ -152,12 +162,12 @@ def stored_levels(dataset: Any) -> tuple[np.ndarray, np.ndarray | None]:
         raise Unreadable(
             f"its '{syntax.name}' data are damaged, or of a kind that no decoder here reads ({reason})"
         ) from None
-    levels = levels.astype(np.int64)
+    levels = levels.astype(np.int32 if allocated <= 16 else np.int64)
     padding = _padding(dataset, levels, allocated if whole_words else None)
-    return (_cut_out(dataset, levels, padding) if whole_words else levels), padding
+    return (_cut_out(dataset, levels, padding, warnings) if whole_words else levels), padding
 
 
-def _cut_out(dataset: Any, words: np.ndarray, padding: np.ndarray | None) -> np.ndarray:
+def _cut_out(dataset: Any, words: np.ndarray, padding: np.ndarray | None, warnings: list[str]) -> np.ndarray:
     """The stored values in whole words: Bits Stored bits, the highest of them at High Bit."""
     allocated, stored = whole_number(dataset, "BitsAllocated"), whole_number(dataset, "BitsStored")
     high = whole_number(dataset, "HighBit", stored - 1)
@@ -166,7 +176,10 @@ def _cut_out(dataset: Any, words: np.ndarray, padding: np.ndarray | None) -> np.
     shift, mask = high + 1 - stored, (1 << stored) - 1
     below = shift and (words & ((1 << shift) - 1)).any()
     if below and int(words.max()) <= mask:
-        shift = 0  # the header is wrong: nothing lies where it says, all of it lies at the bottom
+        shift = 0  # nothing lies where the header says, all of it lies at the bottom
+        warnings.append(
+            f"High Bit {high} is wrong: the values lie in the lower {stored} bits, and were taken from there"
+        )
     values = (words >> shift) & mask
     signed = whole_number(dataset, "PixelRepresentation", 0) == 1
     if signed:
@@ -231,10 +244,12 @@ def _header_warnings(dataset: Any) -> list[str]:
     if is_burned_in(dataset):
         warnings.append("Burned In Annotation is YES: names may stand in the pixels, and stay in the result")
     for keyword in ("PixelSpacing", "ImagerPixelSpacing", "PixelAspectRatio"):
-        sides = dataset.get(keyword)
-        if sides is not None and len(sides) == 2 and min(map(float, sides)) > 0:
-            ratio = float(sides[0]) / float(sides[1])
-            if abs(ratio - 1) > 0.02:
-                warnings.append(f"the pixels are not square ({keyword} {sides[0]} x {sides[1]}): the chest is squeezed")
+        try:
+            height, width = (float(side) for side in dataset.get(keyword) or ())
+        except (TypeError, ValueError):  # absent, or no two numbers
+            continue
+        if min(height, width) > 0:
+            if abs(height / width - 1) > 0.02:
+                warnings.append(f"the pixels are not square ({keyword} {height:g} x {width:g}): the chest is squeezed")
             break
     return warnings

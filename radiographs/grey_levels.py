@@ -32,9 +32,9 @@ def whole_number(dataset: Any, keyword: str, default: int | None = None) -> int:
 
 @dataclass
 class Shown:
-    """brightness: float64 (H, W) from 0 (black) to 1 (white), bones bright; bits: to write it with; warnings."""
+    """pixels: float32 (H, W) from -1 (black) to 1 (white), bones bright; bits: to write it with; warnings."""
 
-    brightness: np.ndarray
+    pixels: np.ndarray
     bits: int
     warnings: list[str] = field(default_factory=list)
 
@@ -59,7 +59,9 @@ def grey_pipeline(dataset: Any, levels: np.ndarray, padding: np.ndarray | None) 
         slope, intercept = _number(dataset, "RescaleSlope", 1), _number(dataset, "RescaleIntercept", 0)
         if slope == 0:
             raise Unreadable("Rescale Slope is 0, which makes one grey of all")
-        values = levels * slope + intercept if (slope, intercept) != (1, 0) else levels.astype(np.float64)
+        values = levels.astype(np.float32 if bits <= 16 else np.float64)  # 24 bits of mantissa hold 16
+        if (slope, intercept) != (1, 0):
+            values = values * values.dtype.type(slope) + values.dtype.type(intercept)
         low, high = low * slope + intercept, high * slope + intercept
     brightness = _voi(dataset, values, (low, high), warnings)
     if isinstance(brightness, tuple):
@@ -72,12 +74,12 @@ def grey_pipeline(dataset: Any, levels: np.ndarray, padding: np.ndarray | None) 
                 bits, (low, high) = used, (end * slope + intercept for end in ends)
         low, high = min(low, high), max(low, high)
         brightness = (values - low) / (high - low)
-    brightness = brightness.clip(0, 1)
+    pixels = (brightness.clip(0, 1) * 2 - 1).astype(np.float32)
     if _is_inverse(dataset, warnings):
-        brightness = 1 - brightness
+        pixels = -pixels
     if padding is not None:
-        brightness[padding] = 0
-    return Shown(brightness, min(bits, MOST_BITS), warnings)
+        pixels[padding] = -1
+    return Shown(pixels, min(bits, MOST_BITS), warnings)
 
 
 def _voi(
@@ -86,7 +88,7 @@ def _voi(
     """The brightness by the VOI LUT (with its bits) or the window; None where neither shows anything."""
     table = _first_item(dataset, "VOILUTSequence")
     if table is not None:
-        found, bits = look_up(np.rint(values).astype(np.int64), table, dataset, signed=min(ends) < 0)
+        found, bits = look_up(np.rint(values).astype(np.int32), table, dataset, signed=min(ends) < 0)
         return found / (2.0**bits - 1), bits
     centre, width = _number(dataset, "WindowCenter", math.nan), _number(dataset, "WindowWidth", math.nan)
     if math.isnan(centre) or math.isnan(width):
@@ -112,7 +114,7 @@ def window(values: np.ndarray, centre: float, width: float, function: str = "LIN
     if function == "LINEAR" and width >= 1:
         low, high = centre - 0.5 - (width - 1) / 2, centre - 0.5 + (width - 1) / 2
         if low == high:
-            return (values > low).astype(np.float64)
+            return (values > low).astype(np.float32)
         return ((values - low) / (high - low)).clip(0, 1)
     if function in ("LINEAR", "LINEAR_EXACT"):
         return ((values - centre) / width + 0.5).clip(0, 1)
@@ -133,7 +135,10 @@ def look_up(values: np.ndarray, item: Any, dataset: Any, *, signed: bool) -> tup
     Raises:
         Unreadable: a table of another length than its descriptor says.
     """
-    entries, first, bits = (int(number) for number in item.LUTDescriptor)
+    descriptor = item.get("LUTDescriptor")
+    if descriptor is None or len(descriptor) != 3 or not item.get("LUTData"):
+        raise Unreadable("a LUT without its descriptor (entries, first value, bits) or its data")
+    entries, first, bits = (int(number) for number in descriptor)
     entries = entries % 65536 or 65536
     if signed and first > 32767:
         first -= 65536
@@ -143,7 +148,7 @@ def look_up(values: np.ndarray, item: Any, dataset: Any, *, signed: bool) -> tup
     if not 1 <= bits <= 16 or table.max() >= 2**bits:  # the descriptor is wrong: the table itself shows its depth
         bits = max(8, int(table.max()).bit_length())
     bits = depth_in_use(int(table.max()), bits)
-    return table[(values - first).clip(0, entries - 1)].astype(np.float64), bits
+    return table[(values - first).clip(0, entries - 1)].astype(np.float32), bits
 
 
 def _table(item: Any, entries: int, dataset: Any) -> np.ndarray:

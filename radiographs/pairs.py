@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from radiographs.io import FORMATS, radiograph_size
+from radiographs.readable import why_unreadable
 from radiographs.tables import read_lines
 
 RADIOGRAPHS, SOFTS = "CXR", "BS"
@@ -69,10 +70,9 @@ def _images(folder: str | Path) -> dict[str, Path]:
 
 
 def _problem(pair: Pair) -> str:
-    try:
-        size, other = radiograph_size(pair.radiograph), radiograph_size(pair.soft)
-    except (ValueError, OSError) as error:
-        return str(error)
+    if problem := why_unreadable(pair.radiograph) or why_unreadable(pair.soft):
+        return problem
+    size, other = radiograph_size(pair.radiograph), radiograph_size(pair.soft)
     if size != other:
         return f"{pair.name}: {size[0]}x{size[1]} pixels, its partner {other[0]}x{other[1]}"
     return ""

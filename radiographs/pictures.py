@@ -102,7 +102,7 @@ def encode_picture(levels: np.ndarray, kind: str, note: str, highest: int | None
     content = io.BytesIO()
     if kind == "tiff":
         tags = TiffImagePlugin.ImageFileDirectory_v2()
-        compression = "tiff_adobe_deflate"
+        compression: str | None = "tiff_adobe_deflate"
         if highest is not None:
             tags[MAX_SAMPLE_VALUE] = highest
             compression = None  # libtiff, by which Pillow compresses, writes a 1 in its place

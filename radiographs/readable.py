@@ -21,11 +21,12 @@ def unreadable(paths: Sequence[Path]) -> dict[Path, str]:
     not found.
     """
     with ThreadPoolExecutor(THREADS) as pool:
-        found = zip(paths, pool.map(_problem, paths, chunksize=64))
+        found = zip(paths, pool.map(why_unreadable, paths))
         return {path: problem for path, problem in found if problem}
 
 
-def _problem(path: Path) -> str:
+def why_unreadable(path: Path) -> str:
+    """Why one image cannot be read, as far as its header and its end show; "" if it can."""
     try:
         radiograph_size(path)
         if not _ends_well(path):

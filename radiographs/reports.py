@@ -1,6 +1,6 @@
 """Radiographs with their reports and views, read from data sets as they are distributed; one function a data set.
 
-Every reader takes (root, table) and gives a `Reading`: what it found, and how many images it set aside for what reason.
+Every reader takes (root, table) and gives a `Reading`: what it found, and how many images it skipped for what reason.
 A view is one of VIEWS, or None where the data do not tell. No name, date or free text but the report's is kept.
 Tables are read by radiographs.tables: damage, and a value that is none of those known, is refused with file and line.
 """

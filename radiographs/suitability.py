@@ -95,7 +95,10 @@ def measure(small: np.ndarray) -> Measures:
 
 def is_negative(found: Measures) -> bool:
     """Whether bones are certainly dark: the negative matches a chest well and better, and the sides are bright."""
-    return found.negative >= 0.62 and found.negative - found.frontal >= 0.15 and found.sides >= 0.15
+    better = found.negative - found.frontal
+    if found.sides >= 0.15:
+        return found.negative >= 0.62 and better >= 0.15
+    return found.sides >= 0 and found.negative >= 0.75 and better >= 0.4
 
 
 def may_be_negative(found: Measures) -> bool:

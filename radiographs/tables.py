@@ -70,7 +70,7 @@ def read_rows(path: str | Path, columns: Sequence[str] = (), encoding: str | Non
 def read_cells(path: str | Path, encoding: str | None = None) -> Iterator[tuple[int, list[str]]]:
     """The header and the rows of a CSV or CSV.gz as they stand, each with the line at which it begins.
 
-    Rows without any cell are left out; how many cells a row has is not checked, see `read_rows`.
+    Rows in which every cell is empty are left out; how many cells a row has is not checked, see `read_rows`.
 
     Args:
         path: the file.
@@ -99,7 +99,7 @@ def read_cells(path: str | Path, encoding: str | None = None) -> Iterator[tuple[
             raise ValueError(
                 f"{path} line {line}: the cell that is opened by a quote here holds whole rows: the quote is not closed"
             )
-        if cells:
+        if any(map(str.strip, cells)):
             empty = False
             yield line, cells
     if empty:
@@ -160,11 +160,14 @@ def _text_lines(path: Path, encoding: str | None) -> Iterator[str]:
     start = _first_bytes(path)
     if start in SPREADSHEETS:
         raise ValueError(f"{path}: a spreadsheet or an archive where a table was expected: save it as CSV, UTF-8")
+    number = 1  # of the line that is read
     opened = gzip.open if start.startswith(b"\x1f\x8b") else open
     try:
         with opened(path, "rb") as file:
             name = _encoding(file, encoding)
-            yield from io.TextIOWrapper(file, name, newline="")  # type: ignore[type-var]
+            for line in io.TextIOWrapper(file, name, newline=""):  # type: ignore[type-var]
+                number += 1
+                yield line
     except UnicodeDecodeError:
         raise ValueError(_no_text(path, opened, name)) from None
     except LookupError:
@@ -172,7 +175,7 @@ def _text_lines(path: Path, encoding: str | None) -> Iterator[str]:
     except UnicodeError as error:  # UTF-16 without its mark, as it says itself
         raise ValueError(f"{path}: not {name} text ({error})") from None
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
-        raise ValueError(f"{path}: a damaged gzip file, or one that was cut off ({error}): copy it again") from None
+        raise ValueError(f"{path} line {number}: damaged gzip, or cut off here ({error}): copy it again") from None
 
 
 def _encoding(file: Any, given: str | None) -> str:
@@ -201,7 +204,11 @@ def _no_text(path: Path, opened: Any, encoding: str) -> str:
 def _check_columns(path: Path, found: Sequence[str], wanted: Sequence[str]) -> None:
     missing = [column for column in wanted if column not in found]
     if missing:
-        raise ValueError(f"{path}: the table lacks the column {', '.join(missing)}; it has {', '.join(found[:20])}")
+        other = next((mark for mark in ";\t|" if len(found) == 1 and mark in found[0]), "")
+        hint = f": separate the columns by commas, not by '{other}'" if other else ""
+        raise ValueError(
+            f"{path}: the table lacks the column {', '.join(missing)}; it has {', '.join(found[:20])}{hint}"
+        )
     twice = [column for column, count in Counter(found).items() if count > 1 and column]
     if twice:
         raise ValueError(f"{path}: the table has the column {twice[0]} more than once; keep one, or rename the other")

@@ -31,7 +31,8 @@ def file_identity(path: str | Path, **more: Any) -> dict[str, Any]:
 
     Args:
         path: a file, or a folder, whose files' names, sizes and times count.
-        more: what else the result depends on, such as a row of a table (JSON values), kept as a digest.
+        more: what else the result depends on, such as a row of a table (JSON values), kept as a digest each. None is
+            what was not given: a result that was made with it stands.
     """
     resolved = Path(path).resolve()
     identity: dict[str, Any] = {"path_sha256": _digest(os.fsencode(resolved))}
@@ -45,9 +46,16 @@ def file_identity(path: str | Path, **more: Any) -> dict[str, Any]:
             identity |= {"bytes": size, "modified_ns": modified}
     except OSError:
         pass
-    if more:
-        identity["with_sha256"] = _digest(json.dumps(more, sort_keys=True).encode())
+    for name, value in more.items():
+        identity[f"{name}_sha256"] = None if value is None else _digest(json.dumps(value, sort_keys=True).encode())
     return identity
+
+
+def _same(before: Mapping[str, Any] | None, now: Mapping[str, Any] | None) -> bool:
+    """Whether a result of the input `before` stands for the input `now`."""
+    if before is None or now is None:
+        return before is now
+    return before.keys() == now.keys() and all(value in (None, before[name]) for name, value in now.items())
 
 
 def _state(file: Path) -> tuple[int, int]:
@@ -206,12 +214,12 @@ class Manifest:
     def is_changed(self, key: str, identity: Mapping[str, Any] | None) -> bool:
         """Whether `key` is recorded, with the same input in another state."""
         before = self.finished.get(key, {}).get("input")
-        return before is not None and before != identity
+        return before is not None and not _same(before, identity)
 
     def is_finished(self, key: str, identity: Mapping[str, Any] | None = None) -> bool:
         """Whether `key` is recorded with this input, and each of its outputs still exists."""
         record = self.finished.get(key)
-        if record is None or record.get("input") != identity:
+        if record is None or not _same(record.get("input"), identity):
             return False
         return all((self.out / name).exists() for name in record.get("outputs", []))
 

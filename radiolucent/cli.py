@@ -19,6 +19,7 @@ COMMANDS = {
     "predict": ("train", "predict with a model from a YAML config"),
     "export": ("export", "the model's folder of any checkpoint of a training"),
     "suppress": ("suppress", "remove the bones from radiographs"),
+    "adapt": ("adapt", "fit the packaged model to a site's own dual-energy pairs"),
     "synthesize": ("synthesize", "draw a dataset of chest radiographs from prompts"),
     "tokens": ("tokens", "radiographs to a VQ-GAN's code indices in Parquet, and back"),
     "convert-checkpoint": (

@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from diffusion.finite import refuse_broken
 from radiolucent.generators import TEXTS_KEPT, GeneratorOptions, claim_device, pipeline_class
+from radiolucent.lora import add_lora
 from radiolucent.overlap import Overlap
 
 if TYPE_CHECKING:
@@ -97,7 +99,8 @@ class DiffusersGenerator:
             **{name: value for name, value in off.items() if name in parts},
         )
         if options.lora is not None:
-            self._add_lora(pipeline, Path(options.lora), options.lora_scale)
+            add_lora(pipeline, Path(options.lora), options.lora_scale)
+        refuse_broken(pipeline.components, f"{options.checkpoint}{f' with {options.lora}' if options.lora else ''}")
         device = claim_device(options.device)
         pipeline.to(device, getattr(torch, options.dtype))
         pipeline.set_progress_bar_config(disable=True)
@@ -112,16 +115,6 @@ class DiffusersGenerator:
         if self.options.dtype == "float16" and getattr(getattr(vae, "config", None), "force_upcast", False):
             return None
         return getattr(vae, "decoder", None)
-
-    @staticmethod
-    def _add_lora(pipeline: Any, path: Path, scale: float) -> None:
-        if find_spec("peft") is None:
-            raise ValueError("--lora needs PEFT: pip install peft")
-        if not hasattr(pipeline, "load_lora_weights"):
-            raise ValueError(f"--lora: diffusers knows no LoRA for a {type(pipeline).__name__}")
-        pipeline.load_lora_weights(str(path.parent), weight_name=path.name, adapter_name="lora", local_files_only=True)
-        pipeline.fuse_lora(lora_scale=scale)
-        pipeline.unload_lora_weights()
 
     def generate(self, rows: Sequence[Row]) -> np.ndarray:
         with self.overlap.turn():

@@ -154,7 +154,8 @@ def job_identity(job: Job) -> dict[str, Any]:
     beside = []
     if path.name.endswith(DETACHED):
         beside = sorted(other for other in path.parent.iterdir() if other.name.startswith(f"{path.stem}."))
-    return file_identity(path, row=job.row, series=job.series, beside=[file_identity(file) for file in beside])
+    files = [file_identity(file) for file in beside]
+    return file_identity(path, row=job.row, no_chest=job.no_chest, series=job.series, beside=files)
 
 
 def image_files(job: Job, options: Options) -> dict[tuple[str, str], str]:

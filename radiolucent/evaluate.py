@@ -157,6 +157,37 @@ PROTOCOLS = {
 }
 
 
+WRITTEN = (
+    "report.html",
+    "report.json",
+    "scores.csv",
+    "gains.csv",
+    "nodules.csv",
+    "images.html",
+    "examples.png",
+    "worst.png",
+    "image_generation_metrics.csv",
+    "img_text_alignment.csv",
+    "conditional_image_generation_metrics.csv",
+    "conditional_img_text_alignment.csv",
+)
+
+
+def refuse_foreign(out: Path) -> None:
+    """ValueError where `out` holds files of the names of an evaluation's, but no report of an earlier evaluation."""
+    from radiographs.files import read_json
+
+    there = [name for name in WRITTEN if (out / name).exists()]
+    if not there:
+        return
+    try:
+        ours = {"title", "settings", "tables"} <= read_json(out / "report.json").keys()
+    except (ValueError, OSError):
+        ours = False
+    if not ours:
+        raise ValueError(f"--out {out} holds {there[0]}, which no evaluation wrote: choose another --out")
+
+
 def run(args: Any) -> int:
     """Evaluate; bad inputs are refused with the list in --out/refused.txt."""
     import torch
@@ -170,6 +201,7 @@ def run(args: Any) -> int:
         chosen.device = "cuda" if torch.cuda.is_available() else "cpu"
     if chosen.device == "cuda" and not torch.cuda.is_available():
         raise ValueError("--device cuda: no CUDA device was found; use --device cpu")
+    refuse_foreign(Path(chosen.out))
     try:
         RUN[args.protocol](chosen)
     except BadInputs as error:

@@ -6,6 +6,7 @@ import os
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 DICOM_LOOKED_AT = 20  # files of a folder, to tell whether it holds a DICOM series
@@ -48,8 +49,9 @@ def stem(name: str) -> str:
     """A file's name without .nii.gz, .nii, .mha, ..."""
     from drr.volume_io import FILES
 
-    ending = next((end for end in sorted(FILES, key=len, reverse=True) if name.endswith(end)), Path(name).suffix)
-    return name.removesuffix(ending) if ending else name
+    longest_first = sorted(FILES, key=len, reverse=True)
+    ending = next((end for end in longest_first if name.lower().endswith(end)), Path(name).suffix)
+    return name[: len(name) - len(ending)]
 
 
 def _walk(root: Path) -> Iterator[tuple[Path, list[str]]]:
@@ -76,10 +78,10 @@ def _look_into(
     """Sort one folder's files: volumes into `found`, a DICOM folder into `series`, the others into `left` by kind."""
     from drr.volume_io import FILES
 
-    volumes = [name for name in names if name.endswith(FILES)]
-    others = [name for name in names if not name.endswith(FILES)]
-    if any(name.endswith((".mhd", ".nhdr")) for name in volumes):
-        others = [name for name in others if not name.endswith(RAW)]
+    volumes = [name for name in names if name.lower().endswith(FILES)]
+    others = [name for name in names if not name.lower().endswith(FILES)]
+    if any(name.lower().endswith((".mhd", ".nhdr")) for name in volumes):
+        others = [name for name in others if not name.lower().endswith(RAW)]
     for name in volumes:
         if _is_label_map(folder / name):
             left["NIfTI of 8 bits, such as label maps"].append(name)
@@ -99,7 +101,7 @@ def _is_label_map(path: Path) -> bool:
     from drr.ct_rate import parse_name
     from drr.nifti import read_header
 
-    if not path.name.endswith((".nii", ".nii.gz")) or parse_name(path):
+    if not path.name.lower().endswith((".nii", ".nii.gz")) or parse_name(path):
         return False
     try:
         header = read_header(path)
@@ -112,8 +114,8 @@ def _series_of(folder: Path, names: list[str]) -> str | None:
     """Series Instance UID of a folder's first DICOM image; None where there is none."""
     from drr.dicom_files import may_be_dicom, read_image
 
-    candidates = [folder / name for name in names if (folder / name).is_file() and may_be_dicom(folder / name)]
-    for path in candidates[:DICOM_LOOKED_AT]:
+    candidates = (folder / name for name in names if may_be_dicom(folder / name))
+    for path in islice(candidates, DICOM_LOOKED_AT):
         try:
             image = read_image(path)
         except ValueError:
@@ -144,5 +146,6 @@ def _sentence(given: str, left: dict[str, list[str]]) -> str:
         return ""
     counts = Counter({kind: len(names) for kind, names in left.items()})
     kinds = ", ".join(f"{count} {kind}" for kind, count in counts.most_common())
-    names = [name for names in left.values() for name in names][:NAMES_SHOWN]
+    some = [name for names in left.values() for name in names][:NAMES_SHOWN]
+    names = [name.encode("utf-8", "backslashreplace").decode() for name in some]  # a name need not be UTF-8
     return f"{given}: left out {sum(counts.values())} file(s) that are no CT: {kinds} (such as {', '.join(names)})"

@@ -56,7 +56,13 @@ def add_arguments(parser: ArgumentParser) -> None:
     )
     parser.add_argument("--steps", type=int, help="sampling steps (default: as the model records; regression has none)")
     parser.add_argument("--seed", type=int, default=0, help="of the sampling noise, the same for every image")
-    parser.add_argument("--samples", type=int, default=1, help="average N samples, and write NAME_std.png for N > 1")
+    parser.add_argument(
+        "--samples",
+        type=int,
+        default=1,
+        help="average N answers, and write their standard deviation as NAME_std.png: of a model that samples, or, of a "
+        "regression, for the image in slightly other sizes and tones",
+    )
     parser.add_argument(
         "--size",
         type=int,

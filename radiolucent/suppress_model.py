@@ -92,7 +92,9 @@ def model_sizes(pipeline: Any, size: int | None, tile: int | None) -> tuple[int,
     trained = pipeline.trained_size
     size = trained if size is None else size
     if size is None:
-        raise ValueError("this model does not say on which image size it was trained (unet sample_size): give --size")
+        raise ValueError(
+            "the model's folder, of an earlier version, does not say its training's image size: give --size"
+        )
     tile = (trained or size) if tile is None else tile
     for name, side in (("size", size), ("tile", tile)):
         if side < 1 or side % pipeline.size_multiple:
@@ -127,7 +129,7 @@ def predict_square(
 
     seen = torch.from_numpy(fitted)[None, None].to(pipeline.device)
     if is_regression(pipeline):
-        return pipeline(seen, tile=tile).soft[0, 0].cpu().numpy()
+        return pipeline(seen, seeds=[seed], tile=tile).soft[0, 0].cpu().numpy()
     inside = None if lungs is None else torch.from_numpy(lungs)[None, None].to(pipeline.device)
     soft = pipeline(seen, num_inference_steps=steps, seeds=[seed], tile=tile, lungs=inside).soft
     return soft[0, 0].cpu().numpy()

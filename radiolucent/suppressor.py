@@ -47,19 +47,30 @@ class Suppressed:
             ValueError: An array was given, not a file: its grey scale is the caller's, who knows how to write it.
         """
         if self.source is None:
-            raise ValueError("save() writes what came from a file; this came from an array: write `.soft` as you need it")
+            raise ValueError(
+                "save() writes what came from a file; this came from an array: write `.soft` as you need it"
+            )
         note = f"Bones suppressed by Radiolucent (strength {self.strength:.2f})"
         write_radiograph(path, self.soft, self.source.bits, source=self.source, description=note)
 
     def figure(self) -> Figure:
-        """Before, after and what was taken away, side by side (needs matplotlib)."""
-        from matplotlib.figure import Figure
+        """Before, after and what was taken away, side by side.
+
+        Raises:
+            ImportError: matplotlib is not installed.
+        """
+        try:
+            from matplotlib.figure import Figure
+        except ImportError:
+            raise ImportError("figure() draws with matplotlib: pip install matplotlib") from None
 
         figure = Figure(figsize=(12, 4.4), layout="constrained")
         before = self.soft + self.bone
         low, high = float(before.min()), float(before.max())
         shown = ((before, low, high), (self.soft, low, high), (self.bone, -(high - low) / 8, (high - low) / 4))
-        for axes, title, (image, black, white) in zip(figure.subplots(1, 3), ("radiograph", "suppressed", "removed"), shown):
+        for axes, title, (image, black, white) in zip(
+            figure.subplots(1, 3), ("radiograph", "suppressed", "removed"), shown
+        ):
             axes.imshow(image, cmap="gray", vmin=black, vmax=white)
             axes.set_title(title)
             axes.set_axis_off()
@@ -83,7 +94,9 @@ class Suppressor:
         tile: Side in pixels of overlapping tiles, for models that see larger images in tiles.
         strength: Multiplies what is taken away, 0 (nothing) to 2.
         estimate: Whether the image's own display of bone is estimated and counted in, for models that record how.
-        steps, samples, seed: Of models that sample: steps, how many samples are averaged, seed of the first.
+        steps: Of models that sample.
+        samples, seed: How many answers are averaged, and the seed of the first: of the noise, or, for a regression, of
+            small changes of size and tone (none with seed 0).
         compose: "subtract" takes the predicted bone from the image at its own resolution; "direct" is what the model
             drew.
 
@@ -113,16 +126,25 @@ class Suppressor:
         if compose not in COMPOSE:
             raise ValueError(f"compose is {compose!r}: give one of {', '.join(COMPOSE)}")
         self.folder = model_folder(model)
-        self.pipeline = load_pipeline(self.folder, device)
-        options: Any = self.pipeline.config
-        self.steps = None if is_regression(self.pipeline) else steps or options["num_inference_steps"]
-        if self.steps is None and samples > 1:
-            raise ValueError(f"samples is {samples}: this model always gives the same answer; give 1")
-        self.size, self.tile = model_sizes(self.pipeline, size, tile)
-        detail = options.get("detail_size") if size is None else None
-        self.detail = detail if compose == "subtract" else None
-        self.seeds, self.compose, self.strength = range(seed, seed + samples), compose, strength
-        self.law = options.get("strength") if estimate and compose == "subtract" else None
+        self._use(load_pipeline(self.folder, device), size, tile, steps, range(seed, seed + samples))
+        self.compose, self.strength, self.estimate = compose, strength, estimate
+
+    @classmethod
+    def of(cls, pipeline: Any) -> Suppressor:
+        """One that uses a pipeline in memory, as it is when saved and given by its folder."""
+        made = cls.__new__(cls)
+        made.folder = ""
+        made._use(pipeline, None, None, None, range(1))
+        made.compose, made.strength, made.estimate = "subtract", 1.0, True
+        return made
+
+    def _use(self, pipeline: Any, size: int | None, tile: int | None, steps: int | None, seeds: range) -> None:
+        options: Any = pipeline.config
+        self.pipeline, self.seeds = pipeline, seeds
+        self.steps = None if is_regression(pipeline) else steps or options["num_inference_steps"]
+        self.size, self.tile = model_sizes(pipeline, size, tile)
+        self.detail = options.get("detail_size") if size is None else None
+        self.law = options.get("strength")
 
     def __call__(self, image: Any) -> Suppressed | list[Suppressed]:
         """Suppress one radiograph, or each of a list of them.
@@ -163,7 +185,11 @@ class Suppressor:
             lungs: bool (size, size), for the second path of GL-LCM's models.
         """
         predict = partial(predict_square, self.pipeline, lungs=lungs, steps=self.steps, tile=self.tile)
-        detail = None if self.detail is None else (partial(self._whole, size=self.detail), self.detail)
+        detail = (
+            None
+            if self.detail is None or self.compose != "subtract"
+            else (partial(self._whole, size=self.detail), self.detail)
+        )
         soft, spread, strength = suppress_pixels(
             predict,
             pixels,
@@ -184,7 +210,7 @@ class Suppressor:
         """The factor that this image asks for; 1 where the model does not record how, or no lungs are found."""
         from evaluation.lungs import lung_mask
 
-        if self.law is None:
+        if self.law is None or not self.estimate:
             return 1.0
         try:
             lungs = lung_mask(fitted)
@@ -206,18 +232,18 @@ def suppress_pixels(
 ) -> tuple[np.ndarray, np.ndarray, float]:
     """A model's answers on its own grid, made one image of the radiograph's size.
 
-    The image is fitted into the grid with its aspect kept. "direct": the mean prediction, upsampled. "subtract": what it
-    took away, upsampled, is taken from the radiograph, so that all finer detail stays.
+    The image is fitted into the grid with its aspect kept. "direct": the mean prediction, upsampled. "subtract": what
+    it took away, upsampled, is taken from the radiograph, so that all finer detail stays.
 
     Args:
         predict: (size, size) and a seed -> the soft tissue (size, size).
         pixels: float32 (H, W) in [-1, 1].
         strength: Multiplies what is taken away. own_strength: of the fitted image and its bone, a further factor.
-        detail: Another `predict` and its larger size; where the radiograph is larger than `size`, what its bone has that
-            fits into no image of `size` pixels is taken away too.
+        detail: Another `predict` and its larger size; where the radiograph is larger than `size`, what its bone has
+            that fits into no image of `size` pixels is taken away too.
 
     Returns:
-        Soft tissue (H, W) in [-1, 1], the samples' standard deviation (H, W), and the whole factor on what was predicted.
+        Soft tissue (H, W) in [-1, 1], the samples' standard deviation (H, W), the factor on what was predicted.
     """
     fitted, placed = fit(pixels, size)
     samples = [predict(fitted, seed) for seed in seeds]
@@ -243,8 +269,8 @@ def _from_dataset(dataset: Any) -> Radiograph:
 
     buffer = io.BytesIO()
     dataset.save_as(buffer, enforce_file_format=True)
-    pixels, bits, header = decode_dicom(buffer.getvalue(), "the dataset")
-    return Radiograph(pixels, bits, "dicom", header)
+    decoded = decode_dicom(buffer.getvalue(), "the dataset")
+    return Radiograph(decoded.pixels, decoded.bits, "dicom", decoded.header, warnings=decoded.warnings)
 
 
 def _from_array(image: Any) -> tuple[np.ndarray, float, float]:

@@ -75,6 +75,7 @@ def run(args: Namespace) -> int:
     from diffusion.conditioning import VIEWS
     from evaluation.labels import CHEXPERT
     from radiolucent.dataset_card import settings_hash
+    from radiolucent.generators import load_generator
     from radiolucent.quality_filter import Judge
     from radiolucent.synthetic_dataset import Finish, dataset_files, finish_dataset
 
@@ -86,6 +87,8 @@ def run(args: Namespace) -> int:
     bad |= taken
     rows, cut, too_long = check_lengths(rows, options)
     settings = settings_of(options, args.seed, args.bits)
+    if not args.workers and args.executor == "local":
+        load_generator(options)  # here it draws too: a model or LoRA that cannot be used is refused before the batch
     work = functools.partial(draw_rows, out=args.out, options=options, bits=args.bits, settings=settings_hash(settings))
     work_list: list[tuple[str, Any]] = [*in_batches(rows, args.batch_size), *{**bad, **too_long}.items()]
     status = run_batch(

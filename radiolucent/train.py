@@ -8,6 +8,7 @@ predictions under that folder.
 
 from __future__ import annotations
 
+import re
 import sys
 import warnings
 from pathlib import Path
@@ -24,15 +25,30 @@ UNTRAINED = (
 def last_checkpoint(folder: str | Path) -> str:
     """The newest last.ckpt under a training's `default_root_dir`; each run has its own version folder in it.
 
-    FileNotFoundError: there is none.
+    FileNotFoundError: there is none. ValueError: there are several trainings, none of them in `folder` itself.
     """
     found = sorted(Path(folder).rglob("last*.ckpt"), key=lambda path: path.stat().st_mtime)
+    trainings = {path: _training(path.relative_to(folder)) for path in found}
+    own = [path for path in found if trainings[path] == "."]
+    if not own and len(set(trainings.values())) > 1:
+        raise ValueError(
+            f"--ckpt_path last: several trainings lie under {folder} ({', '.join(sorted(set(trainings.values())))}): "
+            "set trainer.default_root_dir to the folder of the one that is to be resumed, or give the checkpoint's file"
+        )
     if not found:
         raise FileNotFoundError(
             f"--ckpt_path last: no last.ckpt lies under {folder}; start without it, or set trainer.default_root_dir to "
             "the folder of the run that is to go on"
         )
-    return str(found[-1])
+    return str((own or found)[-1])
+
+
+def _training(checkpoint: Path) -> str:
+    """The folder of a training, without what Lightning puts between it and a checkpoint."""
+    folder = checkpoint.parent
+    while folder.name in ("checkpoints", "lightning_logs") or re.fullmatch(r"version_\d+", folder.name):
+        folder = folder.parent
+    return folder.as_posix()
 
 
 def main(argv: list[str]) -> int:

@@ -38,14 +38,28 @@ def test_gain_and_offset_of_the_radiograph_do_not_matter():
     assert torch.allclose(scaled, 0.5 * bone, atol=1e-4)
 
 
-def test_steps_and_seeds_change_nothing_and_a_folder_gives_it_back(tmp_path):
+def test_steps_change_nothing_and_a_folder_gives_it_back(tmp_path):
     pipeline = BoneRegressionPipeline(small_unet(), trained_size=32)
     image = torch.rand(1, 1, 32, 32)
     expected = pipeline(image).soft
     pipeline.save_pretrained(tmp_path)
     loaded = BoneRegressionPipeline.from_pretrained(tmp_path)
     assert loaded.trained_size == 32 and loaded.size_multiple == 4
-    assert torch.equal(loaded(image, num_inference_steps=50, seeds=[3]).soft, expected)
+    assert torch.equal(loaded(image, num_inference_steps=50, seeds=[0]).soft, expected)
+
+
+def test_seeds_vary_size_and_tone_a_little_and_depend_on_nothing_else():
+    pipeline = BoneRegressionPipeline(small_unet(), trained_size=32)
+    torch.manual_seed(2)
+    image = torch.nn.functional.interpolate(torch.rand(1, 1, 6, 6) - 0.5, 64, mode="bicubic").clamp(-1, 1)
+    plain, one, two = (pipeline(image, seeds=[seed]).soft for seed in (0, 1, 2))
+    bone = (image - plain).std()
+    for varied in (one, two):
+        assert 0 < (varied - plain).abs().mean() < 1.5 * bone
+    both = pipeline(torch.cat([image, image]), seeds=[1, 2]).soft
+    torch.testing.assert_close(both, torch.cat([one, two]), atol=1e-5, rtol=1e-4)
+    with pytest.raises(ValueError, match="1 seeds for 2"):
+        pipeline(torch.cat([image, image]), seeds=[1])
 
 
 def test_wrong_shapes_are_told():

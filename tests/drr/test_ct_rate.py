@@ -129,6 +129,13 @@ def test_values_are_clamped_to_12_bits(tmp_path, chest):
     assert volume.hu[0, 0, :3].tolist() == [-1024, 3071, 3071]
 
 
+def test_hu_cut_off_at_a_window_are_refused(tmp_path, chest):
+    noise = np.random.default_rng(0).normal(0, 12, chest.hu.shape).round()
+    hu = (chest.hu + noise).clip(-1000, 400).astype(np.int16)
+    with pytest.raises(ValueError, match=r"train_7_b_2.*cut off at 400, a window in which bone is lost"):
+        read_volume(second_release(tmp_path / NAME, hu, chest.affine), None)
+
+
 def test_orientation_is_normalised(tmp_path, chest):
     flip = np.diag([1.0, -1.0, -1.0, 1.0])
     flip[1, 3], flip[2, 3] = chest.hu.shape[1] - 1, chest.hu.shape[0] - 1

@@ -91,6 +91,20 @@ def test_one_series_of_several(tmp_path, write_series):
     assert "series 1: CT of localizers" in volume.notes[0] and "series 3: MR, 6 image" in volume.notes[0]
 
 
+def test_coloured_renderings_of_a_ct_are_left_out(tmp_path, write_series):
+    def coloured(data, k):
+        data.SamplesPerPixel, data.PhotometricInterpretation, data.PlanarConfiguration = 3, "RGB", 0
+        data.PixelData = bytes(6 * 8 * 8)
+
+    write_series(tmp_path / "ct", planes(), PLACES)
+    write_series(tmp_path / "ct", planes(), PLACES, edit=coloured, number=2)
+    volume = read_ct(tmp_path / "ct")
+    np.testing.assert_array_equal(volume.hu, planes())
+    assert volume.notes == ("left out: series 2: CT, 6 image(s)",)
+    with pytest.raises(ValueError, match=r"3 samples a pixel \(colour\)"):
+        read_ct(tmp_path / "ct", series=2)
+
+
 def item(**attributes):
     data = pydicom.Dataset()
     for name, value in attributes.items():

@@ -174,6 +174,7 @@ def fewer_rows(data, k):
         (setting(Modality="PT", SOPClassUID="1.2.840.10008.5.1.4.1.1.128"), None, "the modality is PT"),
         (setting(RescaleType="MGML"), None, "Rescale Type is MGML"),
         (setting(RescaleIntercept=None, RescaleSlope=None), None, "unsigned pixels and no Rescale Intercept"),
+        (setting(ImageType=["DERIVED", "SECONDARY", "AXIAL", "MIP"]), None, "Image Type says MIP, a projection"),
         (setting(RescaleSlope=0), None, "Rescale Slope is 0"),
         (setting(RescaleIntercept=0), None, "no air among the voxels.*stored values"),
         (setting(ImageType=["ORIGINAL", "PRIMARY", "LOCALIZER"]), None, "are localizers"),

@@ -107,13 +107,27 @@ def test_what_libraries_fill_in_is_no_spacing(tmp_path, affine):
     [
         (np.eye(3), r"shape \(3, 3\)"),
         (np.full((4, 4), np.nan), "finite"),
-        (np.zeros((4, 4)), "spacing of"),
+        (np.diag([0.0, 0, 0, 1]), "spacing of"),
         (np.diag([1.0, 1, 900, 1]), "0.05 to 30"),
+        (np.array([[5.0, 0, 0, 0], [0, 4, 0, 0], [0, 0, 3, 0], [10, 20, 30, 1]]), "was it transposed"),
     ],
 )
 def test_a_callers_affine_is_checked(patched, affine, says):
     with pytest.raises(ValueError, match=f"affine: .*{says}"):
         read_ct(patched(76, "<f", 1.0), affine=affine)
+
+
+@pytest.mark.parametrize("rescale", [(1,), (0, -1024), (float("nan"), 0)])
+def test_a_callers_rescale_is_checked(patched, rescale):
+    with pytest.raises(ValueError, match=r"\(slope, intercept\) are needed, finite"):
+        read_ct(patched(76, "<f", 1.0), rescale=rescale)
+
+
+@pytest.mark.parametrize("name", ["CT.NII.GZ", "packed.nii", "plain.nii.gz"])
+def test_the_content_counts_not_the_suffix(tmp_path, patched, name):
+    content = patched(76, "<f", 1.0).read_bytes()
+    (tmp_path / name).write_bytes(gzip.decompress(content) if name.startswith("plain") else content)
+    np.testing.assert_array_equal(read_ct(tmp_path / name).hu, read_ct(tmp_path / "ct.nii.gz").hu)
 
 
 NRRD = b"NRRD0004\ntype: short\ndimension: 3\nsizes: 4 5 6\nendian: little\nencoding: raw\n"

@@ -132,7 +132,7 @@ def test_bad_input(lines):
         render_pair(lines[0], lines[1][:5], Look())
 
 
-@pytest.mark.parametrize("name", ["bone_sharpening", "width", "gamma", "centre"])
+@pytest.mark.parametrize("name", ["bone_sharpening", "latitude", "gamma", "middle"])
 def test_numbers_that_are_not_finite_are_refused(name):
     with pytest.raises(ValueError, match="every number of a look must be finite"):
         Look(**{name: float("nan")})

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from drr.layers import GIRDLE, LAYERS, LUNG, RIBS, SOFT
-from drr.pairs import PairOptions, draw_pair, move_girdle, place
+from drr.pairs import FIRST_DEVICE, PairOptions, draw_pair, move_girdle, place
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +27,7 @@ def test_a_pair_differs_by_bone_alone(layers):
     ribs = np.zeros(2)
     for seed in range(6):
         pair = draw_pair(layers, 1.5, 96, PairOptions(pixel_mm=(1.5, 2.5)), np.random.default_rng(seed))
-        for image in (pair.radiograph, pair.soft, pair.without_nodules, pair.soft_without):
+        for image in (pair.radiograph, pair.soft, pair.without, pair.soft_without):
             assert image.shape == (96, 96) and image.dtype == np.float32 and np.abs(image).max() <= 1
         assert pair.lungs.any()
         difference = pair.radiograph - pair.soft
@@ -43,16 +43,31 @@ def test_without_bones_the_two_images_are_equal(layers):
     np.testing.assert_allclose(pair.radiograph, pair.soft, atol=1e-5)
 
 
-def test_nodules_are_in_both_images_and_in_neither_twin(layers):
+def test_objects_are_in_both_images_and_in_neither_twin(layers):
     options = PairOptions(pixel_mm=(1.5, 2.0), nodules=1.0)
     for seed in range(4):
         pair = draw_pair(layers, 1.5, 96, options, np.random.default_rng(seed))
-        added, in_soft = pair.radiograph - pair.without_nodules, pair.soft - pair.soft_without
+        added, in_soft = pair.radiograph - pair.without, pair.soft - pair.soft_without
         assert added.max() > 0.02
         assert np.corrcoef(added.ravel(), in_soft.ravel())[0, 1] > 0.8  # the display's curve differs under a rib
-    none = draw_pair(layers, 1.5, 96, PairOptions(pixel_mm=(1.5, 2.0), nodules=0.0), np.random.default_rng(0))
-    np.testing.assert_array_equal(none.radiograph, none.without_nodules)
+    plain = PairOptions(pixel_mm=(1.5, 2.0), clutter=False)
+    none = draw_pair(layers, 1.5, 96, plain, np.random.default_rng(0))
+    np.testing.assert_array_equal(none.radiograph, none.without)
     np.testing.assert_array_equal(none.soft, none.soft_without)
+    assert not none.objects.any()
+
+
+def test_objects_are_numbered_where_they_lie(layers):
+    options = PairOptions(pixel_mm=(1.5, 2.0), nodules=1.0)
+    kinds = [0, 0]
+    for seed in range(8):
+        pair = draw_pair(layers, 1.5, 96, options, np.random.default_rng(seed))
+        added = np.abs(pair.radiograph - pair.without)
+        numbers = set(np.unique(pair.objects)) - {0}
+        kinds[0] += any(number < FIRST_DEVICE for number in numbers)
+        kinds[1] += any(number >= FIRST_DEVICE for number in numbers)
+        assert added[pair.objects > 0].mean() > 5 * added[pair.objects == 0].mean()
+    assert kinds[0] == 8 and 1 <= kinds[1] < 8
 
 
 def test_the_seed_gives_the_pair(layers):

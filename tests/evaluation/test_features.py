@@ -10,7 +10,7 @@ from torch import nn
 from evaluation.extractors import load_extractor
 from evaluation.features import TRANSFORMS, Extractor, Reading, Transform, _batch, as_features, extract
 from evaluation.inputs import BadInputs, ImageSet, check_pair, check_set, check_splits, read_set
-from evaluation.labels import accuracy_by_class, load_classifier, read_labels
+from evaluation.labels import accuracy_by_class, has_labels, load_classifier, read_labels
 from evaluation.radiomics import radiomics, radiomics_distance
 from radiographs import read_radiograph, write_radiograph
 
@@ -216,10 +216,18 @@ def test_labels_from_dicts_and_columns(tmp_path):
     assert np.array_equal(labels, [[1, np.nan], [np.nan, 1]], equal_nan=True)
     assert read_labels(images, ["Fracture"], missing="negative").tolist() == [[0], [1]]
     (tmp_path / "y.csv").write_text("filename,Edema\na.png,maybe\nb.png,1\n")
-    with pytest.raises(ValueError, match="label 'maybe' of Edema"):
+    with pytest.raises(ValueError, match=r"y\.csv line 2: label 'maybe' of Edema"):
         read_labels(read_set(tmp_path / "y.csv"), ["Edema"])
     with pytest.raises(ValueError, match="no column 'Fracture'"):
         read_labels(read_set(tmp_path / "y.csv"), ["Fracture"])
+
+
+def test_whether_there_are_labels(tmp_path):
+    write_radiograph(tmp_path / "a.png", np.zeros((8, 8), np.float32), 8)
+    for table, expected in (("filename,Edema\na.png,1\n", False), ("filename,labels_dict\na.png,{}\n", True)):
+        (tmp_path / "t.csv").write_text(table)
+        assert has_labels(read_set(tmp_path / "t.csv"), ["Edema", "Fracture"]) is expected
+    assert has_labels(read_set(tmp_path / "t.csv"), [])
 
 
 def test_classifier_and_accuracy(script):

@@ -60,6 +60,16 @@ def test_strips_of_suppress_are_no_results(tmp_path):
     assert set(images_in(tmp_path)) == {"a", "b/strips/c"}
 
 
+def test_a_linked_folder_is_not_left_out_without_a_word(tmp_path):
+    write(tmp_path / "elsewhere/b.png")
+    write(tmp_path / "set/a.png")
+    (tmp_path / "set/c.png").symlink_to(tmp_path / "elsewhere/b.png")
+    assert list(images_in(tmp_path / "set")) == ["a", "c"]
+    (tmp_path / "set/more").symlink_to(tmp_path / "elsewhere", target_is_directory=True)
+    with pytest.raises(BadInputs, match="more: a linked folder"):
+        images_in(tmp_path / "set")
+
+
 def test_negatives_are_found_whatever_their_share():
     random = np.random.default_rng(0)
     chest = np.hypot(*np.mgrid[-1:1:32j, -1:1:32j])

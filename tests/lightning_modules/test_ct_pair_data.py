@@ -66,7 +66,9 @@ def test_a_ct_held_out_is_validated_on_and_never_trained_on(cache):
     held = SMALL
     with pytest.raises(ValueError, match="take it out of projections"):
         module(cache, held_out=held)
-    made = CTPairDataModule([Projections(ct="a.nii.gz")], held_out=held, bodies=2, validation_bodies=3, cache=str(cache))
+    made = CTPairDataModule(
+        [Projections(ct="a.nii.gz")], held_out=held, bodies=2, validation_bodies=3, cache=str(cache)
+    )
     training, validation = (made._files(kind) for kind in (True, False))
     assert {path.parent for path, _ in validation} == {held.folder(cache)} and len(validation) == 3
     assert not {path.parent for path, _ in training} & {held.folder(cache)} and len(training) == 2

@@ -190,6 +190,57 @@ def test_a_stopped_run_goes_on_with_the_next_batch_to_the_same_losses(root: Path
     assert rest == whole[-len(rest) :] and len(begun) - 1 <= len(whole) - len(rest) <= len(begun)
 
 
+class Measured(Recorder):
+    def validation_step(self, batch: dict[str, Any], index: int) -> None:
+        pass
+
+
+class Validated(Callback):
+    def __init__(self) -> None:
+        self.epochs: list[int] = []
+
+    def on_validation_end(self, trainer: Trainer, *_: Any) -> None:
+        self.epochs.append(trainer.current_epoch)
+
+
+@pytest.mark.parametrize(("before", "after"), [(2, 4), (2, 3), (3, 2), (3, 1), (2, 5)])
+def test_a_run_resumes_at_the_right_image_with_another_batch_size(
+    root: Path, tmp_path: Path, before: int, after: int
+) -> None:
+    def train(size: int, callbacks: list[Callback], checkpoint: str | None = None) -> list[str]:
+        model = Measured()
+        data = module(root, validation_fraction=0.1, test_fraction=0.1, batch_size=size, augment=False)
+        options = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False, "accelerator": "cpu"}
+        saver = ModelCheckpoint(dirpath=tmp_path, every_n_train_steps=1, save_last=True)
+        trainer = Trainer(max_epochs=2, callbacks=[saver, *callbacks], num_sanity_val_steps=0, **options)  # type: ignore
+        with contextlib.suppress(InterruptedError):
+            trainer.fit(model, data, ckpt_path=checkpoint)
+        return [name for names, _ in model.seen for name in names.split(",")]
+
+    data = module(root, validation_fraction=0.1, test_fraction=0.1, batch_size=1, augment=False)
+    loader = data.train_dataloader()
+    order = [names(loader, epoch) for epoch in (0, 1)]
+    total = len(order[0])
+    assert total == 17
+    train(before, [StopAt(4)])  # the fourth batch is not saved
+    seen = 3 * before
+    validated = Validated()
+    rest = train(after, [validated], str(tmp_path / "last.ckpt"))
+    left = (total - seen) // after * after
+    assert rest == order[0][seen : seen + left] + order[1][: total // after * after]
+    assert validated.epochs == [0, 1]  # each epoch is ended as one
+
+
+def test_too_few_images_for_a_batch_are_no_rest_to_resume_with(root: Path) -> None:
+    loader = module(root, validation_fraction=0.1, test_fraction=0.1, batch_size=8).train_dataloader()
+    loader.load_state_dict({"images": 8})
+    assert len(list(loader)) == 1
+    with pytest.raises(ValueError, match=r"saved 12 images into an epoch of 17, and 1 x batch_size 8 is more than"):
+        loader.load_state_dict({"images": 12})
+    loader.load_state_dict({"delivered": 1})  # of an earlier version
+    assert len(list(loader)) == 1
+
+
 def test_bad_settings_and_empty_splits(root: Path) -> None:
     with pytest.raises(ValueError, match="`root`"):
         PairDataModule()

@@ -37,8 +37,9 @@ def pairs(nodule: float = 0.0):
             {
                 "radiograph": soft + bar,
                 "soft": soft,
-                "without_nodules": plain + bar,
+                "without": plain + bar,
                 "soft_without": plain,
+                "objects": (spot > 0).to(torch.uint8),
                 "lungs": torch.ones(1, 32, 32, dtype=torch.bool),
                 "name": str(n),
             }
@@ -68,25 +69,35 @@ def test_edges_of_the_error_count():
     assert edge_loss(error).item() == pytest.approx(1 / 3)
 
 
-def test_lost_signal_is_the_part_of_a_nodule_that_goes_with_the_bone():
-    nodules = torch.zeros(3, 1, 8, 8)
-    nodules[:2, 0, 2:6, 2:6] = torch.tensor([2.0, 0.5])[:, None, None]
-    taken = torch.tensor([0.5, 0.04, 1.0])[:, None, None, None] * nodules
+def test_lost_signal_is_the_part_of_each_nodule_that_goes_with_the_bone():
+    nodules, numbers = torch.zeros(3, 1, 16, 16), torch.zeros(3, 1, 16, 16, dtype=torch.uint8)
+    for image, number, rows, height in ((0, 1, 2, 2.0), (0, 2, 10, 0.5), (1, 1, 4, 0.3)):
+        nodules[image, 0, rows : rows + 4, 2:6] = height
+        numbers[image, 0, rows : rows + 4, 2:6] = number
+    part = torch.zeros_like(nodules)
+    part[0, 0, :8], part[0, 0, 8:], part[1] = 0.5, 0.04, -0.2  # large and small ones count for themselves
+    taken = part * nodules
+    taken[2] = 1.0  # no nodule there
     elsewhere = torch.zeros_like(nodules)
-    elsewhere[..., 0] = 3.0  # a change off the nodule takes nothing of it
-    lost = lost_signal(taken + elsewhere, torch.zeros_like(taken), nodules)
-    torch.testing.assert_close(lost, torch.tensor([0.5, 0.04, 0.0]))
-    torch.testing.assert_close(lost_signal(taken + 7, taken * 0 + 7, nodules), lost)
+    elsewhere[..., 9] = 3.0  # a change off the nodules takes nothing of them
+    lost = lost_signal(taken + elsewhere, torch.zeros_like(taken), nodules, numbers)
+    torch.testing.assert_close(lost, torch.tensor([0.5, 0.04, -0.2]))
+    torch.testing.assert_close(lost_signal(taken + 7, 0 * taken + 7, nodules, numbers), lost)
+    faint = lost_signal(taken, 0 * taken, 0.01 * nodules, numbers)
+    assert not len(faint)
 
 
 def test_nodules_in_training_keep_more_where_their_loss_counts(tmp_path):
-    lost = {weight: train(module(survival_weight=weight), pairs(0.5), 40, tmp_path)["test/lost"] for weight in (0.0, 3.0)}
+    lost = {
+        weight: train(module(survival_weight=weight), pairs(0.5), 40, tmp_path)["test/nodules_lost"]
+        for weight in (0.0, 3.0)
+    }
     assert lost[3.0] < 0.7 * lost[0.0]
 
 
 def test_survival_needs_twins():
     batch = {key: value[None] if torch.is_tensor(value) else [value] for key, value in pairs()[0].items()}
-    del batch["without_nodules"]
+    del batch["without"]
     with pytest.raises(ValueError, match="survival_weight needs twins"):
         module(survival_weight=1.0, twin_share=1.0).training_step(batch, 0)
 

@@ -58,6 +58,7 @@ def test_high_bit_that_is_wrong(write_dicom: Write) -> None:
     """All values in the lower bits: a header that says otherwise is not followed, nor is one that cannot be."""
     path = write_dicom("a.dcm", RAMP, 12, HighBit=15)
     np.testing.assert_allclose(shown(path), RAMP / 4095, atol=1e-6)
+    assert "High Bit 15 is wrong" in said(read_radiograph(path))
     with pytest.raises(ValueError, match="High Bit 7 and Bits Stored 12"):
         read_radiograph(write_dicom("b.dcm", RAMP, 12, HighBit=7))
 
@@ -211,6 +212,14 @@ def test_padding_at_the_border_is_black_and_inside_is_image(write_dicom: Write, 
     assert seen[3, 5] == (photometric == "MONOCHROME1")
 
 
+def test_pixels_that_are_not_square_are_told(write_dicom: Write) -> None:
+    assert "not square (PixelSpacing 0.2 x 0.1)" in said(
+        read_radiograph(write_dicom("a.dcm", RAMP, PixelSpacing=[0.2, 0.1]))
+    )
+    for spacing in ([0.1, 0.1], [0, 0], None):
+        assert not read_radiograph(write_dicom("b.dcm", RAMP, PixelSpacing=spacing)).warnings
+
+
 def test_padding_outside_of_bits_stored(write_dicom: Write) -> None:
     levels = np.pad(RAMP, 2, constant_values=63536)
     seen = shown(write_dicom("a.dcm", levels, PixelPaddingValue=63536))
@@ -223,3 +232,16 @@ def test_a_value_that_is_no_number_is_not_repeated_in_the_message(write_dicom: W
     with pytest.raises(ValueError, match="NumberOfFrames is missing, or no whole number") as error:
         read_radiograph(path)
     assert "Xy" not in str(error.value)
+
+
+def test_headers_that_lack_something(write_dicom: Write) -> None:
+    for name, header, words in (
+        ("rows", {"Rows": 0}, "an image without pixels"),
+        ("bits", {"BitsStored": None}, "BitsStored is missing"),
+        ("lut", {"VOILUTSequence": [Dataset()]}, "a LUT without its descriptor"),
+        ("photometric", {"PhotometricInterpretation": None}, "Photometric Interpretation is missing"),
+        ("function", {"WindowCenter": 1, "WindowWidth": 9, "VOILUTFunction": "CUBIC"}, "VOI LUT Function 'CUBIC'"),
+        ("slope", {"RescaleSlope": 0, "RescaleIntercept": 1}, "Rescale Slope is 0"),
+    ):
+        with pytest.raises(ValueError, match=rf"{name}\.dcm: {words}"):
+            read_radiograph(write_dicom(f"{name}.dcm", RAMP, **header))

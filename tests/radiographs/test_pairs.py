@@ -34,12 +34,16 @@ def test_everything_bad_is_listed(tmp_path: Path) -> None:
         write(tmp_path / "BS" / name)
     write(tmp_path / "BS" / "odd.png", (6, 7))
     (tmp_path / "BS" / "broken.png").write_bytes(b"\x89PNG")
-    with pytest.raises(ValueError, match="4 bad") as error:
+    write(tmp_path / "BS" / "cut.png")
+    whole = (tmp_path / "BS" / "cut.png").read_bytes()
+    (tmp_path / "CXR" / "cut.png").write_bytes(whole[: whole.index(b"IDAT") + 6])
+    with pytest.raises(ValueError, match="5 bad") as error:
         find_pairs(tmp_path / "CXR", tmp_path / "BS")
     message = str(error.value)
     assert "lone.png: no partner" in message and "other.png: no partner" in message
     assert "odd.png: 5x7 pixels, its partner 6x7" in message
     assert "broken.png: neither PNG" in message and "good.png" not in message
+    assert "CXR/cut.png: a PNG file that is damaged" in message
 
 
 def test_missing_and_empty_folders(tmp_path: Path) -> None:
@@ -51,7 +55,7 @@ def test_missing_and_empty_folders(tmp_path: Path) -> None:
 
 
 def test_a_list_is_read_as_it_is(tmp_path: Path) -> None:
-    (tmp_path / "train_set.txt").write_text("1.png\n0.png\tsomething\n\n")
+    (tmp_path / "train_set.txt").write_bytes(b"\xef\xbb\xbf1.png\r\n0.png\tsomething\n\n")
     names = read_list(tmp_path / "train_set.txt")
     assert names == ["1.png", "0.png"]
     pairs = [Pair(f"{i}.png", tmp_path, tmp_path) for i in range(3)]

@@ -42,7 +42,7 @@ def test_other_encodings_are_read_when_named_and_refused_with_the_line_else(tmp_
 
 @pytest.mark.parametrize("packed", [False, True])
 def test_long_cells_and_blank_lines(tmp_path: Path, packed: bool) -> None:
-    text = f"{HEADER}\na.png,PA,{LONG}\n\nb.png,,\n".encode()
+    text = f"{HEADER}\na.png,PA,{LONG}\n , ,\nb.png,,\n   \n".encode()
     found = rows(tmp_path / "t.csv", gzip.compress(text) if packed else text)  # what it is, its first bytes say
     assert [row["report"] for row in found] == [LONG, ""]
     assert found[1].where.endswith("line 5")  # type: ignore[attr-defined]
@@ -59,12 +59,13 @@ def test_long_cells_and_blank_lines(tmp_path: Path, packed: bool) -> None:
         (HEADER + 'train_1_a,PA,"x\ntrain_20_b,PA,y"\n', "line 2: the cell .* holds whole rows"),
         (HEADER + f'a.png,PA,"{"x" * (2**24 + 1)}"\n', "line 2: a cell of more than 16,777,216 characters"),
         ("image,view\n", "lacks the column report; it has image, view"),
+        ("image;view;report\na;b;c\n", "separate the columns by commas, not by ';'"),
         ("image,report,report\n", "has the column report more than once"),
         ("", "an empty file"),
         (b"PK\x03\x04 and so on", "a spreadsheet or an archive"),
         (b"PAR1 and no more", "a damaged Parquet file"),
-        (gzip.compress(HEADER.encode() * 999)[:-20], "a damaged gzip file, or one that was cut off"),
-        (gzip.compress((HEADER * 999).encode())[:40] + b"x" * 40, "a damaged gzip file|no CSV"),
+        (gzip.compress(HEADER.encode() * 999)[:-20], r"line \d+: damaged gzip, or cut off here"),
+        (gzip.compress((HEADER * 999).encode())[:40] + b"x" * 40, "damaged gzip|no CSV"),
     ],
 )
 def test_damage_is_refused_with_file_and_line(tmp_path: Path, text: str | bytes, says: str) -> None:

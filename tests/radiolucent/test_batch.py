@@ -255,6 +255,14 @@ def test_finished_means_this_input_in_this_state(files: dict[str, Path], capsys:
     assert (out / "x").read_text() == "longer"
 
 
+def test_what_was_given_once_need_not_be_given_again(files: dict[str, Path]) -> None:
+    out, path = files["out"], files["a"]
+    for row, expected in (({"slope": 1}, "a"), (None, "kept"), ({"slope": 1}, "kept"), ({"slope": 2}, "a")):
+        task = Task("x", [str(path), "x"], ("x",), file_identity(path, row=row))
+        assert run_copies(out, task) == 0 and (out / "x").read_text() == expected, row
+        (out / "x").write_text("kept")
+
+
 def test_the_same_name_from_another_folder_is_refused_until_its_result_is_gone(files: dict[str, Path]) -> None:
     out = files["out"]
     assert run_copies(out, copy_task(files["a"], "x")) == 0
@@ -297,7 +305,7 @@ def test_a_folders_files_count(tmp_path: Path) -> None:
     (tmp_path / "series/deep/1").write_text("1")
     first = file_identity(tmp_path / "series")
     assert first == file_identity(tmp_path / "series") and str(tmp_path) not in json.dumps(first)
-    assert first != file_identity(tmp_path / "series", row={"slope": "2"})
+    assert file_identity(tmp_path, row={"slope": "1"}) != file_identity(tmp_path, row={"slope": "2"})
     os.utime(tmp_path / "series/deep/1", ns=(0, 0))
     assert first != (second := file_identity(tmp_path / "series"))
     (tmp_path / "series/2").write_text("2")

@@ -241,7 +241,7 @@ def test_labels_and_reports_of_earlier_runs_stay(tree, tmp_path, chest, capsys):
     made = (out / rows["train_2_a_1"]["file"]).stat().st_mtime_ns
     (tmp_path / "labels.csv").write_text("VolumeName,Cardiomegaly\ntrain_2_a_1.nii.gz,0\n")
     assert drr(tmp_path / "more", *total, "--labels", tmp_path / "labels.csv") == 0
-    assert "1 of 1 volumes have no row in --labels, such as valid_4_a_1" in capsys.readouterr().out
+    assert "--labels: none of the 1 volumes stands in it, such as valid_4_a_1" in capsys.readouterr().out
     rows = rows_of(out)
     assert rows["train_2_a_1"]["labels"]["Cardiomegaly"] == 0 and rows["valid_4_a_1"]["labels"]["Emphysema"] == 1
     assert (out / rows["train_2_a_1"]["file"]).stat().st_mtime_ns == made
@@ -249,14 +249,15 @@ def test_labels_and_reports_of_earlier_runs_stay(tree, tmp_path, chest, capsys):
 
 def test_another_ct_of_the_same_name_is_refused_and_a_changed_one_done_again(chest, tmp_path):
     hu, affine = chest
-    first, second = (save(tmp_path / name / "ct.nii.gz", hu + shift, affine) for name, shift in (("a", 0), ("b", 99)))
+    denser = np.where(hu > 0, hu + 99, hu).astype(np.int16)
+    first, second = (save(tmp_path / name / "ct.nii.gz", one, affine) for name, one in (("a", hu), ("b", denser)))
     out, total = tmp_path / "out", ("--materials", "total")
     assert drr(first, *total, "--out", out) == 0
     before = (out / "PA/ct_total.png").read_bytes()
     with pytest.raises(ValueError, match=r"PA/ct_total\.png is there and is the result of another file of that name"):
         drr(second, *total, "--out", out)
     assert (out / "PA/ct_total.png").read_bytes() == before
-    save(first, hu + 99, affine)
+    save(first, denser, affine)
     assert drr(first, *total, "--out", out) == 0
     assert (out / "PA/ct_total.png").read_bytes() != before
     first.write_bytes(b"broken")
@@ -275,12 +276,18 @@ def test_other_metadata_or_voxels_beside_the_header_are_another_input(tree, ches
     (tmp_path / "metadata.csv").write_text(table.replace('"[5.0, 5.0]"', '"[5.5, 5.5]"'))
     assert drr(*words, "--out", out) == 0
     assert (out / "train/PA/train_1/train_1_a/train_1_a_1.png").read_bytes() != before
+    made = (out / "train/PA/train_1/train_1_a/train_1_a_1.png").stat().st_mtime_ns
+    assert drr(tree / "train", *total, "--out", out) == 0  # the table need not be given again
+    assert (out / "train/PA/train_1/train_1_a/train_1_a_1.png").stat().st_mtime_ns == made
+    (tmp_path / "no_chest.txt").write_text("train_1_a_1.nii.gz\n")
+    assert drr(tree / "train", *total, "--out", out, "--no-chest", tmp_path / "no_chest.txt") == 1
+    assert rows_of(out) == {}
     image = sitk.GetImageFromArray(chest[0])
     image.SetSpacing((5.0, 5.0, 5.0))
     sitk.WriteImage(image, str(tmp_path / "detached.mhd"))
     assert drr(tmp_path / "detached.mhd", *total, "--out", tmp_path / "itk") == 0
     before = (tmp_path / "itk/PA/detached_total.png").read_bytes()
-    (tmp_path / "detached.raw").write_bytes((chest[0] + np.int16(60)).astype("<i2").tobytes())
+    (tmp_path / "detached.raw").write_bytes(np.where(chest[0] > 0, chest[0] + 99, chest[0]).astype("<i2").tobytes())
     assert drr(tmp_path / "detached.mhd", *total, "--out", tmp_path / "itk") == 0
     assert (tmp_path / "itk/PA/detached_total.png").read_bytes() != before
 

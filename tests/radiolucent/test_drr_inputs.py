@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import os
 from pathlib import Path
 
 import nibabel
@@ -90,6 +91,12 @@ def test_what_was_left_out_is_printed(tmp_path, chest, capsys):
     (tmp_path / "in/report.docx").touch()
     assert drr(tmp_path / "in", "--out", tmp_path / "out") == 0
     assert "left out 1 file(s) that are no CT: 1 .docx (such as report.docx)" in capsys.readouterr().out
+
+
+def test_a_name_that_is_no_utf_8_is_told(tmp_path, chest):
+    save(tmp_path / "in/ct.nii.gz", *chest)
+    Path(os.fsdecode(bytes(tmp_path / "in") + b"/Sch\xe4del.doc")).touch()
+    assert "such as Sch\\udce4del.doc" in find_cts(str(tmp_path / "in"))[1]
 
 
 def test_a_tree_of_dicom_series(tmp_path, dicom):

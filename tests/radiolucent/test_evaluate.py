@@ -127,6 +127,16 @@ def test_published_lpips_belongs_to_the_published_numbers(pairs):
         dispatch(suppression(pairs, "--pred", str(pairs / "a"), "--legacy", "--lpips-alex", "alexnet.pth"))
 
 
+def test_another_programs_files_are_left_alone(pairs):
+    for name, text in (("scores.csv", "theirs"), ("report.json", '{"title": "another"}')):
+        (pairs / "out").mkdir(exist_ok=True)
+        (pairs / "out" / name).write_text(text)
+        with pytest.raises(ValueError, match=f"holds {name}, which no evaluation wrote: choose another --out"):
+            dispatch(suppression(pairs, "--pred", str(pairs / "a")))
+        assert (pairs / "out" / name).read_text() == text
+        (pairs / "out" / name).unlink()
+
+
 def test_two_methods_of_one_name(pairs):
     with pytest.raises(ValueError, match="give each its own name"):
         dispatch(suppression(pairs, "--pred", str(pairs / "a"), "--pred", f"a={pairs / 'b'}"))

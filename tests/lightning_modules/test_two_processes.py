@@ -1,0 +1,98 @@
+"""`radiolucent fit` and `test` on two CPU processes: one set of weights, and the metrics of one process."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from radiographs import write_radiograph
+
+CONFIGS = Path(__file__).resolve().parents[2] / "configs"
+ROOT = CONFIGS.parent
+WATCH = """
+import json
+from pathlib import Path
+import torch
+from lightning.pytorch import Callback
+
+class Watch(Callback):
+    def __init__(self, folder: str) -> None:
+        self.folder = Path(folder)
+
+    def on_train_end(self, trainer, module):
+        torch.save(module.state_dict(), self.folder / f"{trainer.global_rank}.pt")
+
+    def on_test_end(self, trainer, module):
+        metrics = {name: value.item() for name, value in trainer.callback_metrics.items()}
+        (self.folder / f"test_{trainer.world_size}_{trainer.global_rank}.json").write_text(json.dumps(metrics))
+"""
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Pairs: 5 to test on, so that two processes have an uneven number in two batches."""
+    folder = tmp_path_factory.mktemp("processes")
+    (folder / "watch.py").write_text(WATCH)
+    rng = np.random.default_rng(0)
+    for i in range(13):
+        soft = np.clip(rng.normal(size=(4, 4)).repeat(16, 0).repeat(16, 1) * 0.3, -0.9, 0.7).astype(np.float32)
+        write_radiograph(folder / f"pairs/BS/{i}.png", soft)
+        write_radiograph(folder / f"pairs/CXR/{i}.png", (soft + 0.02 * i).clip(-1, 1))
+    names = [f"{i}.png" for i in range(13)]
+    (folder / "pairs/train_set.txt").write_text("\n".join(names[:8]))
+    (folder / "pairs/test_set.txt").write_text("\n".join(names[8:]))
+    return folder
+
+
+def radiolucent(command: str, recipe: str, folder: Path, name: str, processes: int, *options: str) -> Path:
+    out = folder / name
+    out.mkdir(exist_ok=True)
+    words = [sys.executable, "-m", "radiolucent", command, "--config", str(CONFIGS / recipe / "tiny.yaml")]
+    words += [f"--data.init_args.root={folder / 'pairs'}", f"--trainer.default_root_dir={out}"]
+    words += ["--data.init_args.augment=false", "--trainer.enable_progress_bar=false", "--trainer.accelerator=cpu"]
+    words += ["--trainer.precision=32", f"--trainer.devices={processes}"]
+    words += ["--trainer.strategy=ddp"] * (processes > 1)
+    words += ["--trainer.callbacks+=watch.Watch", f"--trainer.callbacks.folder={out}", *options]
+    environment = {**os.environ, "PYTHONPATH": f"{ROOT}:{folder}", "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(words, capture_output=True, text=True, cwd=folder, env=environment, timeout=600)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return out
+
+
+def same_metrics(recipe: str, folder: Path, checkpoint: Path, *options: str) -> dict[str, float]:
+    """What `test` measures, checked to be the same on one process and on each of two."""
+    found = []
+    for processes in (1, 2):
+        given = [f"--ckpt_path={checkpoint}", "--data.init_args.batch_size=2", *options]
+        out = radiolucent("test", recipe, folder, f"test {recipe} {processes}", processes, *given)
+        found += [json.loads(path.read_text()) for path in sorted(out.glob("test_*.json"))]
+    alone, *both = found
+    assert len(both) == 2 and all(one == pytest.approx(alone, rel=1e-4) for one in both)
+    return alone
+
+
+def test_networks_that_learn_in_turns_and_latents_are_those_of_both(folder: Path) -> None:
+    short = ["--trainer.max_epochs=1", "--trainer.limit_val_batches=0", "--data.init_args.validation_fraction=0"]
+    out = radiolucent(
+        "fit", "vqgan", folder, "vqgan", 2, *short, "--model.init_args.loss.init_args.adversarial_start=1"
+    )
+    ours, theirs = (torch.load(out / f"{rank}.pt", weights_only=True) for rank in (0, 1))
+    differ = [name for name, value in ours.items() if not torch.equal(value, theirs[name])]
+    assert all(".running_" in name for name in differ), differ  # batch norms, which DDP hands on at the next step
+    assert int(ours["updates"]) == 2  # 8 pairs on two processes, 2 at a time
+    metrics = same_metrics("vqgan", folder, next(out.rglob("last.ckpt")))
+    assert {"test/psnr", "test/perplexity", "test/latent_deviation", "test/codebook_usage"} <= metrics.keys()
+
+    vqgan = f"--model.init_args.vqgan={out / 'model'}"
+    out = radiolucent("fit", "suppression", folder, "suppression", 2, *short, vqgan)
+    ours, theirs = (torch.load(out / f"{rank}.pt", weights_only=True) for rank in (0, 1))
+    assert all(torch.equal(value, theirs[name]) for name, value in ours.items())
+    metrics = same_metrics("suppression", folder, next(out.rglob("last.ckpt")), vqgan)
+    assert {"test/loss", "test/psnr", "test/psnr_do_nothing"} == metrics.keys()
