@@ -62,5 +62,5 @@ def jpeg_residual(radiograph: np.ndarray, quality: int) -> np.ndarray:
     """What JPEG of a quality from 1 to 100 adds to a radiograph (H, W) in [-1, 1], rounding to 8 bits included."""
     levels = np.rint((radiograph.clip(-1, 1) + 1) * 127.5).astype(np.uint8)
     _, data = cv2.imencode(".jpg", levels, [cv2.IMWRITE_JPEG_QUALITY, quality])
-    back = cv2.imdecode(data, cv2.IMREAD_GRAYSCALE).astype(np.float32) / np.float32(127.5) - 1
+    back = np.asarray(cv2.imdecode(data, cv2.IMREAD_GRAYSCALE), np.float32) / np.float32(127.5) - 1
     return back - radiograph.clip(-1, 1)

@@ -104,7 +104,8 @@ def draw_pair(layers: np.ndarray, cached_mm: float, size: int, options: PairOpti
     if options.clutter:
         images = _finish(images, pixel_mm, rng)
     images = [image.clip(-1, 1).astype(np.float32) for image in images]
-    return Pair(*images, *images[: 4 - len(images)], _number(nodules, devices), lungs, pixel_mm)
+    full, soft, *twin = images
+    return Pair(full, soft, *(twin or (full, soft)), _number(nodules, devices), lungs, pixel_mm)
 
 
 def _number(nodules: np.ndarray, devices: np.ndarray) -> np.ndarray:

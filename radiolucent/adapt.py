@@ -333,7 +333,7 @@ def measure(pipeline: BoneRegressionPipeline, pairs: list[SitePair], seed: int) 
         float(np.mean([gain[LUNGS] for gain in gains if LUNGS in gain] or [np.nan])),
         len(kept),
         float(np.mean(kept or [np.nan])),
-        float(np.mean([value >= 0.9 for value in kept] or [np.nan])),
+        float(np.mean([float(value >= 0.9) for value in kept] or [np.nan])),
     )
 
 
