@@ -52,7 +52,7 @@ class Block(nn.Module):
         return F.silu(self.body(x) + self.shortcut(x))
 
 
-class BoneUNet(ModelMixin, ConfigMixin):  # type: ignore[misc]  # diffusers' own way
+class BoneUNet(ModelMixin, ConfigMixin):  # type: ignore[misc]
     """Predicts the bone's part of a radiograph, without its coarse part, in one call.
 
     The network sees two images: the radiograph without its local mean and in units of its local deviation, which is
