@@ -93,6 +93,7 @@ class BoneRegressionPipeline(DiffusionPipeline):
         num_inference_steps: int = 1,
         seeds: Sequence[int] | None = None,
         tile: int | None = None,
+        flips: bool | None = None,
     ) -> BoneSuppressionOutput:
         """Suppress the bones of a batch.
 
@@ -102,6 +103,7 @@ class BoneRegressionPipeline(DiffusionPipeline):
             seeds: One an image. 0, the default, is the image as it is; any other sees it a little larger or smaller and
                 in another tone, so that the spread over seeds tells how sure the answer is.
             tile: Side in pixels, a multiple of `size_multiple`, of tiles for larger images; None: they are seen whole.
+            flips: Whether the mirror image is asked too; None: as the pipeline records.
 
         Returns:
             `.soft`, (B, 1, H, W) float32 in [-1, 1].
@@ -120,31 +122,31 @@ class BoneRegressionPipeline(DiffusionPipeline):
         if len(seeds) != len(radiograph):
             raise ValueError(f"{len(seeds)} seeds for {len(radiograph)} radiographs: give one for each")
         if any(seeds):
-            bones = [self._varied(image[None], seed, tile) for image, seed in zip(radiograph, seeds)]
+            bones = [self._varied(image[None], seed, tile, flips) for image, seed in zip(radiograph, seeds)]
             bone = torch.cat(bones)
         else:
-            bone = self.bone(radiograph, tile)
+            bone = self.bone(radiograph, tile, flips)
         return BoneSuppressionOutput(soft=(radiograph.float() - bone).clamp(-1, 1))
 
-    def _varied(self, radiograph: Tensor, seed: int, tile: int | None) -> Tensor:
+    def _varied(self, radiograph: Tensor, seed: int, tile: int | None, flips: bool | None) -> Tensor:
         """The bone (1, 1, H, W) by way of another size and tone, which depend on the seed; 0 changes nothing."""
         if seed == 0:
-            return self.bone(radiograph, tile)
+            return self.bone(radiograph, tile, flips)
         chance = torch.Generator().manual_seed(seed)
         scale, gamma = torch.rand(2, generator=chance).mul(2).sub(1).mul(torch.tensor([0.17, 0.15])).exp().tolist()
         multiple = self.size_multiple
         shape = [max(1, round(side * scale / multiple)) * multiple for side in radiograph.shape[2:]]
         seen = F.interpolate(radiograph.float(), shape, mode="bicubic", antialias=True).clamp(-1, 1)
         tone = (seen + 1).div(2).pow(gamma)
-        soft = (tone - self.bone(tone * 2 - 1, tile) / 2).clamp(0, 1).pow(1 / gamma) * 2 - 1
+        soft = (tone - self.bone(tone * 2 - 1, tile, flips) / 2).clamp(0, 1).pow(1 / gamma) * 2 - 1
         return F.interpolate(seen - soft, radiograph.shape[2:], mode="bicubic", antialias=True)
 
-    def bone(self, radiograph: Tensor, tile: int | None = None) -> Tensor:
+    def bone(self, radiograph: Tensor, tile: int | None = None, flips: bool | None = None) -> Tensor:
         """What is taken away from radiographs (B, 1, H, W): float32 of that shape, in their grey levels."""
         seen = radiograph.to(self.unet.dtype)
         patch = self.config["patch"]
         bone = predict_bone(self.unet, seen, patch, tile).float()
-        if self.config["flips"]:
+        if self.config["flips"] if flips is None else flips:
             bone = (bone + predict_bone(self.unet, seen.flip(-1), patch, tile).float().flip(-1)) / 2
         return bone
 

@@ -122,14 +122,24 @@ def find_masks(pipeline: Any, lungs: str | None, names: list[str]) -> list[str |
 
 
 def predict_square(
-    pipeline: Any, fitted: np.ndarray, seed: int, *, lungs: np.ndarray | None, steps: int | None, tile: int
+    pipeline: Any,
+    fitted: np.ndarray,
+    seed: int,
+    *,
+    lungs: np.ndarray | None,
+    steps: int | None,
+    tile: int,
+    flips: bool | None = None,
 ) -> np.ndarray:
-    """The model's soft tissue of a radiograph on its grid (size, size), with `lungs`, its mask, by both paths."""
+    """The model's soft tissue of a radiograph on its grid (size, size), with `lungs`, its mask, by both paths.
+
+    flips: of a regression, whether the mirror image is asked too; None: as it records.
+    """
     import torch
 
     seen = torch.from_numpy(fitted)[None, None].to(pipeline.device)
     if is_regression(pipeline):
-        return pipeline(seen, seeds=[seed], tile=tile).soft[0, 0].cpu().numpy()
+        return pipeline(seen, seeds=[seed], tile=tile, flips=flips).soft[0, 0].cpu().numpy()
     inside = None if lungs is None else torch.from_numpy(lungs)[None, None].to(pipeline.device)
     soft = pipeline(seen, num_inference_steps=steps, seeds=[seed], tile=tile, lungs=inside).soft
     return soft[0, 0].cpu().numpy()

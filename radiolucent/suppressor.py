@@ -203,8 +203,8 @@ class Suppressor:
         return Suppressed(soft, pixels - soft, spread if len(self.seeds) > 1 else None, strength, source)
 
     def _whole(self, fitted: np.ndarray, seed: int, size: int) -> np.ndarray:
-        """The model's soft tissue of an image of another size than its own, without tiles."""
-        return predict_square(self.pipeline, fitted, seed, lungs=None, steps=self.steps, tile=size)
+        """The model's soft tissue of an image of another size than its own, in one pass: neither tiles nor flips."""
+        return predict_square(self.pipeline, fitted, seed, lungs=None, steps=self.steps, tile=size, flips=False)
 
     def _own_strength(self, fitted: np.ndarray, bone: np.ndarray) -> float:
         """The factor that this image asks for; 1 where the model does not record how, or no lungs are found."""
