@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -56,8 +57,12 @@ def refuse_left_over(pipeline: Any, path: Path, wanted: dict[str, Tensor]) -> No
     wanted = {key: value for key, value in wanted.items() if not key.endswith("alpha")}
     modules = [part for part in pipeline.components.values() if isinstance(part, nn.Module)]
     placed = [v.detach() for part in modules for key, v in part.named_parameters() if ADAPTER in key.split(".")]
-    known, kinds = {_fingerprint(value) for value in placed}, {value.dtype for value in placed}
-    lost = [key for key, value in wanted.items() if not any(_fingerprint(value.to(kind)) in known for kind in kinds)]
+    free, kinds = Counter(map(_fingerprint, placed)), {value.dtype for value in placed}
+    lost = []
+    for key, value in wanted.items():
+        twins = [one for one in (_fingerprint(value.to(kind)) for kind in kinds) if free[one]]
+        free.subtract(twins[:1])
+        lost += [] if twins else [key]
     dropped = max(0, len(given) - len(wanted))  # before diffusers looked for a place, such as DoRA's magnitudes
     if not lost and not dropped and placed:
         return

@@ -93,7 +93,7 @@ def model_sizes(pipeline: Any, size: int | None, tile: int | None) -> tuple[int,
     size = trained if size is None else size
     if size is None:
         raise ValueError(
-            "the model's folder, of an earlier version, does not say its training's image size: give --size"
+            "the folder, of an earlier version, does not say on which image size it was trained: give --size"
         )
     tile = (trained or size) if tile is None else tile
     for name, side in (("size", size), ("tile", tile)):

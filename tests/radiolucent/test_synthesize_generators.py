@@ -84,6 +84,36 @@ def test_lora_changes_the_images_by_its_scale(stable_diffusion: Path, tmp_path: 
     assert np.abs(pictures["with"] - pictures["without"]).max() > 3
 
 
+def test_a_lora_some_of_which_has_no_place_is_refused(stable_diffusion: Path, tmp_path: Path) -> None:
+    pytest.importorskip("peft", reason="PEFT is not installed")
+    from safetensors.torch import load_file, save_file
+
+    lora = {}
+    for key, value in load_file(next((stable_diffusion / "unet").glob("*.safetensors"))).items():
+        if key.endswith("to_q.weight"):
+            layer = f"unet.{key.removesuffix('.weight')}"
+            lora |= {f"{layer}.lora_A.weight": torch.randn(2, value.shape[1])}
+            lora |= {f"{layer}.lora_B.weight": torch.randn(value.shape[0], 2)}
+    count, first = len(lora), next(iter(lora))
+    half = dict(list(lora.items())[: count // 2])
+    others = {
+        "peft": ({f"base_model.model.{k}": v for k, v in lora.items()}, f"{count} of its {count} tensors"),
+        "layers": (half | {k.replace("unet.", "unet.more."): v for k, v in lora.items()}, f"{count} of its"),
+        "text": (
+            lora | {k.replace("unet.", "text_encoder_2."): v for k, v in lora.items()},
+            f"{count} of its {2 * count}",
+        ),
+        "size": (lora | {first: torch.randn(2, 5)}, "it does not fit this StableDiffusionPipeline"),
+        "nan": ({k: v * float("nan") for k, v in lora.items()}, "not finite numbers"),
+    }
+    prompts = write_prompts(tmp_path / "p.csv", [{"prompt": "edema.", "name": "a"}])
+    for name, (tensors, message) in others.items():
+        save_file({key: value.clone() for key, value in tensors.items()}, tmp_path / f"{name}.safetensors")
+        with pytest.raises(ValueError, match=message):
+            synthesize(prompts, stable_diffusion, tmp_path / name, "--lora", str(tmp_path / f"{name}.safetensors"))
+        assert not (tmp_path / name / "images").exists()
+
+
 def test_the_picture_is_what_diffusers_draws(stable_diffusion: Path, tmp_path: Path) -> None:
     from diffusers import StableDiffusionPipeline
 
