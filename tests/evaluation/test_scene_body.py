@@ -72,7 +72,8 @@ def test_scenes_of_another_ct_show_its_lungs_and_nodules(nifti):
 
 
 def test_a_ct_without_a_chest_is_refused(tmp_path):
-    voxels = np.full((40, 40, 40), 40, np.int16)
+    voxels = np.full((40, 40, 40), -1000, np.int16)
+    voxels[8:-8, 8:-8] = np.random.default_rng(0).integers(20, 60, (24, 24, 40))
     nibabel.save(nibabel.Nifti1Image(voxels, np.diag([5.0, 5.0, 5.0, 1.0])), tmp_path / "block.nii.gz")
     with pytest.raises(ValueError, match="not enough chest"):
         ct_body(tmp_path / "block.nii.gz")
