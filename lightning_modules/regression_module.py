@@ -83,13 +83,18 @@ class RegressionModule(MeasuredModule):
         lr_interval: Literal["epoch", "step"] = "step",
     ) -> None:
         super().__init__()
-        if start is not None:
-            unet.load_state_dict(BoneRegressionPipeline.from_pretrained(start).unet.state_dict())
         self.unet, self.image_size, self.edge_weight, self.focus = unet, image_size, edge_weight, focus
-        self.lung_weight = lung_weight
+        self.lung_weight, self.start = lung_weight, start
         self.survival_weight, self.survival_margin, self.twin_share = survival_weight, survival_margin, twin_share
         self.ema = AveragedModel(unet, multi_avg_fn=warmed_up_ema(ema_decay)).requires_grad_(False).eval()
         self.optimizer, self.lr_scheduler, self.lr_interval = optimizer, lr_scheduler, lr_interval
+
+    def setup(self, stage: str) -> None:
+        """Take the weights of `start`, before training; a checkpoint that is resumed brings its own after that."""
+        if stage == "fit" and self.start is not None:
+            weights = BoneRegressionPipeline.from_pretrained(self.start).unet.state_dict()
+            for network in (self.unet, cast(BoneUNet, self.ema.module)):
+                network.load_state_dict(weights)
 
     def configure_optimizers(self) -> Any:
         optimizer = self.optimizer(self.unet.parameters())

@@ -15,6 +15,7 @@ CONFIGS = Path(__file__).resolve().parents[1] / "configs"
 TRAINING = sorted(
     [*CONFIGS.glob("vqgan/*.yaml"), *CONFIGS.glob("suppression/*.yaml"), *CONFIGS.glob("synthesis/*.yaml")]
 )
+BASES = {"suppression/regression_protected.yaml": "suppression/regression.yaml"}  # configs that are laid over another
 RENDERING = sorted(CONFIGS.glob("drr/*.yaml"))
 
 
@@ -32,6 +33,7 @@ def test_training_config_builds(path):
     from lightning.pytorch import LightningDataModule, LightningModule
     from lightning.pytorch.cli import LightningCLI
 
+    layers = [CONFIGS / BASES[name(path)], path] if name(path) in BASES else [path]
     with torch.device("meta"):  # the published sizes need no memory
         cli = LightningCLI(
             LightningModule,
@@ -40,9 +42,13 @@ def test_training_config_builds(path):
             subclass_mode_data=True,
             auto_configure_optimizers=False,
             run=False,
-            args=["--config", str(path), "--trainer.accelerator=cpu", "--trainer.logger=false"],
+            args=[
+                *(word for layer in layers for word in ("--config", str(layer))),
+                "--trainer.accelerator=cpu",
+                "--trainer.logger=false",
+            ],
         )
-    written = yaml.safe_load(path.read_text())
+    written = yaml.safe_load(layers[0].read_text())
     assert type(cli.model).__name__ == written["model"]["class_path"].rsplit(".", 1)[1]
     assert cli.datamodule.image_size == written["data"]["init_args"]["image_size"]
     assert sum(parameter.numel() for parameter in cli.model.parameters()) > 0

@@ -107,7 +107,10 @@ def test_training_starts_from_a_folder(tmp_path):
     with torch.no_grad():
         one.ema.module.first.weight.add_(1)
     one.pipeline().save_pretrained(tmp_path)
-    for network in (module(start=str(tmp_path)).unet, module(start=str(tmp_path)).ema.module):
+    other = module(start=str(tmp_path))
+    assert not torch.equal(other.unet.first.weight, one.ema.module.first.weight)
+    other.setup("fit")
+    for network in (other.unet, other.ema.module):
         assert torch.equal(network.first.weight, one.ema.module.first.weight)
 
 
