@@ -59,9 +59,9 @@ class MeasuredModule(LightningModule):
 
     def log_step(self, values: dict[str, Tensor]) -> None:
         """Log a training step's values (), each the mean over all processes; in one exchange, and without waiting."""
-        if self.trainer.world_size > 1:
+        if distributed.is_available() and distributed.is_initialized():
             means = torch.stack([value.detach().float() for value in values.values()])
             distributed.all_reduce(means)
-            values = dict(zip(values, means / self.trainer.world_size))
+            values = dict(zip(values, means / distributed.get_world_size()))
         for name, value in values.items():
             self.log(name, value.detach(), prog_bar=name == "train/loss")
