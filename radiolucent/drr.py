@@ -86,7 +86,7 @@ def add_arguments(parser: ArgumentParser) -> None:
         "--require-chest",
         type=bool,
         default=True,
-        help="set aside what shows less than 0.6 litres of lung; false for phantoms",
+        help="skip what shows less than 0.6 litres of lung; false for phantoms",
     )
     parser.add_argument(
         "--rescale", nargs=2, type=float, help="slope and intercept to HU, in place of those of the files"
