@@ -1,10 +1,10 @@
 """How strongly an image shows its bones: the law that a packaged model reads it off by, fitted on drawn pairs.
 
-    python -m benchmarks.strength MODEL --ct CT.nii.gz [--out radiolucent/model] [--pairs 96]
+    python -m benchmarks.strength MODEL --ct CT.nii.gz [--out radiolucent/model [--record]] [--pairs 96]
 
 Pairs are drawn from a CT that the model was not trained on. For each, the factor on the predicted bone that is best
 within the lungs is set against the slope of the radiograph on that bone (radiolucent.strength), which needs no truth.
-With --out the model is written in 16 bits, with the law, for the package. Prints one JSON line.
+With --out the model is written in 16 bits for the package. Prints one JSON line.
 """
 
 from __future__ import annotations
@@ -36,6 +36,7 @@ def main() -> None:
     parser.add_argument("--pairs", type=int, default=96)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", help="where to write the model for the package")
+    parser.add_argument("--record", action="store_true", help="with --out: record the law, so that suppress applies it")
     args = parser.parse_args()
     pipeline = load_pipeline(args.model, "cpu")
     rows = measure(pipeline, args.ct, args.pairs, args.seed)
@@ -56,7 +57,7 @@ def main() -> None:
     }
     print(json.dumps({"law": law, "correlation": round(float(np.corrcoef(slope, best)[0, 1]), 3), **figures}))
     if args.out:
-        package(pipeline, law, Path(args.out))
+        package(pipeline, law if args.record else None, Path(args.out))
 
 
 def measure(pipeline: BoneRegressionPipeline, ct: str | None, pairs: int, seed: int) -> np.ndarray:
@@ -87,8 +88,8 @@ def gains(rows: np.ndarray, factor: np.ndarray) -> np.ndarray:
     return 10 * np.log10(bb / (bb - 2 * factor * bp + factor**2 * pp))
 
 
-def package(pipeline: BoneRegressionPipeline, law: dict, out: Path) -> None:
-    """Write the model in 16 bits, with the law and a second look at twice the size; what else lies in `out` stays."""
+def package(pipeline: BoneRegressionPipeline, law: dict | None, out: Path) -> None:
+    """Write the model in 16 bits, with a law or none and a second look at twice the size; `out`'s README.md stays."""
     network = pipeline.unet.half()
     made = BoneRegressionPipeline(
         network, network.config["patch"], pipeline.trained_size, flips=True, detail_size=DETAIL, strength=law

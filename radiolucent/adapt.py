@@ -41,9 +41,9 @@ def add_arguments(parser: ArgumentParser) -> None:
     )
     parser.add_argument("--steps", type=int, default=600, help="most steps of each training")
     parser.add_argument("--minutes", type=float, default=5.0, help="most minutes of each training")
-    parser.add_argument("--lr", type=float, default=4e-4, help="learning rate at the beginning")
+    parser.add_argument("--lr", type=float, default=8e-4, help="learning rate at the beginning")
     parser.add_argument(
-        "--survival-weight", type=float, default=1.0, help="how much the signal counts that nodules lose; 0: not at all"
+        "--survival-weight", type=float, default=0.5, help="how much the signal counts that nodules lose; 0: not at all"
     )
     parser.add_argument("--workers", type=int, default=1, help="data processes")
     parser.add_argument("--seed", type=int, default=0, help="of the held-out pairs, the crops and the nodules")

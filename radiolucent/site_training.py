@@ -126,7 +126,7 @@ def train(
         image_size=start.trained_size,
         survival_weight=course.survival_weight,
         survival_margin=0.03,
-        twin_share=1.0,
+        twin_share=0.5,
         focus=8.0 if course.survival_weight else 0.0,
         ema_decay=0.98,
         optimizer=lambda parameters: torch.optim.AdamW(parameters, lr=course.lr, weight_decay=1e-4),
