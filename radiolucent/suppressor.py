@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from radiographs import Radiograph, fit, read_radiograph, resize, unfit, write_radiograph
+from radiographs import Radiograph, fit, resize, unfit, write_radiograph
+from radiographs.for_suppression import read_for_suppression
 from radiolucent.strength import bone_slope, strength_of
 from radiolucent.suppress_model import is_regression, load_pipeline, model_folder, model_sizes, predict_square
 
@@ -32,6 +33,8 @@ class Suppressed:
         uncertainty: float32 (H, W), standard deviation of the samples, or None for a single one.
         strength: The factor on the model's own answer: what the image asks for times what the user asked for.
         source: The radiograph as it was read, for `save`.
+        warnings: What is odd about a file as an input, in sentences: a negative (turned before, and back after), a
+            lateral, no chest, ...; the same as in the command's manifest. Arrays are taken as they are.
     """
 
     soft: np.ndarray
@@ -39,6 +42,7 @@ class Suppressed:
     uncertainty: np.ndarray | None
     strength: float
     source: Radiograph | None = field(default=None, repr=False)
+    warnings: tuple[str, ...] = ()
 
     def save(self, path: str | Path) -> None:
         """Write the soft tissue in the format of the suffix, with the depth (and, for DICOM, the header) of the input.
@@ -164,8 +168,12 @@ class Suppressor:
 
     def _one(self, image: Any) -> Suppressed:
         if isinstance(image, (str, Path)):
-            source = read_radiograph(image)
-            return self.suppress(source.pixels, source=source)
+            source, notes = read_for_suppression(image)
+            result = self.suppress(source.pixels, source=source)
+            if not notes.get("inverted"):
+                return replace(result, warnings=tuple(notes.get("warnings", ())))
+            back = {"soft": -result.soft, "bone": -result.bone}  # a negative gets a negative back
+            return replace(result, warnings=tuple(notes["warnings"]), **back)
         if hasattr(image, "PixelData"):
             source = _from_dataset(image)
             return self.suppress(source.pixels, source=source)

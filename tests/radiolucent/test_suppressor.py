@@ -60,6 +60,20 @@ def test_a_file_gives_what_the_command_writes(model, pixels, tmp_path):
     assert np.abs(result.bone).max() > 1e-3 and result.uncertainty is None
 
 
+def test_a_negative_file_is_turned_and_turned_back_and_said(model, tmp_path):
+    from drr import ConeBeam, detector_response, project, sample_ct
+
+    volume = sample_ct()
+    beam = ConeBeam.preset("PA", volume, (128, 128))
+    chest = detector_response(project(volume, [beam], ("total",))[0, 0]).numpy()
+    for name, pixels in (("positive", chest), ("negative", -chest)):
+        write_radiograph(tmp_path / f"{name}.png", pixels, 16)
+    one, other = (Suppressor(model)(tmp_path / f"{name}.png") for name in ("positive", "negative"))
+    np.testing.assert_allclose(other.soft, -one.soft, atol=1e-4)
+    np.testing.assert_allclose(other.soft + other.bone, -chest, atol=1e-4)
+    assert any("negative" in warning for warning in other.warnings) and not one.warnings
+
+
 def test_arrays_keep_their_own_scale(model, pixels):
     suppressor = Suppressor(model)
     unit = suppressor(pixels)
