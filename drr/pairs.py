@@ -104,8 +104,8 @@ def draw_pair(layers: np.ndarray, cached_mm: float, size: int, options: PairOpti
     if options.clutter:
         images = _finish(images, pixel_mm, rng)
     images = [image.clip(-1, 1).astype(np.float32) for image in images]
-    full, soft, *twin = images
-    return Pair(full, soft, *(twin or (full, soft)), _number(nodules, devices), lungs, pixel_mm)
+    (full, soft), (without, soft_without) = images[:2], images[-2:]  # the same two where nothing was put in
+    return Pair(full, soft, without, soft_without, _number(nodules, devices), lungs, pixel_mm)
 
 
 def _number(nodules: np.ndarray, devices: np.ndarray) -> np.ndarray:

@@ -170,10 +170,10 @@ class Suppressor:
         if isinstance(image, (str, Path)):
             source, notes = read_for_suppression(image)
             result = self.suppress(source.pixels, source=source)
+            result = replace(result, warnings=tuple(notes.get("warnings", ())))
             if not notes.get("inverted"):
-                return replace(result, warnings=tuple(notes.get("warnings", ())))
-            back = {"soft": -result.soft, "bone": -result.bone}  # a negative gets a negative back
-            return replace(result, warnings=tuple(notes["warnings"]), **back)
+                return result
+            return replace(result, soft=-result.soft, bone=-result.bone)  # a negative gets a negative back
         if hasattr(image, "PixelData"):
             source = _from_dataset(image)
             return self.suppress(source.pixels, source=source)
