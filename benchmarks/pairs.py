@@ -22,7 +22,7 @@ def main() -> None:
     parser.add_argument("--bodies", type=int, default=4)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as cache:
-        made = CTPairDataModule(Projections(), options.bodies, 1, cache, workers=max(1, *options.workers))
+        made = CTPairDataModule(Projections(), bodies=options.bodies, cache=cache, workers=max(1, *options.workers))
         start = time.perf_counter()
         made.prepare_data()
         seconds = time.perf_counter() - start
@@ -39,7 +39,12 @@ def main() -> None:
 def pairs_per_second(cache: str, workers: int, options: argparse.Namespace) -> float:
     """Of a loader that is warm: the workers' start and first batch are not counted."""
     made = CTPairDataModule(
-        Projections(), options.bodies, 1, cache, options.size, epoch_size=options.pairs + 8 * 8, workers=workers
+        Projections(),
+        bodies=options.bodies,
+        cache=cache,
+        image_size=options.size,
+        epoch_size=options.pairs + 8 * 8,
+        workers=workers,
     )
     batches = iter(made.train_dataloader())
     for _ in range(8):

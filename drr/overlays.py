@@ -1,4 +1,4 @@
-"""What a CT's thick slices do not show, drawn into line integrals: fine vessels, nodules, devices and arms.
+"""What a CT's thick slices do not show, drawn into line integrals: fine vessels, nodules and devices.
 
 Everything here is drawn in the projection and belongs to the soft image, so that a network that learns to take bone
 away learns to leave it. Attenuation is that of `drr.attenuation`; lengths are in mm.
@@ -16,7 +16,6 @@ from .attenuation import MU_WATER_PER_MM
 Point = tuple[float, float]  # x, y in pixels
 Tube = tuple[float, list[Point]]  # radius in mm, five points
 
-CORTEX_PER_MM = 0.022  # excess of compact bone (about 1200 HU) over soft tissue
 SUBPIXEL = 4  # bits of fraction in OpenCV's coordinates
 LUNG_LIGHTER = 0.75  # of a vessel's or nodule's attenuation stands out from the lung that it replaces
 
@@ -186,36 +185,3 @@ def _clips(layer: np.ndarray, mm_per_pixel: float, rng: np.random.Generator) -> 
         angle, length = rng.uniform(0, np.pi), rng.uniform(3, 8) / mm_per_pixel
         end = start + length * np.array([math.cos(angle), math.sin(angle)])
         _stroke(layer, np.array([start, end]), max(1, round(rng.uniform(0.6, 1.5) / mm_per_pixel)), 0)
-
-
-def add_arm(
-    soft: np.ndarray, bone: np.ndarray, mm_per_pixel: float, rng: np.random.Generator, side: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """An arm that hangs beside the chest, which a CT with raised arms lacks; returns new (soft, bone).
-
-    The humerus is a tube of compact bone under a ball (its head), the flesh a cylinder: each pixel gets its chord.
-    side: -1 at the picture's left, 1 at its right.
-    """
-    height, width = soft.shape
-    body = np.flatnonzero((soft > 1).any(axis=0))
-    edge = (body[0] if side < 0 else body[-1]) if body.size else (0 if side < 0 else width - 1)
-    shoulder = np.array([edge + side * rng.uniform(-5, 35) / mm_per_pixel, height * rng.uniform(0.02, 0.3)])
-    lean = side * rng.uniform(0, 0.5)
-    x = np.arange(width, dtype=np.float32)[None] - shoulder[0]
-    y = np.arange(height, dtype=np.float32)[:, None] - shoulder[1]
-    across = (x * np.cos(lean) - y * np.sin(lean)) * mm_per_pixel
-    along = (x * np.sin(lean) + y * np.cos(lean)) * mm_per_pixel
-    ends = cv2.GaussianBlur((along > 0).astype(np.float32), (0, 0), 15 / mm_per_pixel)
-    flesh = _chord(rng.uniform(30, 50), across) * ends * MU_WATER_PER_MM
-    radius, wall = rng.uniform(9, 14), rng.uniform(2, 4)
-    shaft = (_chord(radius, across) - _chord(radius - wall, across)) * (along > 0)
-    head = rng.uniform(20, 26)
-    distance = np.hypot(across, along)
-    ball = _chord(head, distance) - 0.8 * _chord(head - 2, distance)
-    humerus = cv2.GaussianBlur(np.maximum(shaft, ball), (0, 0), 2 / mm_per_pixel)
-    return soft + flesh, bone + humerus * np.float32(CORTEX_PER_MM * rng.uniform(0.5, 1.2))
-
-
-def _chord(radius: float, distance: np.ndarray) -> np.ndarray:
-    """Length in mm of rays at `distance` from the axis of a cylinder or the centre of a ball."""
-    return 2 * np.sqrt(np.maximum(radius**2 - distance**2, 0))

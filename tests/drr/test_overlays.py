@@ -1,4 +1,4 @@
-"""Vessels, nodules, devices and arms drawn into line integrals."""
+"""Vessels, nodules and devices drawn into line integrals."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from drr.attenuation import MU_WATER_PER_MM
-from drr.overlays import LUNG_LIGHTER, add_arm, add_device, add_nodule_shadow, add_vessels, lung_pixels
+from drr.overlays import LUNG_LIGHTER, add_device, add_nodule_shadow, add_vessels, lung_pixels
 
 
 @pytest.fixture
@@ -52,16 +52,6 @@ def test_devices_only_add(soft):
     for _ in range(10):
         added = add_device(soft, 1.4, rng) - soft
         assert added.min() == 0 and 0 < added.max() <= 2
-
-
-@pytest.mark.parametrize("side", [-1, 1])
-def test_an_arm_lies_beside_the_body(soft, side):
-    bone = np.zeros_like(soft)
-    flesh, arm = add_arm(soft, bone, 1.4, np.random.default_rng(3), side)
-    half = arm[:, :128] if side < 0 else arm[:, 128:]
-    assert arm.max() > 0.1 and half.sum() > 0.95 * arm.sum()
-    assert (flesh >= soft).all() and flesh[:, 128].max() == soft[:, 128].max()
-    assert arm[:, 60:196].max() < 1e-6  # not over the lungs' middle
 
 
 def test_the_same_seed_draws_the_same(soft):
