@@ -14,6 +14,7 @@ from torch.nn import functional as F
 from diffusion.bone_unet import BoneUNet
 from diffusion.finite import refuse_broken
 from diffusion.pipeline import BoneSuppressionOutput
+from diffusion.site_unet import SiteUNet
 from diffusion.tiles import TiledNetwork
 from diffusion.unet import size_multiple
 
@@ -51,7 +52,10 @@ class BoneRegressionPipeline(DiffusionPipeline):
             `trained_size`; None: not at all.
         strength: {"gain", "offset", "bounds"} of the factor that an image's own slope of bone asks for, see
             radiolucent.strength; None: 1.
+        site: What a site's own pairs have taught, taken away besides; None: nothing.
     """
+
+    _optional_components = ["site"]  # noqa: RUF012 (diffusers' own name, read by its save and load)
 
     def __init__(
         self,
@@ -61,6 +65,7 @@ class BoneRegressionPipeline(DiffusionPipeline):
         flips: bool = False,
         detail_size: int | None = None,
         strength: dict[str, Any] | None = None,
+        site: SiteUNet | None = None,
     ) -> None:
         super().__init__()
         channels: Any = unet.config
@@ -69,7 +74,7 @@ class BoneRegressionPipeline(DiffusionPipeline):
                 f"a U-Net of {channels['in_channels']} channels in and {channels['out_channels']} out: patch {patch} "
                 f"needs {patch**2} of both"
             )
-        self.register_modules(unet=unet.eval())
+        self.register_modules(unet=unet.eval(), site=None if site is None else site.eval())
         self.register_to_config(
             patch=patch, trained_size=trained_size, flips=flips, detail_size=detail_size, strength=strength
         )
@@ -143,12 +148,15 @@ class BoneRegressionPipeline(DiffusionPipeline):
 
     def bone(self, radiograph: Tensor, tile: int | None = None, flips: bool | None = None) -> Tensor:
         """What is taken away from radiographs (B, 1, H, W): float32 of that shape, in their grey levels."""
-        seen = radiograph.to(self.unet.dtype)
-        patch = self.config["patch"]
-        bone = predict_bone(self.unet, seen, patch, tile).float()
-        if self.config["flips"] if flips is None else flips:
-            bone = (bone + predict_bone(self.unet, seen.flip(-1), patch, tile).float().flip(-1)) / 2
-        return bone
+        views = (
+            [radiograph, radiograph.flip(-1)] if (self.config["flips"] if flips is None else flips) else [radiograph]
+        )
+        bones = [self._taken(view, tile) for view in views]
+        return bones[0] if len(bones) == 1 else (bones[0] + bones[1].flip(-1)) / 2
+
+    def _taken(self, radiograph: Tensor, tile: int | None) -> Tensor:
+        bone = predict_bone(self.unet, radiograph.to(self.unet.dtype), self.config["patch"], tile).float()
+        return bone if self.site is None else bone + self.site(radiograph, bone)
 
     @classmethod
     def from_pretrained(  # type: ignore[override]

@@ -9,15 +9,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from diffusion.bone_unet import BoneUNet
-    from diffusion.regression import BoneRegressionPipeline
-    from lightning_modules.adaptation_data import SitePair
-    from lightning_modules.ct_pair_data import CTPairDataset
+    import numpy as np
 
-BODIES = 3  # of the sample CT, from which drawn pairs are made
-EPOCH = 50  # steps between two validations
-PATIENCE = 3  # validations without a better one, after which training stops
+    from diffusion.regression import BoneRegressionPipeline
+    from lightning_modules.adaptation_data import Answered, Bone, SitePair
+
+EPOCH = 100  # steps between two validations
+PATIENCE = 8  # validations without a better one, after which training stops
 NODULES = 24  # implanted into each held-out radiograph
+VARIANTS = 24  # of nodules, of all pairs together; each pair has at least one
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,10 @@ class Figures:
 
 @dataclass(frozen=True)
 class Course:
-    """How training goes: at most `steps` steps and `minutes` minutes, at a rate that falls from `lr` to zero."""
+    """How training goes: at most `steps` steps and `minutes` minutes, at a rate that falls from `lr` to zero.
+
+    grid: Side in pixels of the correction, and of what it is trained on.
+    """
 
     steps: int
     minutes: float
@@ -43,6 +46,7 @@ class Course:
     workers: int
     seed: int
     device: str
+    grid: int
 
 
 def starting_pipeline(folder: str) -> BoneRegressionPipeline:
@@ -58,90 +62,83 @@ def starting_pipeline(folder: str) -> BoneRegressionPipeline:
     if not isinstance(getattr(pipeline, "unet", None), BoneUNet):
         kind = type(getattr(pipeline, "unet", pipeline)).__name__
         raise ValueError(f"{folder}: its network is a {kind}; adapt works on the packaged regression's kind, BoneUNet")
+    if pipeline.site is not None:
+        raise ValueError(f"{folder} is a site's already: start from the packaged model, with all pairs together")
     return pipeline
 
 
-def crop_size(pipeline: BoneRegressionPipeline) -> int:
-    """Side of the training crops in pixels: half of what the network sees of a whole radiograph."""
-    return max(pipeline.trained_size // 2, pipeline.size_multiple)
+def packaged_bone(start: BoneRegressionPipeline) -> Bone:
+    """The bone that a pipeline finds in a radiograph (S, S)."""
+    import torch
+
+    @torch.no_grad()
+    def bone(radiograph: np.ndarray) -> np.ndarray:
+        return start.bone(torch.from_numpy(radiograph)[None, None])[0, 0].numpy()
+
+    return bone
 
 
-def complete_network(network: BoneUNet) -> BoneUNet:
-    """A copy with the same weights that predicts coarse parts too: a site's pairs know the display's tone."""
-    from diffusion.bone_unet import BoneUNet
+def prepare(start: BoneRegressionPipeline, pairs: list[SitePair], grid: int, seed: int) -> list[list[Answered]]:
+    """What the packaged model makes of each pair with several sets of nodules in it, at twice the grid's size."""
+    import numpy as np
+    from rich.progress import track
 
-    copy = BoneUNet.from_config({**network.config, "coarse_share": 0.0})
-    copy.load_state_dict(network.state_dict())
-    return copy.float()
+    from lightning_modules.adaptation_data import OVERSAMPLED, answered
 
-
-def drawn_pairs(cache: Path, size: int) -> CTPairDataset:
-    """Pairs drawn from the sample CT and deformations of it, as the packaged model was trained on."""
-    from drr.pairs import PairOptions
-    from lightning_modules.ct_bodies import Projections, cast_missing
-    from lightning_modules.ct_pair_data import CTPairDataset
-
-    settings = Projections()
-    cast_missing([settings], BODIES, cache, 1)
-    files = [(settings.file(cache, body), settings.pixel_mm) for body in range(BODIES)]
-    return CTPairDataset(files, size, PairOptions(nodules=1.0), 0, True, 1)
+    variants = min(6, max(1, VARIANTS // len(pairs)))
+    bone, rng = packaged_bone(start), np.random.default_rng(seed)
+    size = start.trained_size
+    return [
+        answered(pair, bone, size, variants, min(OVERSAMPLED * grid, size), rng)
+        for pair in track(pairs, "what the packaged model finds")
+    ]
 
 
 def train(
     start: BoneRegressionPipeline,
-    pairs: list[SitePair],
+    pairs: list[list[Answered]],
     held_out: list[SitePair],
-    drawn: CTPairDataset,
     course: Course,
     folder: Path,
     steps: int | None = None,
 ) -> tuple[BoneRegressionPipeline, int]:
-    """Fine-tune a copy of the network.
+    """Train a SiteUNet beside the pipeline's network, which stays as it is.
 
     Args:
+        pairs: As `prepare` gives them.
         held_out: Pairs by which training stops early; without them it takes `steps` steps.
 
     Returns:
-        The model that was best on the pairs held out (or the last one), and after how many steps. What it takes away is
-        its site's: it needs no strength of an image's own, and no second look at twice the size.
+        The pipeline with the correction that was best on the pairs held out (or the last one), and after how many
+        steps.
     """
     import torch
     from lightning.pytorch import Trainer, seed_everything
     from lightning.pytorch.callbacks import EarlyStopping
 
     from diffusion.regression import BoneRegressionPipeline
-    from lightning_modules.adaptation_data import AdaptationData
-    from lightning_modules.regression_module import RegressionModule
+    from diffusion.site_unet import SiteUNet
+    from lightning_modules.adaptation_data import AdaptationData, whole_pair
+    from lightning_modules.site_module import SiteModule
 
     seed_everything(course.seed, verbose=False)
     most = course.steps if steps is None else steps
     begin = time.monotonic()
 
-    def left(step: int) -> float:
-        """The part of the training that is left, by steps or by time: what the rate falls with."""
-        return max(0.0, 1 - max(step / most, (time.monotonic() - begin) / (60 * course.minutes)))
+    def rate(step: int) -> float:
+        """Of the learning rate: rising for 30 steps, then falling to zero with the steps or the time that are left."""
+        left = 1 - max(step / most, (time.monotonic() - begin) / (60 * course.minutes))
+        return max(0.0, left) * min(1.0, (step + 1) / 30)
 
-    module = RegressionModule(
-        complete_network(start.unet),
-        image_size=start.trained_size,
+    module = SiteModule(
+        SiteUNet(size=course.grid),
         survival_weight=course.survival_weight,
-        survival_margin=0.03,
-        twin_share=0.5,
-        focus=8.0 if course.survival_weight else 0.0,
-        ema_decay=0.98,
-        optimizer=lambda parameters: torch.optim.AdamW(parameters, lr=course.lr, weight_decay=1e-4),
-        lr_scheduler=lambda optimizer: torch.optim.lr_scheduler.LambdaLR(optimizer, left),
+        optimizer=lambda parameters: torch.optim.AdamW(parameters, lr=course.lr, weight_decay=1e-3),
+        lr_scheduler=lambda optimizer: torch.optim.lr_scheduler.LambdaLR(optimizer, rate),
     )
-    data = AdaptationData(
-        pairs,
-        held_out,
-        drawn,
-        image_size=crop_size(start),
-        whole=start.trained_size,
-        epoch_size=4 * EPOCH,
-        workers=course.workers,
-        seed=course.seed,
-    )
+    bone = packaged_bone(start)
+    whole = [whole_pair(pair, bone, start.trained_size) for pair in held_out]
+    data = AdaptationData(pairs, whole, course.grid, 4, 4 * EPOCH, course.workers, course.seed)
     best = keep_best()
     callbacks: list[Any] = [best]
     if held_out:
@@ -162,9 +159,11 @@ def train(
     )
     trainer.fit(module, data)
     state, after = (best.state, best.step) if held_out else (module.ema.module.state_dict(), trainer.global_step)
-    trained = complete_network(start.unet)
-    trained.load_state_dict(state)
-    return BoneRegressionPipeline(trained, trained.config["patch"], start.trained_size, flips=True), after
+    site = SiteUNet(size=course.grid)
+    site.load_state_dict(state)
+    options: Any = start.config
+    kept = {name: options[name] for name in ("patch", "trained_size", "flips", "detail_size", "strength")}
+    return BoneRegressionPipeline(start.unet, site=site, **kept), after
 
 
 def keep_best() -> Any:
