@@ -9,8 +9,8 @@ from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from torch import Tensor
 from torch.optim.swa_utils import AveragedModel
 
-from diffusion.ema import warmed_up_ema
-from diffusion.site_unet import SiteUNet
+from diffusion.networks.site_unet import SiteUNet
+from diffusion.training.ema import warmed_up_ema
 from evaluation.suppression import fit_gain_offset, mse
 from lightning_modules.measured import MeasuredModule
 from lightning_modules.regression_module import lost_signal

@@ -60,7 +60,7 @@ def test_training_config_builds(path):
 def test_rendering_config_parses(path):
     from jsonargparse import ArgumentParser
 
-    from radiolucent import drr
+    from radiolucent.commands import drr
 
     parser = ArgumentParser(exit_on_error=False)
     parser.add_argument("--config", action="config")

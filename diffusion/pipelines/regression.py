@@ -1,0 +1,168 @@
+"""BoneRegressionPipeline: one network call from radiograph to soft-tissue image, without diffusion."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers.pipelines.pipeline_utils import DiffusionPipeline
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from diffusion.finite import refuse_broken
+from diffusion.networks.bone_unet import BoneUNet
+from diffusion.networks.site_unet import SiteUNet
+from diffusion.networks.tiles import TiledNetwork
+from diffusion.networks.unet import size_multiple
+from diffusion.pipelines.suppression import BoneSuppressionOutput
+
+
+def predict_bone(unet: nn.Module, radiograph: Tensor, patch: int, tile: int | None = None) -> Tensor:
+    """The bone to take away from a radiograph (B, 1, H, W), in its grey levels, as one call of a network.
+
+    What is larger than `tile` pixels is seen in blended tiles (see diffusion.networks.tiles), standardised as a whole.
+
+    A BoneUNet does all of it. Diffusers' U-Net, as folders of version 0.1 hold it, sees the image standardised (mean 0,
+    standard deviation 1 each), as patch x patch pixels side by side in its channels (pixel unshuffle; Shi et al.,
+    arXiv:1609.05158), at timestep 0; its output is scaled back.
+    """
+    if isinstance(unet, BoneUNet):
+        return unet(radiograph, tile)
+    network: Any = unet
+    if tile is not None:
+        network = TiledNetwork(unet, tile // patch, size_multiple(unet))
+    mean = radiograph.mean(dim=(2, 3), keepdim=True)
+    deviation = radiograph.std(dim=(2, 3), keepdim=True).clamp(min=1e-3)
+    seen = F.pixel_unshuffle((radiograph - mean) / deviation, patch)
+    timesteps = torch.zeros(len(seen), dtype=torch.long, device=seen.device)
+    return F.pixel_shuffle(network(seen, timesteps, return_dict=False)[0], patch) * deviation
+
+
+class BoneRegressionPipeline(DiffusionPipeline):
+    """A network that was trained to predict the bone itself: always the same answer, in one call.
+
+    Args:
+        unet: A BoneUNet, or build_unet's with patch^2 channels in and out.
+        patch: See `predict_bone`.
+        trained_size: Side in pixels of the square images that the network is for.
+        flips: Whether the answers for an image and its mirror image are averaged.
+        detail_size: Side in pixels at which the network is asked once more, for what fits into no image of
+            `trained_size`; None: not at all.
+        strength: {"gain", "offset", "bounds"} of the factor that an image's own slope of bone asks for, see
+            radiolucent.suppression.strength; None: 1.
+        site: What a site's own pairs have taught, taken away besides; None: nothing.
+    """
+
+    _optional_components = ["site"]  # noqa: RUF012 (diffusers' own name, read by its save and load)
+
+    def __init__(
+        self,
+        unet: nn.Module,
+        patch: int = 2,
+        trained_size: int = 256,
+        flips: bool = False,
+        detail_size: int | None = None,
+        strength: dict[str, Any] | None = None,
+        site: SiteUNet | None = None,
+    ) -> None:
+        super().__init__()
+        channels: Any = unet.config
+        if not isinstance(unet, BoneUNet) and {channels["in_channels"], channels["out_channels"]} != {patch**2}:
+            raise ValueError(
+                f"a U-Net of {channels['in_channels']} channels in and {channels['out_channels']} out: patch {patch} "
+                f"needs {patch**2} of both"
+            )
+        self.register_modules(unet=unet.eval(), site=None if site is None else site.eval())
+        self.register_to_config(
+            patch=patch, trained_size=trained_size, flips=flips, detail_size=detail_size, strength=strength
+        )
+
+    @property
+    def trained_size(self) -> int:
+        """Side in pixels of the images that the network is for."""
+        return self.config["trained_size"]
+
+    @property
+    def size_multiple(self) -> int:
+        """What an image's height and width must be divisible by."""
+        if isinstance(self.unet, BoneUNet):
+            return self.unet.size_multiple
+        return self.config["patch"] * size_multiple(self.unet)
+
+    @torch.no_grad()
+    def __call__(
+        self,
+        radiograph: Tensor,
+        num_inference_steps: int = 1,
+        seeds: Sequence[int] | None = None,
+        tile: int | None = None,
+        flips: bool | None = None,
+    ) -> BoneSuppressionOutput:
+        """Suppress the bones of a batch.
+
+        Args:
+            radiograph: (B, 1, H, W) in [-1, 1], bones bright.
+            num_inference_steps: As of BoneSuppressionPipeline; nothing here depends on it.
+            seeds: One an image. 0, the default, is the image as it is; any other sees it a little larger or smaller and
+                in another tone, so that the spread over seeds tells how sure the answer is.
+            tile: Side in pixels, a multiple of `size_multiple`, of tiles for larger images; None: they are seen whole.
+            flips: Whether the mirror image is asked too; None: as the pipeline records.
+
+        Returns:
+            `.soft`, (B, 1, H, W) float32 in [-1, 1].
+
+        Raises:
+            ValueError: Another shape, or a size that is not a multiple of `size_multiple`.
+        """
+        if radiograph.ndim != 4 or radiograph.shape[1] != 1:
+            raise ValueError(f"a radiograph of shape {tuple(radiograph.shape)}: (B, 1, H, W) is needed")
+        if any(side % self.size_multiple for side in radiograph.shape[2:]):
+            raise ValueError(
+                f"a radiograph of {tuple(radiograph.shape[2:])} pixels: height and width must be multiples of "
+                f"{self.size_multiple}"
+            )
+        seeds = [0] * len(radiograph) if seeds is None else list(seeds)
+        if len(seeds) != len(radiograph):
+            raise ValueError(f"{len(seeds)} seeds for {len(radiograph)} radiographs: give one for each")
+        if any(seeds):
+            bones = [self._varied(image[None], seed, tile, flips) for image, seed in zip(radiograph, seeds)]
+            bone = torch.cat(bones)
+        else:
+            bone = self.bone(radiograph, tile, flips)
+        return BoneSuppressionOutput(soft=(radiograph.float() - bone).clamp(-1, 1))
+
+    def _varied(self, radiograph: Tensor, seed: int, tile: int | None, flips: bool | None) -> Tensor:
+        """The bone (1, 1, H, W) by way of another size and tone, which depend on the seed; 0 changes nothing."""
+        if seed == 0:
+            return self.bone(radiograph, tile, flips)
+        chance = torch.Generator().manual_seed(seed)
+        scale, gamma = torch.rand(2, generator=chance).mul(2).sub(1).mul(torch.tensor([0.17, 0.15])).exp().tolist()
+        multiple = self.size_multiple
+        shape = [max(1, round(side * scale / multiple)) * multiple for side in radiograph.shape[2:]]
+        seen = F.interpolate(radiograph.float(), shape, mode="bicubic", antialias=True).clamp(-1, 1)
+        tone = (seen + 1).div(2).pow(gamma)
+        soft = (tone - self.bone(tone * 2 - 1, tile, flips) / 2).clamp(0, 1).pow(1 / gamma) * 2 - 1
+        return F.interpolate(seen - soft, radiograph.shape[2:], mode="bicubic", antialias=True)
+
+    def bone(self, radiograph: Tensor, tile: int | None = None, flips: bool | None = None) -> Tensor:
+        """What is taken away from radiographs (B, 1, H, W): float32 of that shape, in their grey levels."""
+        views = (
+            [radiograph, radiograph.flip(-1)] if (self.config["flips"] if flips is None else flips) else [radiograph]
+        )
+        bones = [self._taken(view, tile) for view in views]
+        return bones[0] if len(bones) == 1 else (bones[0] + bones[1].flip(-1)) / 2
+
+    def _taken(self, radiograph: Tensor, tile: int | None) -> Tensor:
+        bone = predict_bone(self.unet, radiograph.to(self.unet.dtype), self.config["patch"], tile).float()
+        return bone if self.site is None else bone + self.site(radiograph, bone)
+
+    @classmethod
+    def from_pretrained(  # type: ignore[override]
+        cls, folder: str | Path, **options: Any
+    ) -> BoneRegressionPipeline:
+        """Load a folder that `save_pretrained` wrote, as diffusers does; ValueError for weights that are not finite."""
+        pipeline = super().from_pretrained(str(folder), **options)
+        refuse_broken(pipeline.components, folder)
+        return pipeline

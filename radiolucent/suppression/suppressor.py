@@ -1,0 +1,300 @@
+"""`Suppressor`: bones out of a radiograph in Python, as `radiolucent suppress` does it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from radiographs import Radiograph, fit, resize, unfit, write_radiograph
+from radiographs.for_suppression import read_for_suppression
+from radiolucent.suppression.model import is_regression, load_pipeline, model_folder, model_sizes, predict_square
+from radiolucent.suppression.strength import bone_slope, strength_of
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+Predict = Callable[[np.ndarray, int], np.ndarray]
+COMPOSE = ("subtract", "direct")
+MAX_STRENGTH = 2.0
+
+
+@dataclass(frozen=True)
+class Suppressed:
+    """A radiograph without its bones.
+
+    Attributes:
+        soft: float32 (H, W), the soft tissue, in the grey scale of what was given.
+        bone: float32 (H, W), what was taken away: radiograph - soft.
+        uncertainty: float32 (H, W), standard deviation of the samples, or None for a single one.
+        strength: The factor on the model's own answer: what the image asks for times what the user asked for.
+        source: The radiograph as it was read, for `save`.
+        warnings: What is odd about a file as an input, in sentences: a negative (turned before, and back after), a
+            lateral, no chest, ...; the same as in the command's manifest. Arrays are taken as they are.
+    """
+
+    soft: np.ndarray
+    bone: np.ndarray
+    uncertainty: np.ndarray | None
+    strength: float
+    source: Radiograph | None = field(default=None, repr=False)
+    warnings: tuple[str, ...] = ()
+
+    def save(self, path: str | Path) -> None:
+        """Write the soft tissue in the format of the suffix, with the depth (and, for DICOM, the header) of the input.
+
+        Raises:
+            ValueError: An array was given, not a file: its grey scale is the caller's, who knows how to write it.
+        """
+        if self.source is None:
+            raise ValueError(
+                "save() writes what came from a file; this came from an array: write `.soft` as you need it"
+            )
+        note = f"Bones suppressed by Radiolucent (strength {self.strength:.2f})"
+        write_radiograph(path, self.soft, self.source.bits, source=self.source, description=note)
+
+    def figure(self) -> Figure:
+        """Before, after and what was taken away, side by side.
+
+        Raises:
+            ImportError: matplotlib is not installed.
+        """
+        try:
+            from matplotlib.figure import Figure
+        except ImportError:
+            raise ImportError("figure() draws with matplotlib: pip install matplotlib") from None
+
+        figure = Figure(figsize=(12, 4.4), layout="constrained")
+        before = self.soft + self.bone
+        low, high = float(before.min()), float(before.max())
+        shown = ((before, low, high), (self.soft, low, high), (self.bone, -(high - low) / 8, (high - low) / 4))
+        for axes, title, (image, black, white) in zip(
+            figure.subplots(1, 3), ("radiograph", "suppressed", "removed"), shown
+        ):
+            axes.imshow(image, cmap="gray", vmin=black, vmax=white)
+            axes.set_title(title)
+            axes.set_axis_off()
+        return figure
+
+
+class Suppressor:
+    """Removes the bones from frontal chest radiographs. Research use only: not a medical device.
+
+    Example:
+        >>> from radiolucent import Suppressor
+        >>> suppressor = Suppressor()
+        >>> result = suppressor("radiograph.png")  # doctest: +SKIP
+        >>> result.save("without_bones.png")  # doctest: +SKIP
+
+    Args:
+        model: A pipeline's folder, or the name of a packaged model; None is the default one.
+        device: "auto", "cpu" or "cuda".
+        size: Longest side in pixels that the model sees; by default as in training, and then once more at twice that,
+            if the radiograph has it, for edges that are finer.
+        tile: Side in pixels of overlapping tiles, for models that see larger images in tiles.
+        strength: Multiplies what is taken away, 0 (nothing) to 2.
+        estimate: Whether the image's own display of bone is estimated and counted in, for models that record how.
+        steps: Of models that sample.
+        samples, seed: How many answers are averaged, and the seed of the first: of the noise, or, for a regression, of
+            small changes of size and tone (none with seed 0).
+        compose: "subtract" takes the predicted bone from the image at its own resolution; "direct" is what the model
+            drew.
+
+    Raises:
+        ValueError: Options that the model cannot take. OSError: no such folder.
+    """
+
+    def __init__(
+        self,
+        model: str | Path | None = None,
+        *,
+        device: str = "auto",
+        size: int | None = None,
+        tile: int | None = None,
+        strength: float = 1.0,
+        estimate: bool = True,
+        steps: int | None = None,
+        samples: int = 1,
+        seed: int = 0,
+        compose: str = "subtract",
+    ) -> None:
+        for name, value in (("steps", steps), ("samples", samples)):
+            if value is not None and value < 1:
+                raise ValueError(f"{name} is {value}: it must be 1 or more")
+        if not 0 <= strength <= MAX_STRENGTH:
+            raise ValueError(f"strength is {strength:g}: it must lie between 0 (nothing is taken) and {MAX_STRENGTH:g}")
+        if compose not in COMPOSE:
+            raise ValueError(f"compose is {compose!r}: give one of {', '.join(COMPOSE)}")
+        self.folder = model_folder(model)
+        self._use(load_pipeline(self.folder, device), size, tile, steps, range(seed, seed + samples))
+        self.compose, self.strength, self.estimate = compose, strength, estimate
+
+    @classmethod
+    def of(cls, pipeline: Any) -> Suppressor:
+        """One that uses a pipeline in memory, as it is when saved and given by its folder."""
+        made = cls.__new__(cls)
+        made.folder = ""
+        made._use(pipeline, None, None, None, range(1))
+        made.compose, made.strength, made.estimate = "subtract", 1.0, True
+        return made
+
+    def _use(self, pipeline: Any, size: int | None, tile: int | None, steps: int | None, seeds: range) -> None:
+        options: Any = pipeline.config
+        self.pipeline, self.seeds = pipeline, seeds
+        self.steps = None if is_regression(pipeline) else steps or options["num_inference_steps"]
+        self.size, self.tile = model_sizes(pipeline, size, tile)
+        self.detail = options.get("detail_size") if size is None else None
+        self.law = options.get("strength")
+
+    def __call__(self, image: Any) -> Suppressed | list[Suppressed]:
+        """Suppress one radiograph, or each of a list of them.
+
+        Args:
+            image: A path; a pydicom Dataset; a PIL image; a grey array (H, W) of any real type and range, bones bright.
+
+        Returns:
+            For a path or Dataset, images in [-1, 1] of the file's size; for arrays and PIL images, in their own scale.
+
+        Raises:
+            ValueError: No single grey image, or values that are not finite.
+        """
+        if isinstance(image, (list, tuple)):
+            return [self._one(item) for item in image]
+        return self._one(image)
+
+    def _one(self, image: Any) -> Suppressed:
+        if isinstance(image, (str, Path)):
+            source, notes = read_for_suppression(image)
+            result = self.suppress(source.pixels, source=source)
+            result = replace(result, warnings=tuple(notes.get("warnings", ())))
+            if not notes.get("inverted"):
+                return result
+            return replace(result, soft=-result.soft, bone=-result.bone)  # a negative gets a negative back
+        if hasattr(image, "PixelData"):
+            source = _from_dataset(image)
+            return self.suppress(source.pixels, source=source)
+        pixels, low, high = _from_array(image)
+        result = self.suppress(pixels)
+        half = np.float32((high - low) / 2)
+        spread = None if result.uncertainty is None else result.uncertainty * half
+        soft = (result.soft + 1) * half + np.float32(low)
+        return Suppressed(soft, result.bone * half, spread, result.strength)
+
+    def suppress(
+        self, pixels: np.ndarray, lungs: np.ndarray | None = None, source: Radiograph | None = None
+    ) -> Suppressed:
+        """Suppress float32 (H, W) in [-1, 1], bones bright.
+
+        Args:
+            lungs: bool (size, size), for the second path of GL-LCM's models.
+        """
+        predict = partial(predict_square, self.pipeline, lungs=lungs, steps=self.steps, tile=self.tile)
+        detail = (
+            None
+            if self.detail is None or self.compose != "subtract"
+            else (partial(self._whole, size=self.detail), self.detail)
+        )
+        soft, spread, strength = suppress_pixels(
+            predict,
+            pixels,
+            compose=self.compose,
+            seeds=self.seeds,
+            size=self.size,
+            strength=self.strength,
+            own_strength=self._own_strength,
+            detail=detail,
+        )
+        return Suppressed(soft, pixels - soft, spread if len(self.seeds) > 1 else None, strength, source)
+
+    def _whole(self, fitted: np.ndarray, seed: int, size: int) -> np.ndarray:
+        """The model's soft tissue of an image of another size than its own, in one pass: neither tiles nor flips."""
+        return predict_square(self.pipeline, fitted, seed, lungs=None, steps=self.steps, tile=size, flips=False)
+
+    def _own_strength(self, fitted: np.ndarray, bone: np.ndarray) -> float:
+        """The factor that this image asks for; 1 where the model does not record how, or no lungs are found."""
+        from radiographs.lungs import lung_mask
+
+        if self.law is None or not self.estimate:
+            return 1.0
+        try:
+            lungs = lung_mask(fitted)
+        except ValueError:
+            return 1.0
+        return strength_of(bone_slope(fitted, bone, lungs), self.law["gain"], self.law["offset"], self.law["bounds"])
+
+
+def suppress_pixels(
+    predict: Predict,
+    pixels: np.ndarray,
+    *,
+    compose: str,
+    seeds: Sequence[int],
+    size: int,
+    strength: float = 1.0,
+    own_strength: Callable[[np.ndarray, np.ndarray], float] = lambda fitted, bone: 1.0,
+    detail: tuple[Predict, int] | None = None,
+) -> tuple[np.ndarray, np.ndarray, float]:
+    """A model's answers on its own grid, made one image of the radiograph's size.
+
+    The image is fitted into the grid with its aspect kept. "direct": the mean prediction, upsampled. "subtract": what
+    it took away, upsampled, is taken from the radiograph, so that all finer detail stays.
+
+    Args:
+        predict: (size, size) and a seed -> the soft tissue (size, size).
+        pixels: float32 (H, W) in [-1, 1].
+        strength: Multiplies what is taken away. own_strength: of the fitted image and its bone, a further factor.
+        detail: Another `predict` and its larger size; where the radiograph is larger than `size`, what its bone has
+            that fits into no image of `size` pixels is taken away too.
+
+    Returns:
+        Soft tissue (H, W) in [-1, 1], the samples' standard deviation (H, W), the factor on what was predicted.
+    """
+    fitted, placed = fit(pixels, size)
+    samples = [predict(fitted, seed) for seed in seeds]
+    mean, spread = np.mean(samples, axis=0), unfit(np.std(samples, axis=0), placed).clip(0, 1)
+    if compose == "direct":
+        bone = pixels - unfit(mean, placed)
+    else:
+        strength = strength * own_strength(fitted, fitted - mean)
+        bone = unfit(fitted - mean, placed)
+        if detail is not None and max(pixels.shape) > size:
+            finer, side = detail
+            fitted, placed = fit(pixels, side)
+            fine = fitted - finer(fitted, seeds[0])
+            bone = bone + unfit(fine - resize(resize(fine, (size, size)), fine.shape), placed)
+    return (pixels - np.float32(strength) * bone).clip(-1, 1), spread, strength
+
+
+def _from_dataset(dataset: Any) -> Radiograph:
+    """A pydicom Dataset as if it had been read from its file."""
+    import io
+
+    from radiographs.dicom.read import decode_dicom
+
+    buffer = io.BytesIO()
+    dataset.save_as(buffer, enforce_file_format=True)
+    decoded = decode_dicom(buffer.getvalue(), "the dataset")
+    return Radiograph(decoded.pixels, decoded.bits, "dicom", decoded.header, warnings=decoded.warnings)
+
+
+def _from_array(image: Any) -> tuple[np.ndarray, float, float]:
+    """A grey image as float32 (H, W) in [-1, 1], and the levels that -1 and 1 stand for.
+
+    Integers keep the range of their type, as files do; other numbers the range that they use.
+    """
+    array = np.asarray(image)
+    if array.ndim != 2 or not array.size or not (np.issubdtype(array.dtype, np.number) or array.dtype == bool):
+        raise ValueError(f"an image of shape {array.shape} and type {array.dtype}: one grey image (H, W) is needed")
+    if np.iscomplexobj(array) or not np.isfinite(array).all():
+        raise ValueError("an image with values that are not finite real numbers: mend or mask them first")
+    if array.dtype in (np.uint8, np.uint16):
+        low, high = 0.0, float(np.iinfo(array.dtype).max)
+    else:
+        low, high = float(array.min()), float(array.max())
+    if high <= low:
+        raise ValueError("an image of one grey level: there is nothing to suppress")
+    return ((array.astype(np.float64) - low) * (2 / (high - low)) - 1).astype(np.float32), low, high
