@@ -77,14 +77,16 @@ class Lengths(Protocol):
 
 def pipeline_class(checkpoint: str | Path) -> str:
     """The pipeline's class that a folder's model_index.json names; FileNotFoundError or ValueError without one."""
+    from diffusion.folders import class_name
+
     index = Path(checkpoint) / "model_index.json"
     if not index.is_file():
         raise FileNotFoundError(f"{checkpoint} has no model_index.json: give the folder of a saved pipeline")
     try:
-        name = json.loads(index.read_text(encoding="utf-8")).get("_class_name")
+        name = class_name(json.loads(index.read_text(encoding="utf-8")))
     except (ValueError, AttributeError):
         name = None
-    if not isinstance(name, str):
+    if name is None:
         raise ValueError(f"{index} names no pipeline class: give the folder of a saved pipeline")
     return name
 

@@ -13,10 +13,12 @@ import numpy as np
 from radiographs import Radiograph, fit, resize, unfit, write_radiograph
 from radiographs.for_suppression import read_for_suppression
 from radiolucent.strength import bone_slope, strength_of
-from radiolucent.suppress_model import is_regression, load_pipeline, model_folder, model_sizes, predict_square
+from radiolucent.suppress_model import load_pipeline, look_again, model_folder, model_sizes, predict_square
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+    from diffusion.pipelines.contract import SuppressionModel
 
 Predict = Callable[[np.ndarray, int], np.ndarray]
 COMPOSE = ("subtract", "direct")
@@ -91,7 +93,8 @@ class Suppressor:
         >>> result.save("without_bones.png")  # doctest: +SKIP
 
     Args:
-        model: A pipeline's folder, or the name of a packaged model; None is the default one.
+        model: A pipeline's folder, the name of a packaged model, or OWNER/NAME on the Hugging Face hub; None is the
+            packaged one.
         device: "auto", "cpu" or "cuda".
         size: Longest side in pixels that the model sees; by default as in training, and then once more at twice that,
             if the radiograph has it, for edges that are finer.
@@ -103,9 +106,11 @@ class Suppressor:
             small changes of size and tone (none with seed 0).
         compose: "subtract" takes the predicted bone from the image at its own resolution; "direct" is what the model
             drew.
+        trust_remote_code: Whether code that lies in the model's folder may run; needed for models whose class is not
+            Radiolucent's. Read it first.
 
     Raises:
-        ValueError: Options that the model cannot take. OSError: no such folder.
+        ValueError: Options that the model cannot take. OSError: No such folder or model.
     """
 
     def __init__(
@@ -121,6 +126,7 @@ class Suppressor:
         samples: int = 1,
         seed: int = 0,
         compose: str = "subtract",
+        trust_remote_code: bool = False,
     ) -> None:
         for name, value in (("steps", steps), ("samples", samples)):
             if value is not None and value < 1:
@@ -130,11 +136,11 @@ class Suppressor:
         if compose not in COMPOSE:
             raise ValueError(f"compose is {compose!r}: give one of {', '.join(COMPOSE)}")
         self.folder = model_folder(model)
-        self._use(load_pipeline(self.folder, device), size, tile, steps, range(seed, seed + samples))
+        self._use(load_pipeline(self.folder, device, trust_remote_code), size, tile, steps, range(seed, seed + samples))
         self.compose, self.strength, self.estimate = compose, strength, estimate
 
     @classmethod
-    def of(cls, pipeline: Any) -> Suppressor:
+    def of(cls, pipeline: SuppressionModel) -> Suppressor:
         """One that uses a pipeline in memory, as it is when saved and given by its folder."""
         made = cls.__new__(cls)
         made.folder = ""
@@ -142,13 +148,14 @@ class Suppressor:
         made.compose, made.strength, made.estimate = "subtract", 1.0, True
         return made
 
-    def _use(self, pipeline: Any, size: int | None, tile: int | None, steps: int | None, seeds: range) -> None:
-        options: Any = pipeline.config
+    def _use(
+        self, pipeline: SuppressionModel, size: int | None, tile: int | None, steps: int | None, seeds: range
+    ) -> None:
         self.pipeline, self.seeds = pipeline, seeds
-        self.steps = None if is_regression(pipeline) else steps or options["num_inference_steps"]
+        self.steps = None if pipeline.default_steps is None else steps or pipeline.default_steps
         self.size, self.tile = model_sizes(pipeline, size, tile)
-        self.detail = options.get("detail_size") if size is None else None
-        self.law = options.get("strength")
+        self.detail = pipeline.detail_size if size is None else None
+        self.law = pipeline.strength_law
 
     def __call__(self, image: Any) -> Suppressed | list[Suppressed]:
         """Suppress one radiograph, or each of a list of them.
@@ -196,7 +203,7 @@ class Suppressor:
         detail = (
             None
             if self.detail is None or self.compose != "subtract"
-            else (partial(self._whole, size=self.detail), self.detail)
+            else (partial(look_again, self.pipeline, steps=self.steps), self.detail)
         )
         soft, spread, strength = suppress_pixels(
             predict,
@@ -209,10 +216,6 @@ class Suppressor:
             detail=detail,
         )
         return Suppressed(soft, pixels - soft, spread if len(self.seeds) > 1 else None, strength, source)
-
-    def _whole(self, fitted: np.ndarray, seed: int, size: int) -> np.ndarray:
-        """The model's soft tissue of an image of another size than its own, in one pass: neither tiles nor flips."""
-        return predict_square(self.pipeline, fitted, seed, lungs=None, steps=self.steps, tile=size, flips=False)
 
     def _own_strength(self, fitted: np.ndarray, bone: np.ndarray) -> float:
         """The factor that this image asks for; 1 where the model does not record how, or no lungs are found."""
