@@ -147,7 +147,7 @@ class BoneRegressionPipeline(SuppressionPipeline):
         return copy.float()
 
     def adapted(self, network: nn.Module) -> BoneRegressionPipeline:
-        """With a network trained on a site's own pairs, which needs no strength of an image's own and no second look."""
+        """With a network trained on a site's pairs, which needs no strength of an image's own and no second look."""
         return BoneRegressionPipeline(network, self.config["patch"], self.trained_size, flips=True)
 
     def bone(self, radiograph: Tensor, tile: int | None = None, flips: bool | None = None) -> Tensor:

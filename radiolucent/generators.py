@@ -191,7 +191,9 @@ class OwnGenerator:
 
         self.options = options
         device = claim_device(options.device)
-        pipeline: Any = SynthesisPipeline.from_pretrained(options.checkpoint)
+        pipeline: Any = SynthesisPipeline.from_pretrained(
+            options.checkpoint, text_encoder=None, tokenizer=None
+        )  # its texts go through `encoder`
         pipeline.to(device, getattr(torch, options.dtype))
         pipeline.set_progress_bar_config(disable=True)
         self.pipeline = pipeline
@@ -235,7 +237,8 @@ def own_text_encoder(options: GeneratorOptions, device: str = "cpu") -> Any:
     config: Any = Conditioner.from_pretrained(path).config
     if not config["text_width"]:
         return None
-    source = options.text_encoder or config.get("text_encoder")
+    own = options.checkpoint if (path.parent / "text_encoder").is_dir() else None  # the pipeline's own component
+    source = options.text_encoder or own or config.get("text_encoder")
     if not source:
         raise ValueError(f"{options.checkpoint} does not say which text encoder it was trained with: --text-encoder")
     encoder = TextEncoder(source, config["text_length"], "truncate" if options.cut else "error", device=device)

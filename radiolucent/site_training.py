@@ -44,7 +44,7 @@ class Course:
     device: str
 
 
-def starting_pipeline(folder: str) -> SuppressionPipeline:
+def starting_pipeline(folder: str, trust_remote_code: bool = False) -> SuppressionPipeline:
     """The model in a folder.
 
     Raises:
@@ -52,7 +52,7 @@ def starting_pipeline(folder: str) -> SuppressionPipeline:
     """
     from radiolucent.suppress_model import load_pipeline
 
-    pipeline: Any = load_pipeline(folder, "cpu")
+    pipeline: Any = load_pipeline(folder, "cpu", trust_remote_code)
     if pipeline.adaptable_network() is None:
         kind = type(getattr(pipeline, "unet", pipeline)).__name__
         raise ValueError(

@@ -40,7 +40,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--trust-remote-code",
         action="store_true",
-        help="run code that lies in the model's folder; needed for models whose class is not Radiolucent's: read it first",
+        help="run code that lies in the model's folder; for models whose class is not Radiolucent's: read it first",
     )
     parser.add_argument(
         "--strength",

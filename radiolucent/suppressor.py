@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from radiographs import Radiograph, fit, resize, unfit, write_radiograph
-from radiographs.for_suppression import read_for_suppression
+from radiographs.for_suppression import as_for_suppression, read_for_suppression
+from radiolucent.memory_images import from_array, from_dataset
 from radiolucent.strength import bone_slope, strength_of
 from radiolucent.suppress_model import load_pipeline, look_again, model_folder, model_sizes, predict_square
 
@@ -34,7 +35,8 @@ class Suppressed:
         bone: float32 (H, W), what was taken away: radiograph - soft.
         uncertainty: float32 (H, W), standard deviation of the samples, or None for a single one.
         strength: The factor on the model's own answer: what the image asks for times what the user asked for.
-        source: The radiograph as it was read, for `save`.
+        source: The radiograph as it was read, for `save`; None for an array of floats.
+        levels: The grey levels that -1 and 1 of the source stand for in `soft`.
         warnings: What is odd about a file as an input, in sentences: a negative (turned before, and back after), a
             lateral, no chest, ...; the same as in the command's manifest. Arrays are taken as they are.
     """
@@ -45,19 +47,23 @@ class Suppressed:
     strength: float
     source: Radiograph | None = field(default=None, repr=False)
     warnings: tuple[str, ...] = ()
+    levels: tuple[float, float] = (-1.0, 1.0)
 
     def save(self, path: str | Path) -> None:
         """Write the soft tissue in the format of the suffix, with the depth (and, for DICOM, the header) of the input.
 
         Raises:
-            ValueError: An array was given, not a file: its grey scale is the caller's, who knows how to write it.
+            ValueError: An array of floats was given: its grey scale is the caller's, who knows how to write it.
         """
         if self.source is None:
             raise ValueError(
-                "save() writes what came from a file; this came from an array: write `.soft` as you need it"
+                "save() writes what came from a file, or has 8 or 16 bits; this came from an array of floats: write "
+                "`.soft` as you need it"
             )
         note = f"Bones suppressed by Radiolucent (strength {self.strength:.2f})"
-        write_radiograph(path, self.soft, self.source.bits, source=self.source, description=note)
+        low, high = self.levels
+        pixels = (self.soft - np.float32(low)) * np.float32(2 / (high - low)) - 1
+        write_radiograph(path, pixels, self.source.bits, source=self.source, description=note)
 
     def figure(self) -> Figure:
         """Before, after and what was taken away, side by side.
@@ -162,6 +168,7 @@ class Suppressor:
 
         Args:
             image: A path; a pydicom Dataset; a PIL image; a grey array (H, W) of any real type and range, bones bright.
+                A list or tuple of them gives a list.
 
         Returns:
             For a path or Dataset, images in [-1, 1] of the file's size; for arrays and PIL images, in their own scale.
@@ -175,21 +182,28 @@ class Suppressor:
 
     def _one(self, image: Any) -> Suppressed:
         if isinstance(image, (str, Path)):
-            source, notes = read_for_suppression(image)
-            result = self.suppress(source.pixels, source=source)
-            result = replace(result, warnings=tuple(notes.get("warnings", ())))
-            if not notes.get("inverted"):
-                return result
-            return replace(result, soft=-result.soft, bone=-result.bone)  # a negative gets a negative back
+            return self._file(*read_for_suppression(image))
         if hasattr(image, "PixelData"):
-            source = _from_dataset(image)
-            return self.suppress(source.pixels, source=source)
-        pixels, low, high = _from_array(image)
-        result = self.suppress(pixels)
+            return self._file(*as_for_suppression(from_dataset(image), "the dataset"))
+        pixels, (low, high), bits = from_array(image)
+        source = None if bits is None else Radiograph(pixels, bits, "png", container_bits=8 if bits <= 8 else 16)
+        result = self.suppress(pixels, source=source)
         half = np.float32((high - low) / 2)
-        spread = None if result.uncertainty is None else result.uncertainty * half
-        soft = (result.soft + 1) * half + np.float32(low)
-        return Suppressed(soft, result.bone * half, spread, result.strength)
+        return replace(
+            result,
+            soft=(result.soft + 1) * half + np.float32(low),
+            bone=result.bone * half,
+            uncertainty=None if result.uncertainty is None else result.uncertainty * half,
+            levels=(low, high),
+        )
+
+    def _file(self, source: Radiograph, notes: dict[str, Any]) -> Suppressed:
+        """Of what was read for suppression, see radiographs.for_suppression."""
+        result = self.suppress(source.pixels, source=source)
+        result = replace(result, warnings=tuple(notes.get("warnings", ())))
+        if not notes.get("inverted"):
+            return result
+        return replace(result, soft=-result.soft, bone=-result.bone)  # a negative gets a negative back
 
     def suppress(
         self, pixels: np.ndarray, lungs: np.ndarray | None = None, source: Radiograph | None = None
@@ -270,34 +284,3 @@ def suppress_pixels(
             fine = fitted - finer(fitted, seeds[0])
             bone = bone + unfit(fine - resize(resize(fine, (size, size)), fine.shape), placed)
     return (pixels - np.float32(strength) * bone).clip(-1, 1), spread, strength
-
-
-def _from_dataset(dataset: Any) -> Radiograph:
-    """A pydicom Dataset as if it had been read from its file."""
-    import io
-
-    from radiographs.dicom import decode_dicom
-
-    buffer = io.BytesIO()
-    dataset.save_as(buffer, enforce_file_format=True)
-    decoded = decode_dicom(buffer.getvalue(), "the dataset")
-    return Radiograph(decoded.pixels, decoded.bits, "dicom", decoded.header, warnings=decoded.warnings)
-
-
-def _from_array(image: Any) -> tuple[np.ndarray, float, float]:
-    """A grey image as float32 (H, W) in [-1, 1], and the levels that -1 and 1 stand for.
-
-    Integers keep the range of their type, as files do; other numbers the range that they use.
-    """
-    array = np.asarray(image)
-    if array.ndim != 2 or not array.size or not (np.issubdtype(array.dtype, np.number) or array.dtype == bool):
-        raise ValueError(f"an image of shape {array.shape} and type {array.dtype}: one grey image (H, W) is needed")
-    if np.iscomplexobj(array) or not np.isfinite(array).all():
-        raise ValueError("an image with values that are not finite real numbers: mend or mask them first")
-    if array.dtype in (np.uint8, np.uint16):
-        low, high = 0.0, float(np.iinfo(array.dtype).max)
-    else:
-        low, high = float(array.min()), float(array.max())
-    if high <= low:
-        raise ValueError("an image of one grey level: there is nothing to suppress")
-    return ((array.astype(np.float64) - low) * (2 / (high - low)) - 1).astype(np.float32), low, high

@@ -23,7 +23,7 @@ from diffusion.folders import MODULE, class_name, pipeline_folder, read_model_in
 INDEX = "model_index.json"
 OURS = ("diffusion", "vqgan")  # packages that are installed with this one
 LIBRARIES = ("diffusers", "transformers")
-OPENER = '''"""Opens this folder of Radiolucent: diffusers.DiffusionPipeline.from_pretrained(FOLDER, trust_remote_code=True)."""
+OPENER = '''"""Opens this folder of Radiolucent: DiffusionPipeline.from_pretrained(FOLDER, trust_remote_code=True)."""
 
 import importlib
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -39,8 +40,8 @@ def load_suppression_model(folder: str | Path, trust_remote_code: bool = False) 
     if not trust_remote_code:
         name = class_name(read_model_index(Path(folder) / "model_index.json"))
         raise ValueError(
-            f"{folder} holds a {name}, whose code lies in the folder and is not Radiolucent's: read it, and if you trust "
-            "it, say so by --trust-remote-code (in Python trust_remote_code=True)"
+            f"{folder} holds a {name}, whose code lies in the folder and is not Radiolucent's: read it, and if you "
+            "trust it, say so by --trust-remote-code (in Python trust_remote_code=True)"
         )
     pipeline: Any = DiffusionPipeline.from_pretrained(str(folder), trust_remote_code=True, low_cpu_mem_usage=False)
     if not isinstance(pipeline, SuppressionModel):
@@ -69,6 +70,9 @@ def pipeline_class(folder: Path) -> type[SuppressionPipeline] | None:
         if not (isinstance(kind, type) and issubclass(kind, SuppressionPipeline)):
             raise ValueError(f"{folder} holds a {name} of {module}, which is no suppression model of this version")
         return kind
+    imported: Any = getattr(sys.modules.get(str(module)), str(name), None)
+    if isinstance(imported, type) and issubclass(imported, SuppressionPipeline):
+        return imported  # nothing of the folder's runs
     given = index.get("_class_name")
     has_code = isinstance(given, list) and (folder / f"{given[0]}.py").is_file()
     return None if has_code else BoneSuppressionPipeline
