@@ -58,7 +58,7 @@ from lightning_modules.processes import own_images
 
 
 class GanModule(MeasuredModule):
-    def __init__(self, generator: Generator, image_size: int, adversarial_weight: float = 0.01, lr: float = 0.002) -> None:
+    def __init__(self, generator: Generator, image_size: int, adversarial_weight: float = 0.01, lr: float = 2e-3):
         super().__init__()
         self.automatic_optimization = False
         self.generator, self.image_size, self.lr = generator, image_size, lr
