@@ -17,6 +17,7 @@ from radiolucent.strength import bone_slope, strength_of
 from radiolucent.suppress_model import load_pipeline, look_again, model_folder, model_sizes, predict_square
 
 if TYPE_CHECKING:
+    from jaxtyping import Bool, Float
     from matplotlib.figure import Figure
 
     from diffusion.pipelines.contract import SuppressionModel
@@ -41,9 +42,9 @@ class Suppressed:
             lateral, no chest, ...; the same as in the command's manifest. Arrays are taken as they are.
     """
 
-    soft: np.ndarray
-    bone: np.ndarray
-    uncertainty: np.ndarray | None
+    soft: Float[np.ndarray, "height width"]
+    bone: Float[np.ndarray, "height width"]
+    uncertainty: Float[np.ndarray, "height width"] | None
     strength: float
     source: Radiograph | None = field(default=None, repr=False)
     warnings: tuple[str, ...] = ()
@@ -206,7 +207,10 @@ class Suppressor:
         return replace(result, soft=-result.soft, bone=-result.bone)  # a negative gets a negative back
 
     def suppress(
-        self, pixels: np.ndarray, lungs: np.ndarray | None = None, source: Radiograph | None = None
+        self,
+        pixels: Float[np.ndarray, "height width"],
+        lungs: Bool[np.ndarray, "size size"] | None = None,
+        source: Radiograph | None = None,
     ) -> Suppressed:
         """Suppress float32 (H, W) in [-1, 1], bones bright.
 
