@@ -63,7 +63,8 @@ class Suppressed:
             )
         note = f"Bones suppressed by Radiolucent (strength {self.strength:.2f})"
         low, high = self.levels
-        pixels = (self.soft - np.float32(low)) * np.float32(2 / (high - low)) - 1
+        own = (low, high) == (-1, 1)
+        pixels = self.soft if own else (self.soft - np.float32(low)) * np.float32(2 / (high - low)) - 1
         write_radiograph(path, pixels, self.source.bits, source=self.source, description=note)
 
     def figure(self) -> Figure:

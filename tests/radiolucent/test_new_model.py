@@ -127,9 +127,10 @@ data:
     augment: false
 """
 TINY = """
-trainer: {max_epochs: 12}
+trainer: {max_epochs: 30}
 model:
   init_args:
+    lr: 0.01
     generator:
       init_args: {channels: 4}
 """
