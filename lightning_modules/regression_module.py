@@ -9,11 +9,11 @@ from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from torch import Tensor
 from torch.optim.swa_utils import AveragedModel
 
-from diffusion.bone_unet import BoneUNet, fine_part
-from diffusion.ema import warmed_up_ema
-from diffusion.regression import BoneRegressionPipeline
-from drr.pairs import FIRST_DEVICE
-from evaluation.suppression import fit_gain_offset, mse
+from diffusion.networks.bone_unet import BoneUNet, fine_part
+from diffusion.pipelines.regression import BoneRegressionPipeline
+from diffusion.training.ema import warmed_up_ema
+from drr.pairs.draw import FIRST_DEVICE
+from evaluation.suppression.metrics import fit_gain_offset, mse
 from lightning_modules.measured import MeasuredModule
 from lightning_modules.processes import own_images
 from lightning_modules.schedules import build_schedule

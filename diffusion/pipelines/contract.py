@@ -16,8 +16,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from diffusion.finite import refuse_broken
+from diffusion.networks.tiles import tiled
 from diffusion.pipelines.folder import SavedPipeline
-from diffusion.tiles import tiled
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float
@@ -49,7 +49,7 @@ class SuppressionModel(Protocol):
         default_steps: Steps of sampling if a call gives none; None for a model without steps.
         detail_size: Side in pixels at which `second_look` finds finer edges; None for a model without.
         strength_law: {"gain", "offset", "bounds"} of the factor that an image's own slope of bone asks for (see
-            radiolucent.strength); None: 1.
+            radiolucent.suppression.strength); None: 1.
         method: One or two words on how it answers, for the note in a file.
         device: Where it computes.
     """

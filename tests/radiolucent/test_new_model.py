@@ -117,7 +117,7 @@ model:
       init_args: {channels: 8}
     image_size: 64
 data:
-  class_path: lightning_modules.pair_data.PairDataModule
+  class_path: lightning_modules.data.pairs.PairDataModule
   init_args:
     root: data/pairs
     image_size: 64

@@ -8,8 +8,8 @@ from diffusers.configuration_utils import ConfigMixin, register_to_config
 from diffusers.models.modeling_utils import ModelMixin
 
 from diffusion import BoneSuppressionPipeline, SuppressionModel, SuppressionPipeline
-from diffusion.bone_unet import BoneUNet
-from diffusion.regression import BoneRegressionPipeline
+from diffusion.networks.bone_unet import BoneUNet
+from diffusion.pipelines.regression import BoneRegressionPipeline
 
 
 class Ramp(ModelMixin, ConfigMixin):
