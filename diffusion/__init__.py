@@ -19,10 +19,11 @@ from diffusion.networks.text import TextEncoder
 from diffusion.networks.unet import build_unet
 from diffusion.noise import offset_noise, seeded_generators, seeded_noise
 from diffusion.parametrization import predicted_x0, prediction_target
+from diffusion.pipelines.contract import BoneSuppressionOutput, SuppressionModel, SuppressionPipeline
 from diffusion.pipelines.enhancement import build_enhancer, enhance
 from diffusion.pipelines.regression import BoneRegressionPipeline
 from diffusion.pipelines.sampler import sample
-from diffusion.pipelines.suppression import BoneSuppressionOutput, BoneSuppressionPipeline
+from diffusion.pipelines.suppression import BoneSuppressionPipeline
 from diffusion.pipelines.synthesis import SynthesisOutput, SynthesisPipeline
 from diffusion.schedulers.brownian_bridge import BrownianBridgeScheduler
 from diffusion.schedulers.thresholded import (
@@ -55,6 +56,8 @@ __all__ = [
     "LatentDiT",
     "MultiheadUNet",
     "PixelSpace",
+    "SuppressionModel",
+    "SuppressionPipeline",
     "SynthesisOutput",
     "SynthesisPipeline",
     "Target",

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
-from diffusers.pipelines.pipeline_utils import DiffusionPipeline
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from diffusion.finite import refuse_broken
 from diffusion.networks.bone_unet import BoneUNet
 from diffusion.networks.site_unet import SiteUNet
 from diffusion.networks.tiles import TiledNetwork
 from diffusion.networks.unet import size_multiple
-from diffusion.pipelines.suppression import BoneSuppressionOutput
+from diffusion.pipelines.contract import BoneSuppressionOutput, SuppressionPipeline, check_radiograph
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
 
 
 def predict_bone(unet: nn.Module, radiograph: Tensor, patch: int, tile: int | None = None) -> Tensor:
@@ -40,7 +40,7 @@ def predict_bone(unet: nn.Module, radiograph: Tensor, patch: int, tile: int | No
     return F.pixel_shuffle(network(seen, timesteps, return_dict=False)[0], patch) * deviation
 
 
-class BoneRegressionPipeline(DiffusionPipeline):
+class BoneRegressionPipeline(SuppressionPipeline):
     """A network that was trained to predict the bone itself: always the same answer, in one call.
 
     Args:
@@ -55,6 +55,7 @@ class BoneRegressionPipeline(DiffusionPipeline):
         site: What a site's own pairs have taught, taken away besides; None: nothing.
     """
 
+    method: ClassVar[str] = "regression"
     _optional_components = ["site"]  # noqa: RUF012 (diffusers' own name, read by its save and load)
 
     def __init__(
@@ -80,11 +81,6 @@ class BoneRegressionPipeline(DiffusionPipeline):
         )
 
     @property
-    def trained_size(self) -> int:
-        """Side in pixels of the images that the network is for."""
-        return self.config["trained_size"]
-
-    @property
     def size_multiple(self) -> int:
         """What an image's height and width must be divisible by."""
         if isinstance(self.unet, BoneUNet):
@@ -94,75 +90,71 @@ class BoneRegressionPipeline(DiffusionPipeline):
     @torch.no_grad()
     def __call__(
         self,
-        radiograph: Tensor,
+        radiograph: Float[Tensor, "batch 1 height width"],
         num_inference_steps: int = 1,
         seeds: Sequence[int] | None = None,
         tile: int | None = None,
         flips: bool | None = None,
+        *,
+        lungs: Tensor | None = None,
+        steps: int | None = None,
     ) -> BoneSuppressionOutput:
         """Suppress the bones of a batch.
 
         Args:
             radiograph: (B, 1, H, W) in [-1, 1], bones bright.
-            num_inference_steps: As of BoneSuppressionPipeline; nothing here depends on it.
+            num_inference_steps, steps: As of models that sample; nothing here depends on them.
             seeds: One an image. 0, the default, is the image as it is; any other sees it a little larger or smaller and
                 in another tone, so that the spread over seeds tells how sure the answer is.
             tile: Side in pixels, a multiple of `size_multiple`, of tiles for larger images; None: they are seen whole.
             flips: Whether the mirror image is asked too; None: as the pipeline records.
+            lungs: None: there is no second path here.
 
         Returns:
             `.soft`, (B, 1, H, W) float32 in [-1, 1].
 
         Raises:
-            ValueError: Another shape, or a size that is not a multiple of `size_multiple`.
+            ValueError: Another shape or range, a size that is not a multiple of `size_multiple`, or lungs.
         """
-        if radiograph.ndim != 4 or radiograph.shape[1] != 1:
-            raise ValueError(f"a radiograph of shape {tuple(radiograph.shape)}: (B, 1, H, W) is needed")
-        if any(side % self.size_multiple for side in radiograph.shape[2:]):
-            raise ValueError(
-                f"a radiograph of {tuple(radiograph.shape[2:])} pixels: height and width must be multiples of "
-                f"{self.size_multiple}"
-            )
-        seeds = [0] * len(radiograph) if seeds is None else list(seeds)
-        if len(seeds) != len(radiograph):
-            raise ValueError(f"{len(seeds)} seeds for {len(radiograph)} radiographs: give one for each")
-        if any(seeds):
-            bones = [self._varied(image[None], seed, tile, flips) for image, seed in zip(radiograph, seeds)]
-            bone = torch.cat(bones)
-        else:
-            bone = self.bone(radiograph, tile, flips)
-        return BoneSuppressionOutput(soft=(radiograph.float() - bone).clamp(-1, 1))
+        if flips is None:
+            return super().__call__(radiograph, tile=tile, lungs=lungs, seeds=seeds, steps=steps)
+        check_radiograph(radiograph, self.size_multiple)
+        return self.answer(radiograph, seeds, lambda seen: seen.float() - self.bone(seen, tile, flips))
 
-    def _varied(self, radiograph: Tensor, seed: int, tile: int | None, flips: bool | None) -> Tensor:
-        """The bone (1, 1, H, W) by way of another size and tone, which depend on the seed; 0 changes nothing."""
-        if seed == 0:
-            return self.bone(radiograph, tile, flips)
-        chance = torch.Generator().manual_seed(seed)
-        scale, gamma = torch.rand(2, generator=chance).mul(2).sub(1).mul(torch.tensor([0.17, 0.15])).exp().tolist()
-        multiple = self.size_multiple
-        shape = [max(1, round(side * scale / multiple)) * multiple for side in radiograph.shape[2:]]
-        seen = F.interpolate(radiograph.float(), shape, mode="bicubic", antialias=True).clamp(-1, 1)
-        tone = (seen + 1).div(2).pow(gamma)
-        soft = (tone - self.bone(tone * 2 - 1, tile, flips) / 2).clamp(0, 1).pow(1 / gamma) * 2 - 1
-        return F.interpolate(seen - soft, radiograph.shape[2:], mode="bicubic", antialias=True)
+    def soft_tissue(
+        self,
+        radiograph: Float[Tensor, "batch 1 height width"],
+        *,
+        tile: int | None,
+        lungs: Tensor | None,
+        seeds: Sequence[int],
+        steps: int | None,
+    ) -> Float[Tensor, "batch 1 height width"]:
+        """The radiographs less their bone; tiles are standardised as the whole image is."""
+        return radiograph.float() - self.bone(radiograph, tile)
+
+    def second_look(
+        self, radiograph: Float[Tensor, "batch 1 height width"], *, seeds: Sequence[int], steps: int | None
+    ) -> BoneSuppressionOutput:
+        """As a call, without the mirror image: what is read off it are edges, at four times the pixels."""
+        return self(radiograph, seeds=seeds, flips=False)
+
+    @property
+    def adaptable(self) -> bool:
+        """Whether it is no site's yet."""
+        return self.site is None
+
+    def adapted(self, site: SiteUNet) -> BoneRegressionPipeline:
+        """The same network with what a site's pairs have taught beside it."""
+        kept = {name: self.config[name] for name in ("patch", "trained_size", "flips", "detail_size", "strength")}
+        return BoneRegressionPipeline(self.unet, site=site, **kept)
 
     def bone(self, radiograph: Tensor, tile: int | None = None, flips: bool | None = None) -> Tensor:
         """What is taken away from radiographs (B, 1, H, W): float32 of that shape, in their grey levels."""
-        views = (
-            [radiograph, radiograph.flip(-1)] if (self.config["flips"] if flips is None else flips) else [radiograph]
-        )
-        bones = [self._taken(view, tile) for view in views]
+        mirrored = self.config["flips"] if flips is None else flips
+        bones = [self._taken(view, tile) for view in ([radiograph, radiograph.flip(-1)] if mirrored else [radiograph])]
         return bones[0] if len(bones) == 1 else (bones[0] + bones[1].flip(-1)) / 2
 
     def _taken(self, radiograph: Tensor, tile: int | None) -> Tensor:
         bone = predict_bone(self.unet, radiograph.to(self.unet.dtype), self.config["patch"], tile).float()
         return bone if self.site is None else bone + self.site(radiograph, bone)
-
-    @classmethod
-    def from_pretrained(  # type: ignore[override]
-        cls, folder: str | Path, **options: Any
-    ) -> BoneRegressionPipeline:
-        """Load a folder that `save_pretrained` wrote, as diffusers does; ValueError for weights that are not finite."""
-        pipeline = super().from_pretrained(str(folder), **options)
-        refuse_broken(pipeline.components, folder)
-        return pipeline

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import numpy as np
 
-    from diffusion.pipelines.regression import BoneRegressionPipeline
+    from diffusion.pipelines.contract import SuppressionModel
     from lightning_modules.data.adaptation import Answered, Bone, SitePair
 
 EPOCH = 100  # steps between two validations
@@ -49,36 +49,34 @@ class Course:
     grid: int
 
 
-def starting_pipeline(folder: str) -> BoneRegressionPipeline:
-    """The regression in a folder.
+def starting_model(folder: str, trust_remote_code: bool = False) -> Any:
+    """The model in a folder, on the CPU.
 
     Raises:
-        ValueError: A model of another kind.
+        ValueError: One that cannot be adapted.
     """
-    from diffusion.networks.bone_unet import BoneUNet
     from radiolucent.suppression.model import load_pipeline
 
-    pipeline = load_pipeline(folder, "cpu")
-    if not isinstance(getattr(pipeline, "unet", None), BoneUNet):
-        kind = type(getattr(pipeline, "unet", pipeline)).__name__
-        raise ValueError(f"{folder}: its network is a {kind}; adapt works on the packaged regression's kind, BoneUNet")
-    if pipeline.site is not None:
-        raise ValueError(f"{folder} is a site's already: start from the packaged model, with all pairs together")
-    return pipeline
+    model: Any = load_pipeline(folder, "cpu", trust_remote_code)
+    if not model.adaptable:
+        raise ValueError(
+            f"{folder}: a {type(model).__name__} that cannot be adapted (a site's own, or of a kind that takes no "
+            "correction); start from the packaged model, with all pairs together"
+        )
+    return model
 
 
-def packaged_bone(start: BoneRegressionPipeline) -> Bone:
-    """The bone that a pipeline finds in a radiograph (S, S)."""
+def bone_of(model: SuppressionModel) -> Bone:
+    """What a model takes away from a radiograph (S, S)."""
     import torch
 
-    @torch.no_grad()
     def bone(radiograph: np.ndarray) -> np.ndarray:
-        return start.bone(torch.from_numpy(radiograph)[None, None])[0, 0].numpy()
+        return radiograph - model(torch.from_numpy(radiograph)[None, None]).soft[0, 0].numpy()
 
     return bone
 
 
-def prepare(start: BoneRegressionPipeline, pairs: list[SitePair], grid: int, seed: int) -> list[list[Answered]]:
+def prepare(start: Any, pairs: list[SitePair], grid: int, seed: int) -> list[list[Answered]]:
     """What the packaged model makes of each pair with several sets of nodules in it, at twice the grid's size."""
     import numpy as np
     from rich.progress import track
@@ -86,7 +84,7 @@ def prepare(start: BoneRegressionPipeline, pairs: list[SitePair], grid: int, see
     from lightning_modules.data.adaptation import OVERSAMPLED, answered
 
     variants = min(6, max(1, VARIANTS // len(pairs)))
-    bone, rng = packaged_bone(start), np.random.default_rng(seed)
+    bone, rng = bone_of(start), np.random.default_rng(seed)
     size = start.trained_size
     return [
         answered(pair, bone, size, variants, min(OVERSAMPLED * grid, size), rng)
@@ -95,13 +93,13 @@ def prepare(start: BoneRegressionPipeline, pairs: list[SitePair], grid: int, see
 
 
 def train(
-    start: BoneRegressionPipeline,
+    start: Any,
     pairs: list[list[Answered]],
     held_out: list[SitePair],
     course: Course,
     folder: Path,
     steps: int | None = None,
-) -> tuple[BoneRegressionPipeline, int]:
+) -> tuple[Any, int]:
     """Train a SiteUNet beside the pipeline's network, which stays as it is.
 
     Args:
@@ -117,7 +115,6 @@ def train(
     from lightning.pytorch.callbacks import EarlyStopping
 
     from diffusion.networks.site_unet import SiteUNet
-    from diffusion.pipelines.regression import BoneRegressionPipeline
     from lightning_modules.data.adaptation import AdaptationData, whole_pair
     from lightning_modules.site_module import SiteModule
 
@@ -136,7 +133,7 @@ def train(
         optimizer=lambda parameters: torch.optim.AdamW(parameters, lr=course.lr, weight_decay=1e-3),
         lr_scheduler=lambda optimizer: torch.optim.lr_scheduler.LambdaLR(optimizer, rate),
     )
-    bone = packaged_bone(start)
+    bone = bone_of(start)
     whole = [whole_pair(pair, bone, start.trained_size) for pair in held_out]
     data = AdaptationData(pairs, whole, course.grid, 4, 4 * EPOCH, course.workers, course.seed)
     best = keep_best()
@@ -161,9 +158,7 @@ def train(
     state, after = (best.state, best.step) if held_out else (module.ema.module.state_dict(), trainer.global_step)
     site = SiteUNet(size=course.grid)
     site.load_state_dict(state)
-    options: Any = start.config
-    kept = {name: options[name] for name in ("patch", "trained_size", "flips", "detail_size", "strength")}
-    return BoneRegressionPipeline(start.unet, site=site, **kept), after
+    return start.adapted(site), after
 
 
 def keep_best() -> Any:
@@ -182,7 +177,7 @@ def keep_best() -> Any:
     return Keep()
 
 
-def measure(pipeline: BoneRegressionPipeline, pairs: list[SitePair], seed: int) -> Figures:
+def measure(pipeline: SuppressionModel, pairs: list[SitePair], seed: int) -> Figures:
     """The figures of a model on whole pairs, as `radiolucent suppress` would use it."""
     import numpy as np
 
