@@ -18,26 +18,11 @@ PAGES = {
 }
 
 
-@pytest.fixture(scope="module")
-def chest() -> bytes:
-    """A radiograph's PNG, rendered from the sample CT."""
-    import tempfile
-
-    from drr import ConeBeam, detector_response, project, sample_ct
-    from radiographs import write_radiograph
-
-    volume = sample_ct()
-    lines = project(volume, [ConeBeam.preset("PA", volume, (128, 128))], ("total",))
-    with tempfile.TemporaryDirectory() as folder:
-        write_radiograph(f"{folder}/a.png", detector_response(lines[0, 0]).numpy())
-        return Path(folder, "a.png").read_bytes()
-
-
 @pytest.mark.parametrize("page", PAGES)
-def test_python_of_a_page_runs(page, chest, tmp_path, monkeypatch):
+def test_python_of_a_page_runs(page, sample_radiograph, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(geometry, "VIEWS", dict(geometry.VIEWS))  # a page adds one
-    Path("radiograph.png").write_bytes(chest)
+    Path("radiograph.png").write_bytes(sample_radiograph.read_bytes())
     names: dict[str, object] = {}
     for number, block in enumerate(PAGES[page], 1):
         exec(compile(block, f"{page}, block {number}", "exec"), names)
