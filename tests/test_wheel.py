@@ -59,7 +59,7 @@ def test_installed_it_suppresses_a_radiograph(wheel: Path, sample_radiograph: Pa
     venv.create(environment, with_pip=False, symlinks=os.name != "nt")
     scripts = environment / ("Scripts" if os.name == "nt" else "bin")
     python = str(scripts / "python")
-    offline = ["--no-deps", "--no-index", "--quiet", "--disable-pip-version-check"]
+    offline = ["--no-deps", "--no-compile", "--no-index", "--quiet", "--disable-pip-version-check"]
     run([sys.executable, "-m", "pip", "--python", python, "install", *offline, str(wheel)], tmp_path)
     place = "import sysconfig; print(sysconfig.get_path('purelib'))"
     packages = Path(subprocess.run([python, "-c", place], capture_output=True, text=True, check=True).stdout.strip())
