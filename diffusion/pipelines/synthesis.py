@@ -80,7 +80,7 @@ class SynthesisPipeline(DiffusionPipeline):
         size: tuple[int, int] | None = None,
         micro_batch: int | None = None,
     ) -> SynthesisOutput:
-        """One image for each of `views` (of diffusion.networks.conditioning.VIEWS; None leaves the view open).
+        """One image for each of `views` (of radiographs.vocabulary.VIEWS; None leaves the view open).
 
         embeddings, mask, demographics, image_views: see Conditioner.prepare.
         images: (B, K, 1, H, W) in [-1, 1], other views of the study, of the same size as what is asked for.

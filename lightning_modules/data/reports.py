@@ -13,13 +13,13 @@ from lightning.pytorch import LightningDataModule
 from torch.utils.data import Dataset
 
 from lightning_modules.data.resumable import ResumableLoader, epoch_loader
-from radiographs.crop import centre_crop
 from radiographs.io import read_radiograph
-from radiographs.letterbox import fit
+from radiographs.letterbox import centre_crop, fit
 from radiographs.readable import unreadable
 from radiographs.readers.base import Reading, ReportedImage
-from radiographs.readers.reports import READERS
+from radiographs.readers.registry import READERS
 from radiographs.splits import refuse_overlap, split_by_patient
+from radiographs.vocabulary import SPLITS
 
 logger = logging.getLogger(__name__)
 Framing = Literal["crop", "pad"]
@@ -149,8 +149,7 @@ class ReportDataModule(LightningDataModule):
 
     def _split(self, images: Mapping[str, ReportedImage], patients: Mapping[str, str]) -> dict[str, list[str]]:
         if all(image.split is not None for image in images.values()):
-            splits = ("train", "validation", "test")
-            return {split: [name for name, image in images.items() if image.split == split] for split in splits}
+            return {split: [name for name, image in images.items() if image.split == split] for split in SPLITS}
         without = [name for name, image in images.items() if image.split is None]
         if len(without) < len(images):
             raise ValueError(

@@ -113,7 +113,7 @@ def find_masks(pipeline: Any, lungs: str | None, names: list[str]) -> list[str |
         raise ValueError("--lungs: this model is a regression, which has no second path in the lungs; leave it out")
     if lungs == "auto":
         return ["auto"] * len(names)
-    from evaluation.inputs import images_in, refuse
+    from radiographs.folders import images_in, refuse
 
     masks = images_in(lungs)
     keys = [Path(name).with_suffix("").as_posix() for name in names]

@@ -12,15 +12,12 @@ import pyarrow.parquet as pq
 import pytest
 
 from drr.io.manifest import image_row, write_manifest
-from radiographs.crop import centre_crop
-from radiographs.readers.reports import (
-    read_chexpert,
-    read_ct_rate,
-    read_mimic_cxr,
-    read_open_i,
-    read_table,
-    report_sections,
-)
+from radiographs.letterbox import centre_crop
+from radiographs.readers.chexpert import read_chexpert
+from radiographs.readers.ct_rate import read_ct_rate
+from radiographs.readers.mimic_cxr import read_mimic_cxr, report_sections
+from radiographs.readers.open_i import read_open_i
+from radiographs.readers.table import read_table
 
 REPORT = """                                 FINAL REPORT
  EXAMINATION:  CHEST (PA AND LAT)
