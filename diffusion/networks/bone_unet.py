@@ -52,7 +52,35 @@ class Block(nn.Module):
         return F.silu(self.body(x) + self.shortcut(x))
 
 
-class BoneUNet(ModelMixin, ConfigMixin):  # type: ignore[misc]
+class BlockUNet(nn.Module):
+    """A U-Net of `Block`s between a first and a last convolution, which starts by answering 0."""
+
+    def build(self, seen: int, channels: Sequence[int], answered: int, groups: int) -> None:
+        """Make the layers: `seen` channels in, `channels` of each level from full to smallest, `answered` out."""
+        if any(number % groups for number in channels):
+            raise ValueError(f"channels {list(channels)}: each must be divisible by groups {groups}")
+        before = (channels[0], *channels[:-1])
+        self.first = nn.Conv2d(seen, channels[0], 3, padding=1)
+        self.down = nn.ModuleList(Block(i, o, groups) for i, o in zip(before, channels))
+        self.up = nn.ModuleList(Block(low + high, high, groups) for high, low in pairwise(channels))
+        self.last = nn.Conv2d(channels[0], answered, 3, padding=1)
+        nn.init.zeros_(self.last.weight)
+        nn.init.zeros_(self.last.bias)  # type: ignore[arg-type]
+
+    def answer(self, x: Tensor) -> Tensor:
+        """(B, answered, H, W) of (B, seen, H, W), with sides that 2^(levels - 1) divides."""
+        x = self.first(x.contiguous(memory_format=torch.channels_last))
+        skips = []
+        for level, block in enumerate(self.down):
+            x = block(x if level == 0 else F.avg_pool2d(x, 2))
+            skips.append(x)
+        for level in reversed(range(len(self.up))):
+            x = F.interpolate(x, scale_factor=2.0, mode="nearest")
+            x = self.up[level](torch.cat([x, skips[level]], dim=1))
+        return self.last(x)
+
+
+class BoneUNet(BlockUNet, ModelMixin, ConfigMixin):  # type: ignore[misc]
     """Predicts the bone's part of a radiograph, without its coarse part, in one call.
 
     The network sees two images: the radiograph without its local mean and in units of its local deviation, which is
@@ -81,16 +109,8 @@ class BoneUNet(ModelMixin, ConfigMixin):  # type: ignore[misc]
         tone_jitter: float = 0.25,
     ) -> None:
         super().__init__()
-        if any(number % groups for number in channels):
-            raise ValueError(f"channels {list(channels)}: each must be divisible by groups {groups}")
         self.patch, self.sigma, self.coarse_share, self.tone_jitter = patch, sigma, coarse_share, tone_jitter
-        before = (channels[0], *channels[:-1])
-        self.first = nn.Conv2d(2 * patch**2, channels[0], 3, padding=1)
-        self.down = nn.ModuleList(Block(i, o, groups) for i, o in zip(before, channels))
-        self.up = nn.ModuleList(Block(low + high, high, groups) for high, low in pairwise(channels))
-        self.last = nn.Conv2d(channels[0], patch**2, 3, padding=1)
-        nn.init.zeros_(self.last.weight)
-        nn.init.zeros_(self.last.bias)  # type: ignore[arg-type]
+        self.build(2 * patch**2, channels, patch**2, groups)
 
     @property
     def size_multiple(self) -> int:
@@ -127,12 +147,4 @@ class BoneUNet(ModelMixin, ConfigMixin):  # type: ignore[misc]
         return torch.cat([detail / local, tone], dim=1), local * spread
 
     def _network(self, x: Tensor) -> Tensor:
-        x = self.first(F.pixel_unshuffle(x, self.patch).contiguous(memory_format=torch.channels_last))
-        skips = []
-        for level, block in enumerate(self.down):
-            x = block(x if level == 0 else F.avg_pool2d(x, 2))
-            skips.append(x)
-        for level in reversed(range(len(self.up))):
-            x = F.interpolate(x, scale_factor=2.0, mode="nearest")
-            x = self.up[level](torch.cat([x, skips[level]], dim=1))
-        return F.pixel_shuffle(self.last(x), self.patch)
+        return F.pixel_shuffle(self.answer(F.pixel_unshuffle(x, self.patch)), self.patch)

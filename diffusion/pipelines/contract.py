@@ -50,6 +50,7 @@ class SuppressionModel(Protocol):
         detail_size: Side in pixels at which `second_look` finds finer edges; None for a model without.
         strength_law: {"gain", "offset", "bounds"} of the factor that an image's own slope of bone asks for (see
             radiolucent.suppression.strength); None: 1.
+        not_adaptable: Why `radiolucent adapt` cannot set a site's correction beside the model; None: it can.
         method: One or two words on how it answers, for the note in a file.
         device: Where it computes.
     """
@@ -71,6 +72,8 @@ class SuppressionModel(Protocol):
     @property
     def method(self) -> str: ...
     @property
+    def not_adaptable(self) -> str | None: ...
+    @property
     def device(self) -> torch.device: ...
 
     def __call__(
@@ -91,12 +94,12 @@ class SuppressionModel(Protocol):
         """The soft tissue of images of `detail_size`, in one pass."""
         ...
 
-    def adaptable_network(self) -> nn.Module | None:
-        """A copy of the network for `radiolucent adapt` to train; None for a model that it cannot adapt."""
+    def bone(self, radiograph: Float[Tensor, "batch 1 height width"]) -> Float[Tensor, "batch 1 height width"]:
+        """What is taken away, not clipped."""
         ...
 
-    def adapted(self, network: nn.Module) -> SuppressionModel:
-        """The model with that network after training."""
+    def adapted(self, site: nn.Module) -> SuppressionModel:
+        """The model with a site's correction beside it."""
         ...
 
 
@@ -218,13 +221,20 @@ class SuppressionPipeline(SavedPipeline):
         """The soft tissue of images (B, 1, H, W) of `detail_size`, in one pass, for edges that are finer."""
         return self(radiograph, seeds=seeds, steps=steps)
 
-    def adaptable_network(self) -> nn.Module | None:
-        """A copy of the network for `radiolucent adapt` to train, a BoneUNet; None: it cannot be adapted."""
-        return None
+    def bone(self, radiograph: Float[Tensor, "batch 1 height width"]) -> Float[Tensor, "batch 1 height width"]:
+        """What is taken away from a checked batch at seed 0, float32 (B, 1, H, W) in its grey levels, not clipped."""
+        seeds = [0] * len(radiograph)
+        soft = self.soft_tissue(radiograph, tile=None, lungs=None, seeds=seeds, steps=self.default_steps)
+        return radiograph.float() - soft.float()
 
-    def adapted(self, network: nn.Module) -> SuppressionPipeline:
-        """The model with its trained `adaptable_network`."""
-        raise NotImplementedError(f"{type(self).__name__} cannot be adapted")
+    @property
+    def not_adaptable(self) -> str | None:
+        """Why `radiolucent adapt` cannot set a site's correction beside the model; None where it can."""
+        return f"a {type(self).__name__} has no place for a site's correction"
+
+    def adapted(self, site: nn.Module) -> SuppressionPipeline:
+        """The model with a site's correction, (radiograph, bone) -> what the bone lacks (B, 1, H, W), beside it."""
+        raise ValueError(f"{self.not_adaptable}")
 
     def answer(
         self,

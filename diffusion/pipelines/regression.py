@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from diffusion.networks.bone_unet import BoneUNet
+from diffusion.networks.site_unet import SiteUNet
 from diffusion.networks.tiles import TiledNetwork
 from diffusion.networks.unet import size_multiple
 from diffusion.pipelines.contract import BoneSuppressionOutput, SuppressionPipeline, check_radiograph
@@ -51,9 +52,11 @@ class BoneRegressionPipeline(SuppressionPipeline):
             `trained_size`; None: not at all.
         strength: {"gain", "offset", "bounds"} of the factor that an image's own slope of bone asks for, see
             radiolucent.suppression.strength; None: 1.
+        site: What a site's own pairs have taught, taken away besides; None: nothing.
     """
 
     method: ClassVar[str] = "regression"
+    _optional_components = ["site"]  # noqa: RUF012 (diffusers' own name, read by its save and load)
 
     def __init__(
         self,
@@ -63,6 +66,7 @@ class BoneRegressionPipeline(SuppressionPipeline):
         flips: bool = False,
         detail_size: int | None = None,
         strength: dict[str, Any] | None = None,
+        site: SiteUNet | None = None,
     ) -> None:
         super().__init__()
         channels: Any = unet.config
@@ -71,7 +75,7 @@ class BoneRegressionPipeline(SuppressionPipeline):
                 f"a U-Net of {channels['in_channels']} channels in and {channels['out_channels']} out: patch {patch} "
                 f"needs {patch**2} of both"
             )
-        self.register_modules(unet=unet.eval())
+        self.register_modules(unet=unet.eval(), site=None if site is None else site.eval())
         self.register_to_config(
             patch=patch, trained_size=trained_size, flips=flips, detail_size=detail_size, strength=strength
         )
@@ -135,26 +139,31 @@ class BoneRegressionPipeline(SuppressionPipeline):
         """As a call, without the mirror image: what is read off it are edges, at four times the pixels."""
         return self(radiograph, seeds=seeds, flips=False)
 
-    def adaptable_network(self) -> BoneUNet | None:
-        """A float32 copy of a BoneUNet with the same weights that predicts coarse parts too; None for other networks.
-
-        A site's own pairs know the display's tone, so that coarse parts can be learned from them.
-        """
+    @property
+    def not_adaptable(self) -> str | None:
+        """Why a site's correction cannot stand beside the network; None where it can."""
         if not isinstance(self.unet, BoneUNet):
-            return None
-        copy: BoneUNet = BoneUNet.from_config({**self.unet.config, "coarse_share": 0.0})
-        copy.load_state_dict(self.unet.state_dict())
-        return copy.float()
+            return (
+                f"its network is a {type(self.unet).__name__}; adapt works on the packaged regression's kind, BoneUNet"
+            )
+        if self.site is not None:
+            return "it is a site's already: start from the packaged model, with all pairs together"
+        return None
 
-    def adapted(self, network: nn.Module) -> BoneRegressionPipeline:
-        """With a network trained on a site's pairs, which needs no strength of an image's own and no second look."""
-        return BoneRegressionPipeline(network, self.config["patch"], self.trained_size, flips=True)
+    def adapted(self, site: nn.Module) -> BoneRegressionPipeline:
+        """The same network with a site's correction (diffusion.networks.site_unet) beside it."""
+        options: Any = self.config
+        kept = {name: options[name] for name in ("patch", "trained_size", "flips", "detail_size", "strength")}
+        return BoneRegressionPipeline(self.unet, site=site, **kept)
 
     def bone(self, radiograph: Tensor, tile: int | None = None, flips: bool | None = None) -> Tensor:
         """What is taken away from radiographs (B, 1, H, W): float32 of that shape, in their grey levels."""
-        seen = radiograph.to(self.unet.dtype)
-        patch = self.config["patch"]
-        bone = predict_bone(self.unet, seen, patch, tile).float()
-        if self.config["flips"] if flips is None else flips:
-            bone = (bone + predict_bone(self.unet, seen.flip(-1), patch, tile).float().flip(-1)) / 2
-        return bone
+        views = (
+            [radiograph, radiograph.flip(-1)] if (self.config["flips"] if flips is None else flips) else [radiograph]
+        )
+        bones = [self._taken(view, tile) for view in views]
+        return bones[0] if len(bones) == 1 else (bones[0] + bones[1].flip(-1)) / 2
+
+    def _taken(self, radiograph: Tensor, tile: int | None) -> Tensor:
+        bone = predict_bone(self.unet, radiograph.to(self.unet.dtype), self.config["patch"], tile).float()
+        return bone if self.site is None else bone + self.site(radiograph, bone)

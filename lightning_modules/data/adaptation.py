@@ -1,8 +1,8 @@
-"""AdaptationData: a site's own pairs, cropped, turned and given nodules, with drawn pairs mixed in."""
+"""AdaptationData: a site's own pairs and what the packaged model makes of them, turned, mirrored and given nodules."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,16 +13,16 @@ from lightning.pytorch import LightningDataModule
 from torch.utils.data import DataLoader, Dataset
 
 from evaluation.nodules.implants import contrast_per_mm, put_in, scatter
-from lightning_modules.data.ct_pairs import CTPairDataset
 from lightning_modules.data.resumable import ResumableLoader, epoch_loader
-from radiographs import read_together, resize
+from radiographs import fit, read_together, resize
 from radiographs.lungs import lung_mask
 from radiographs.pairs import Pair
 
 SIDE = 1024  # longest side that is kept in memory
 FIELD_MM = 400.0  # of a chest radiograph, where nothing else is known
 NODULES = 8  # put into a radiograph at a time, apart from each other
-CLOSE_UP = 0.25  # of the crops at about twice the size
+OVERSAMPLED = 2  # prepared images are this many times as large as the grid they are drawn on
+Bone = Callable[[np.ndarray], np.ndarray]  # radiograph float32 (S, S) in [-1, 1] to the bone in it
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,123 +68,101 @@ def load_site_pair(pair: Pair) -> SitePair:
     return SitePair(pair.name, radiograph, (gain * soft + offset).astype(np.float32), lungs)
 
 
-class SitePairDataset(Dataset):
-    """Crops with the keys of CTPairDataset's items and "complete", bool (): whether coarse parts are known.
+@dataclass(frozen=True, eq=False)
+class Answered:
+    """A pair on the model's square, with and without nodules, and what the packaged model takes away from it.
 
-    Args:
-        pairs: The site's. drawn: pairs drawn from a CT, of which `share` of the items come.
-        size: Side of the crops. whole: the side at which the network sees whole radiographs.
-        length: Items an epoch.
+    All float32 (S, S). missing: what the bone lacks of the true one, radiograph - bone - soft. added: what the nodules
+    add to radiograph and soft tissue alike.
     """
 
-    def __init__(
-        self,
-        pairs: Sequence[SitePair],
-        drawn: CTPairDataset | None,
-        share: float,
-        size: int,
-        whole: int,
-        seed: int,
-        length: int,
-    ) -> None:
-        self.pairs, self.drawn, self.share = list(pairs), drawn, share
-        self.size, self.whole, self.seed, self.length = size, whole, seed, length
+    radiograph: np.ndarray
+    bone: np.ndarray
+    missing: np.ndarray
+    radiograph_without: np.ndarray
+    bone_without: np.ndarray
+    missing_without: np.ndarray
+    added: np.ndarray
+
+
+def answered(
+    pair: SitePair, bone: Bone, size: int, variants: int, grid: int, rng: np.random.Generator
+) -> list[Answered]:
+    """A pair as the packaged model sees it, once plain or `variants` times with other nodules, for training.
+
+    Args:
+        bone: The packaged model's.
+        size: Side in pixels at which it is asked. grid: of what is kept.
+    """
+
+    def small(image: np.ndarray) -> np.ndarray:
+        return resize(image, (grid, grid))
+
+    def asked(added: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        radiograph, soft = (fit(image + added, size)[0] for image in (pair.radiograph, pair.soft))
+        found = bone(radiograph)
+        return small(radiograph), small(found), small(radiograph - found - soft)
+
+    nothing = np.zeros_like(pair.radiograph)
+    plain = asked(nothing)
+    if pair.lungs is None or not variants:
+        return [Answered(*plain, *plain, np.zeros((grid, grid), np.float32))]
+    made = []
+    for _ in range(variants):
+        per_mm = contrast_per_mm(pair.radiograph, pair.lungs) * rng.uniform(0.7, 1.5)
+        added = nothing
+        for group in scatter(pair.lungs, pair.pixel_mm, per_mm, NODULES, rng):
+            added = put_in(added - 1, group) + 1  # from black upwards
+        with_nodules = asked(added)
+        made.append(Answered(*with_nodules, *plain, with_nodules[0] - plain[0]))
+    return made
+
+
+class SiteDataset(Dataset):
+    """Items of tensors (1, S, S) with the names of Answered's images, and "objects", the nodules' numbers.
+
+    Args:
+        pairs: For each pair of the site what `answered` gives.
+        size: Side of the items in pixels.
+        length: Items an epoch; each is asked for by (epoch, index) and depends on these and the seed alone.
+    """
+
+    def __init__(self, pairs: Sequence[Sequence[Answered]], size: int, seed: int, length: int) -> None:
+        self.pairs, self.size, self.seed, self.length = list(pairs), size, seed, length
 
     def __len__(self) -> int:
         return self.length
 
     def __getitem__(self, key: tuple[int, int]) -> dict[str, Any]:
-        epoch, index = key
-        rng = np.random.default_rng([self.seed, epoch, index])
-        if self.drawn is not None and rng.random() < self.share:
-            return {**self.drawn[epoch, index], "complete": torch.tensor(False)}
-        pair = self.pairs[int(rng.integers(len(self.pairs)))]
-        images = self._crop(pair, rng)
-        tensors = {name: torch.from_numpy(np.ascontiguousarray(image))[None] for name, image in images.items()}
-        return {**tensors, "complete": torch.tensor(True), "name": f"{pair.name}_{epoch}_{index}"}
+        rng = np.random.default_rng([self.seed, *key])
+        variants = self.pairs[int(rng.integers(len(self.pairs)))]
+        chosen = variants[int(rng.integers(len(variants)))]
+        matrix = self._geometry(chosen.radiograph.shape[0], rng)
+        images = {name: _warp(image, matrix, self.size) for name, image in vars(chosen).items()}
+        added = images.pop("added")
+        noise = rng.normal(0, 0.02 * images["radiograph"].std(), added.shape).astype(np.float32)
+        for name in ("radiograph", "radiograph_without"):
+            images[name] = images[name] + noise
+        images["objects"] = _numbers(added)
+        return {name: torch.from_numpy(np.ascontiguousarray(image))[None] for name, image in images.items()}
 
-    def _crop(self, pair: SitePair, rng: np.random.Generator) -> dict[str, np.ndarray]:
-        added = np.zeros_like(pair.radiograph)
-        if pair.lungs is not None:
-            per_mm = contrast_per_mm(pair.radiograph, pair.lungs) * rng.uniform(0.5, 1.5)
-            for group in scatter(pair.lungs, pair.pixel_mm, per_mm, NODULES, rng):
-                added = put_in(added - 1, group) + 1  # from black upwards
-        matrix = self._geometry(pair.radiograph.shape, rng)
-        gamma = np.float32(np.exp(rng.normal(0, 0.15)))
-
-        def placed(image: np.ndarray) -> np.ndarray:
-            shown = ((image.clip(-1, 1) + 1) / 2) ** gamma * 2 - 1
-            return _warp(shown.astype(np.float32), matrix, self.size)
-
-        lungs = np.zeros(added.shape, bool) if pair.lungs is None else pair.lungs
-        return {
-            "radiograph": placed(pair.radiograph + added),
-            "soft": placed(pair.soft + added),
-            "without": placed(pair.radiograph),
-            "soft_without": placed(pair.soft),
-            "objects": _numbers(_warp(added, matrix, self.size)),
-            "lungs": _warp(lungs.astype(np.float32), matrix, self.size) > 0.5,
-        }
-
-    def _geometry(self, shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
-        """(2, 3) matrix from the crop's pixels to the pair's: enlarged, turned a little, shifted, mirrored."""
-        zoom = rng.uniform(1.5, 2.2) if rng.random() < CLOSE_UP else rng.uniform(0.85, 1.3)
-        step = max(shape) / self.whole / zoom
-        turn, flip = np.deg2rad(rng.normal(0, 3)), rng.choice([-1.0, 1.0])
+    def _geometry(self, side: int, rng: np.random.Generator) -> np.ndarray:
+        """(2, 3) matrix from the item's pixels to the pair's: enlarged, stretched, turned, shifted, mirrored."""
+        step = side / self.size / np.exp(rng.uniform(-0.25, 0.25))
+        aspect, turn, flip = rng.uniform(0.9, 1.1), np.deg2rad(rng.normal(0, 4)), rng.choice([-1.0, 1.0])
         cosine, sine = np.cos(turn) * step, np.sin(turn) * step
-        matrix = np.array([[cosine * flip, -sine, 0], [sine * flip, cosine, 0]])
-        size = np.array(shape[::-1])
-        free = np.maximum(size - self.size * step, 0)
-        matrix[:, 2] = size / 2 + rng.uniform(-0.5, 0.5, 2) * free - matrix[:, :2] @ np.full(2, self.size / 2)
+        matrix = np.array([[cosine * flip * aspect, -sine, 0], [sine * flip * aspect, cosine, 0]])
+        centre = side / 2 + rng.normal(0, 0.04 * side, 2)
+        matrix[:, 2] = centre - matrix[:, :2] @ np.full(2, self.size / 2)
         return matrix
 
 
 def _warp(image: np.ndarray, matrix: np.ndarray, size: int) -> np.ndarray:
-    """(size, size) of an image under a matrix, blurred first where that shrinks it."""
+    """(size, size) of an image under a matrix, blurred first as far as that shrinks it."""
     step = float(np.hypot(matrix[0, 0], matrix[1, 0]))
-    if step > 1.2:
-        image = cv2.GaussianBlur(image, (0, 0), 0.35 * step)
+    image = cv2.GaussianBlur(image, (0, 0), 0.35 * step)
     flags = cv2.WARP_INVERSE_MAP | cv2.INTER_LINEAR
     return cv2.warpAffine(image, matrix, (size, size), flags=flags, borderMode=cv2.BORDER_REFLECT)
-
-
-class AdaptationData(LightningDataModule):
-    """Training crops of a site's pairs, and whole held-out pairs to validate on.
-
-    Args:
-        pairs: To train on. held_out: To validate on; may be empty.
-        drawn: Pairs drawn from a CT, mixed in so that nodules stay as safe as before.
-        share: Of the training items that are drawn.
-        image_size: Side of the crops. whole: the side at which the network sees whole radiographs.
-        epoch_size: Crops between two validations.
-    """
-
-    def __init__(
-        self,
-        pairs: Sequence[SitePair],
-        held_out: Sequence[SitePair],
-        drawn: CTPairDataset | None,
-        share: float = 0.25,
-        image_size: int = 256,
-        whole: int = 512,
-        batch_size: int = 4,
-        epoch_size: int = 200,
-        workers: int = 1,
-        seed: int = 0,
-    ) -> None:
-        super().__init__()
-        self.train = SitePairDataset(pairs, drawn, share, image_size, whole, seed, epoch_size)
-        self.held_out, self.whole = list(held_out), whole
-        self.batch_size, self.workers, self.seed = batch_size, workers, seed
-
-    def train_dataloader(self) -> ResumableLoader:
-        """Crops, new ones every epoch."""
-        return epoch_loader(self.train, self.trainer, True, self.batch_size, self.workers, self.seed)
-
-    def val_dataloader(self) -> DataLoader | list:
-        """The held-out pairs, each whole and alone, on the network's grid."""
-        batches: Any = [whole_pair(pair, self.whole) for pair in self.held_out]
-        return DataLoader(batches, batch_size=None) if batches else []
 
 
 def _numbers(added: np.ndarray) -> np.ndarray:
@@ -193,16 +171,43 @@ def _numbers(added: np.ndarray) -> np.ndarray:
     return cv2.connectedComponents(seen.astype(np.uint8))[1].astype(np.uint8)
 
 
-def whole_pair(pair: SitePair, size: int) -> dict[str, Any]:
-    """A batch of one: the pair with its longer side scaled to `size` and padded at its edges to a multiple of 64."""
-    scale = size / max(pair.radiograph.shape)
-    shape = tuple(max(1, round(side * scale)) for side in pair.radiograph.shape)
-    border = [(0, -side % 64) for side in shape]
-
-    def tensor(image: np.ndarray) -> torch.Tensor:
-        return torch.from_numpy(np.pad(resize(image, shape), border, mode="edge"))[None, None]
-
-    batch: dict[str, Any] = {"radiograph": tensor(pair.radiograph), "soft": tensor(pair.soft), "name": [pair.name]}
+def whole_pair(pair: SitePair, bone: Bone, size: int) -> dict[str, Any]:
+    """A batch of one to validate on: the pair on the model's square, as `radiolucent suppress` lays it there."""
+    radiograph, soft = (fit(image, size)[0] for image in (pair.radiograph, pair.soft))
+    images = {"radiograph": radiograph, "soft": soft, "bone": bone(radiograph)}
     if pair.lungs is not None:
-        batch["lungs"] = tensor(pair.lungs.astype(np.float32)) > 0.5
-    return batch
+        images["lungs"] = fit(pair.lungs.astype(np.float32), size)[0] > 0.5
+    return {name: torch.from_numpy(np.ascontiguousarray(image))[None, None] for name, image in images.items()}
+
+
+class AdaptationData(LightningDataModule):
+    """Training items of a site's pairs, and whole held-out pairs to validate on.
+
+    Args:
+        pairs: For each pair what `answered` gives. held_out: What `whole_pair` gives of others; may be empty.
+        size: Side of the training items in pixels.
+        epoch_size: Items between two validations.
+    """
+
+    def __init__(
+        self,
+        pairs: Sequence[Sequence[Answered]],
+        held_out: Sequence[dict[str, Any]],
+        size: int = 128,
+        batch_size: int = 4,
+        epoch_size: int = 400,
+        workers: int = 0,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        self.train = SiteDataset(pairs, size, seed, epoch_size)
+        self.held_out: Any = list(held_out)
+        self.batch_size, self.workers, self.seed = batch_size, workers, seed
+
+    def train_dataloader(self) -> ResumableLoader:
+        """Items, new ones every epoch."""
+        return epoch_loader(self.train, self.trainer, True, self.batch_size, self.workers, self.seed)
+
+    def val_dataloader(self) -> DataLoader | list:
+        """The held-out pairs, each whole and alone, on the model's grid."""
+        return DataLoader(self.held_out, batch_size=None) if self.held_out else []

@@ -1,7 +1,8 @@
 """Fit the packaged model to a site: `radiolucent adapt PAIRS --out FOLDER`.
 
 PAIRS: a folder in BS-LDM's layout (CXR/ and BS/ with images of the same names) of a site's own dual-energy pairs, two
-to some hundreds; or two folders, --radiographs and --softs. The pairs that are held out say when to stop and what the
+to some hundreds; or two folders, --radiographs and --softs. A small network learns what the site's soft tissue lacks
+beside the packaged model's answer, which stays as it is. The pairs that are held out say when to stop and what the
 site gains; then all pairs train once more for as long. FOLDER is a pipeline for `radiolucent suppress --checkpoint`;
 adaptation.json in it has the figures. Research use only.
 """
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from radiolucent.suppression.site_training import Figures
 
 FEWEST = 2
+GRID = 192  # side in pixels on which a site's correction is learned
 REPORT = "adaptation.json"
 
 
@@ -40,13 +42,13 @@ def add_arguments(parser: ArgumentParser) -> None:
         default=True,
         help="train once more on all pairs, for as long as was best on those held out",
     )
-    parser.add_argument("--steps", type=int, default=600, help="most steps of each training")
+    parser.add_argument("--steps", type=int, default=3000, help="most steps of each training")
     parser.add_argument("--minutes", type=float, default=5.0, help="most minutes of each training")
-    parser.add_argument("--lr", type=float, default=8e-4, help="learning rate at the beginning")
+    parser.add_argument("--lr", type=float, default=2e-3, help="learning rate at the beginning")
     parser.add_argument(
         "--survival-weight", type=float, default=0.5, help="how much the signal counts that nodules lose; 0: not at all"
     )
-    parser.add_argument("--workers", type=int, default=1, help="data processes")
+    parser.add_argument("--workers", type=int, default=0, help="data processes")
     parser.add_argument("--seed", type=int, default=0, help="of the held-out pairs, the crops and the nodules")
     parser.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto", help="where training runs")
 
@@ -58,7 +60,7 @@ def run(args: Namespace) -> int:
     from lightning_modules.callbacks import replace_folder
     from lightning_modules.data.adaptation import load_site_pair
     from radiolucent.suppression.model import model_folder
-    from radiolucent.suppression.site_training import Course, crop_size, drawn_pairs, measure, starting_pipeline, train
+    from radiolucent.suppression.site_training import Course, measure, prepare, starting_pipeline, train
 
     pairs = find_site_pairs(args)
     out = Path(args.out)
@@ -67,18 +69,21 @@ def run(args: Namespace) -> int:
     held = choose_held_out(len(pairs), args.hold_out, args.seed)
     start = starting_pipeline(model_folder(args.checkpoint), args.trust_remote_code)
     loaded = [load_site_pair(pair) for pair in pairs]
-    training = [pair for place, pair in enumerate(loaded) if place not in held]
     aside = [loaded[place] for place in held]
-    course = Course(args.steps, args.minutes, args.lr, args.survival_weight, args.workers, args.seed, args.device)
-    print(f"{len(training)} pairs to train on, {len(aside)} held out: {', '.join(pair.name for pair in aside)}")
+    grid = min(GRID, start.trained_size)
+    course = Course(args.steps, args.minutes, args.lr, args.survival_weight, args.workers, args.seed, args.device, grid)
+    print(
+        f"{len(loaded) - len(aside)} pairs to train on, {len(aside)} held out: {', '.join(pair.name for pair in aside)}"
+    )
     before = measure(start, aside, args.seed)
     with tempfile.TemporaryDirectory() as scratch:
-        drawn = drawn_pairs(Path(scratch), crop_size(start))
-        best, steps = train(start, training, aside, drawn, course, Path(scratch) / "first")
+        prepared = prepare(start, loaded, course.grid, args.seed)
+        training = [variants for place, variants in enumerate(prepared) if place not in held]
+        best, steps = train(start, training, aside, course, Path(scratch) / "first")
         after = measure(best, aside, args.seed)
         if args.refit:
             print(f"once more on all {len(loaded)} pairs, for {steps} steps")
-            best, _ = train(start, loaded, [], drawn, course, Path(scratch) / "all", steps)
+            best, _ = train(start, prepared, [], course, Path(scratch) / "all", steps)
     out.parent.mkdir(parents=True, exist_ok=True)
     replace_folder(best, out)
     report = {

@@ -1,4 +1,4 @@
-"""Training of a packaged model on a site's own pairs, and what it does to pairs held out (`radiolucent adapt`)."""
+"""Training of a packaged model on a site's own pairs, and what it does to pairs held out; see radiolucent.adapt."""
 
 from __future__ import annotations
 
@@ -9,14 +9,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from diffusion.pipelines.contract import SuppressionPipeline
-    from lightning_modules.data.adaptation import SitePair
-    from lightning_modules.data.ct_pairs import CTPairDataset
+    import numpy as np
 
-BODIES = 3  # of the sample CT, from which drawn pairs are made
-EPOCH = 50  # steps between two validations
-PATIENCE = 3  # validations without a better one, after which training stops
+    from diffusion.pipelines.contract import SuppressionModel
+    from lightning_modules.data.adaptation import Answered, Bone, SitePair
+
+EPOCH = 100  # steps between two validations
+PATIENCE = 8  # validations without a better one, after which training stops
 NODULES = 24  # implanted into each held-out radiograph
+VARIANTS = 24  # of nodules, of all pairs together; each pair has at least one
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,10 @@ class Figures:
 
 @dataclass(frozen=True)
 class Course:
-    """How training goes: at most `steps` steps and `minutes` minutes, at a rate that falls from `lr` to zero."""
+    """How training goes: at most `steps` steps and `minutes` minutes, at a rate that falls from `lr` to zero.
+
+    grid: Side in pixels of the correction, and of what it is trained on.
+    """
 
     steps: int
     minutes: float
@@ -42,9 +46,10 @@ class Course:
     workers: int
     seed: int
     device: str
+    grid: int
 
 
-def starting_pipeline(folder: str, trust_remote_code: bool = False) -> SuppressionPipeline:
+def starting_pipeline(folder: str, trust_remote_code: bool = False) -> SuppressionModel:
     """The model in a folder.
 
     Raises:
@@ -52,88 +57,83 @@ def starting_pipeline(folder: str, trust_remote_code: bool = False) -> Suppressi
     """
     from radiolucent.suppression.model import load_pipeline
 
-    pipeline: Any = load_pipeline(folder, "cpu", trust_remote_code)
-    if pipeline.adaptable_network() is None:
-        kind = type(getattr(pipeline, "unet", pipeline)).__name__
-        raise ValueError(
-            f"{folder}: its network is a {kind}, which cannot be adapted; adapt works on models like the packaged one, "
-            "a BoneUNet"
-        )
+    pipeline = load_pipeline(folder, "cpu", trust_remote_code)
+    if pipeline.not_adaptable is not None:
+        raise ValueError(f"{folder}: {pipeline.not_adaptable}")
     return pipeline
 
 
-def crop_size(pipeline: SuppressionPipeline) -> int:
-    """Side of the training crops in pixels: half of what the network sees of a whole radiograph."""
-    return max(pipeline.trained_size // 2, pipeline.size_multiple)
+def packaged_bone(start: SuppressionModel) -> Bone:
+    """The bone that a pipeline finds in a radiograph (S, S)."""
+    import torch
+
+    @torch.no_grad()
+    def bone(radiograph: np.ndarray) -> np.ndarray:
+        return start.bone(torch.from_numpy(radiograph)[None, None])[0, 0].numpy()
+
+    return bone
 
 
-def drawn_pairs(cache: Path, size: int) -> CTPairDataset:
-    """Pairs drawn from the sample CT and deformations of it, as the packaged model was trained on."""
-    from drr.pairs.draw import PairOptions
-    from lightning_modules.data.ct_bodies import Projections, cast_missing
-    from lightning_modules.data.ct_pairs import CTPairDataset
+def prepare(start: SuppressionModel, pairs: list[SitePair], grid: int, seed: int) -> list[list[Answered]]:
+    """What the packaged model makes of each pair with several sets of nodules in it, at twice the grid's size."""
+    import numpy as np
+    from rich.progress import track
 
-    settings = Projections()
-    cast_missing([settings], BODIES, cache, 1)
-    files = [(settings.file(cache, body), settings.pixel_mm) for body in range(BODIES)]
-    return CTPairDataset(files, size, PairOptions(nodules=1.0), 0, True, 1)
+    from lightning_modules.data.adaptation import OVERSAMPLED, answered
+
+    variants = min(6, max(1, VARIANTS // len(pairs)))
+    bone, rng = packaged_bone(start), np.random.default_rng(seed)
+    size = start.trained_size
+    return [
+        answered(pair, bone, size, variants, min(OVERSAMPLED * grid, size), rng)
+        for pair in track(pairs, "what the packaged model finds")
+    ]
 
 
 def train(
-    start: SuppressionPipeline,
-    pairs: list[SitePair],
+    start: SuppressionModel,
+    pairs: list[list[Answered]],
     held_out: list[SitePair],
-    drawn: CTPairDataset,
     course: Course,
     folder: Path,
     steps: int | None = None,
-) -> tuple[SuppressionPipeline, int]:
-    """Fine-tune a copy of the network.
+) -> tuple[SuppressionModel, int]:
+    """Train a SiteUNet beside the pipeline's network, which stays as it is.
 
     Args:
+        pairs: As `prepare` gives them.
         held_out: Pairs by which training stops early; without them it takes `steps` steps.
 
     Returns:
-        The model that was best on the pairs held out (or the last one), and after how many steps. What it takes away is
-        its site's: it needs no strength of an image's own, and no second look at twice the size.
+        The pipeline with the correction that was best on the pairs held out (or the last one), and after how many
+        steps.
     """
     import torch
     from lightning.pytorch import Trainer, seed_everything
     from lightning.pytorch.callbacks import EarlyStopping
 
-    from lightning_modules.data.adaptation import AdaptationData
-    from lightning_modules.regression_module import RegressionModule
+    from diffusion.networks.site_unet import SiteUNet
+    from lightning_modules.data.adaptation import AdaptationData, whole_pair
+    from lightning_modules.site_module import SiteModule
 
     seed_everything(course.seed, verbose=False)
     most = course.steps if steps is None else steps
     begin = time.monotonic()
 
-    def left(step: int) -> float:
-        """The part of the training that is left, by steps or by time: what the rate falls with."""
-        return max(0.0, 1 - max(step / most, (time.monotonic() - begin) / (60 * course.minutes)))
+    def rate(step: int) -> float:
+        """Of the learning rate: rising for 30 steps, then falling to zero with the steps or the time that are left."""
+        left = 1 - max(step / most, (time.monotonic() - begin) / (60 * course.minutes))
+        return max(0.0, left) * min(1.0, (step + 1) / 30)
 
-    trained = start.adaptable_network()
-    module = RegressionModule(
-        trained,
-        image_size=start.trained_size,
+    module = SiteModule(
+        SiteUNet(size=course.grid),
         survival_weight=course.survival_weight,
-        survival_margin=0.03,
-        twin_share=0.5,
-        focus=8.0 if course.survival_weight else 0.0,
-        ema_decay=0.98,
-        optimizer=lambda parameters: torch.optim.AdamW(parameters, lr=course.lr, weight_decay=1e-4),
-        lr_scheduler=lambda optimizer: torch.optim.lr_scheduler.LambdaLR(optimizer, left),
+        optimizer=lambda parameters: torch.optim.AdamW(parameters, lr=course.lr, weight_decay=1e-3),
+        lr_scheduler=lambda optimizer: torch.optim.lr_scheduler.LambdaLR(optimizer, rate),
     )
-    data = AdaptationData(
-        pairs,
-        held_out,
-        drawn,
-        image_size=crop_size(start),
-        whole=start.trained_size,
-        epoch_size=4 * EPOCH,
-        workers=course.workers,
-        seed=course.seed,
-    )
+    bone = packaged_bone(start)
+    whole = [whole_pair(pair, bone, start.trained_size) for pair in held_out]
+    data = AdaptationData(pairs, whole, course.grid, 4, 4 * EPOCH, course.workers, course.seed)
     best = keep_best()
     callbacks: list[Any] = [best]
     if held_out:
@@ -154,8 +154,9 @@ def train(
     )
     trainer.fit(module, data)
     state, after = (best.state, best.step) if held_out else (module.ema.module.state_dict(), trainer.global_step)
-    trained.load_state_dict(state)
-    return start.adapted(trained), after
+    site = SiteUNet(size=course.grid)
+    site.load_state_dict(state)
+    return start.adapted(site), after
 
 
 def keep_best() -> Any:
@@ -174,7 +175,7 @@ def keep_best() -> Any:
     return Keep()
 
 
-def measure(pipeline: SuppressionPipeline, pairs: list[SitePair], seed: int) -> Figures:
+def measure(pipeline: SuppressionModel, pairs: list[SitePair], seed: int) -> Figures:
     """The figures of a model on whole pairs, as `radiolucent suppress` would use it."""
     import numpy as np
 

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
 from diffusion.networks.bone_unet import BoneUNet
+from diffusion.networks.site_unet import SiteUNet
 from diffusion.pipelines.regression import BoneRegressionPipeline
-from lightning_modules.data.adaptation import SitePairDataset, load_site_pair, whole_pair
+from lightning_modules.data.adaptation import SiteDataset, answered, load_site_pair, whole_pair
 from radiographs import Pair, read_radiograph, write_radiograph
 from radiolucent.cli import dispatch
 
@@ -52,7 +54,7 @@ def start(tmp_path_factory):
 
 def test_adapting_gains_on_the_pair_held_out_and_says_so(site, start, tmp_path, capsys):
     out = tmp_path / "adapted"
-    words = ["--checkpoint", str(start), "--out", str(out), "--steps", "100", "--lr", "4e-3", "--workers", "0"]
+    words = ["--checkpoint", str(start), "--out", str(out), "--steps", "100", "--lr", "4e-3"]
     assert dispatch(["adapt", str(site), *words]) == 0
     report = json.loads((out / "adaptation.json").read_text())
     assert report["pairs"] == 4 and len(report["held_out"]) == 1 and report["refitted_on_all"]
@@ -68,21 +70,36 @@ def test_adapting_gains_on_the_pair_held_out_and_says_so(site, start, tmp_path, 
     assert left[1] < 0.6 * left[0]
 
 
-def test_crops_differ_by_bone_alone_and_hold_nodules_in_both(site):
+def half(radiograph: np.ndarray) -> np.ndarray:
+    """A model that finds a fifth of everything to be bone."""
+    return 0.2 * radiograph
+
+
+def test_what_is_missing_and_the_bone_make_the_soft_tissue_with_nodules_in_both(site):
     pair = load_site_pair(Pair("0.png", site / "CXR" / "0.png", site / "BS" / "0.png"))
-    data = SitePairDataset([pair], None, 0.0, 64, 96, seed=0, length=8)
-    seen = 0
-    for index in range(8):
+    variants = answered(pair, half, 96, 3, 96, np.random.default_rng(0))
+    assert len(variants) == 3
+    for one in variants:
+        np.testing.assert_allclose(one.radiograph_without, pair.radiograph, atol=1e-6)
+        soft = [one.radiograph - one.bone - one.missing, pair.soft + one.added]
+        clear = np.abs(soft[1]) < 0.95  # where nothing is cut off at white or black
+        np.testing.assert_allclose(soft[0][clear], soft[1][clear], atol=1e-5)
+        assert one.added.max() > 0.01
+    assert not np.array_equal(variants[0].added, variants[1].added)
+
+
+def test_items_are_turned_alike_and_depend_on_their_number_alone(site):
+    pair = load_site_pair(Pair("0.png", site / "CXR" / "0.png", site / "BS" / "0.png"))
+    data = SiteDataset([answered(pair, half, 96, 2, 96, np.random.default_rng(0))], 64, seed=0, length=8)
+    for index in range(4):
         item = data[0, index]
-        assert item["radiograph"].shape == (1, 64, 64) and bool(item["complete"])
-        added, in_soft = (item[a] - item[b] for a, b in (("radiograph", "without"), ("soft", "soft_without")))
-        if item["objects"].any():
-            seen += 1
-            inside = item["objects"] > 0
-            assert added[inside].mean() > 3 * added[~inside].abs().mean()
-            assert torch.corrcoef(torch.stack([added[inside], in_soft[inside]]))[0, 1] > 0.8
-        assert torch.equal(item["radiograph"], data[0, index]["radiograph"])
-    assert seen >= 4
+        assert item["radiograph"].shape == (1, 64, 64) and item["objects"].max() > 0
+        scale = torch.stack([item["radiograph_without"].flatten(), item["bone_without"].flatten()])
+        assert torch.corrcoef(scale)[0, 1] > 0.99  # the bone is a fifth of it, under the same turn
+        added = item["radiograph"] - item["radiograph_without"]
+        assert added[item["objects"] > 0].mean() > 5 * added[item["objects"] == 0].abs().mean()
+        assert torch.equal(item["missing"], data[0, index]["missing"])
+    assert not torch.equal(data[0, 0]["radiograph"], data[1, 0]["radiograph"])
 
 
 def test_a_soft_image_takes_the_radiographs_tone(site):
@@ -93,10 +110,19 @@ def test_a_soft_image_takes_the_radiographs_tone(site):
     assert gain > 1.3  # the soft images were made with 0.6 of the radiograph's contrast
 
 
-def test_a_whole_pair_is_padded_to_what_the_network_divides(site):
+def test_a_whole_pair_lies_on_the_models_square(site):
     pair = load_site_pair(Pair("0.png", site / "CXR" / "0.png", site / "BS" / "0.png"))
-    batch = whole_pair(pair, 80)
-    assert batch["radiograph"].shape == batch["soft"].shape == (1, 1, 128, 128)
+    batch = whole_pair(replace(pair, **{n: getattr(pair, n)[:72] for n in ("radiograph", "soft", "lungs")}), half, 80)
+    assert batch["radiograph"].shape == batch["soft"].shape == batch["lungs"].shape == (1, 1, 80, 80)
+    assert torch.allclose(batch["bone"], 0.2 * batch["radiograph"])
+    assert (batch["radiograph"][0, 0, :8] == -1).all() and not batch["lungs"][0, 0, :8].any()
+
+
+def test_a_sites_model_is_refused_as_a_start(site, tmp_path):
+    network = BoneUNet((8, 16), sigma=8.0)
+    BoneRegressionPipeline(network, 2, 64, site=SiteUNet((8, 16), 32)).save_pretrained(tmp_path / "ours")
+    with pytest.raises(ValueError, match="is a site's already"):
+        dispatch(["adapt", str(site), "--checkpoint", str(tmp_path / "ours"), "--out", str(tmp_path / "out")])
 
 
 def test_what_cannot_be_adapted_is_refused(site, start, tmp_path):
