@@ -66,7 +66,8 @@ def decompress(path: str) -> None:
 def convert(path: str) -> None:
     """What `radiolucent drr` does with one volume."""
     from drr.io.ct_rate import parse_name
-    from radiolucent.commands.drr import Job, Options, render_volume
+    from radiolucent.rendering.images import render_volume
+    from radiolucent.rendering.jobs import Job, Options
 
     name = parse_name(path)
     options = Options(["PA", "LL"], 512, ["total", "bone", "soft"], "standard", "display", True)

@@ -16,9 +16,9 @@ import cv2
 import numpy as np
 
 from drr.pairs.draw import PairOptions, draw_pair
-from evaluation.inputs import images_in
 from lightning_modules.data.ct_bodies import Projections, cast_missing
 from radiographs import fit, read_radiograph
+from radiographs.folders import images_in
 
 SIDE, COLUMNS, BODIES = 384, 6, 3
 

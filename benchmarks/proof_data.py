@@ -26,7 +26,7 @@ from drr.findings.pleura import add_pleural_effusion, add_pneumothorax
 from drr.findings.report import report
 from radiographs import write_radiograph
 from radiographs.files import atomic_path
-from radiolucent.commands.demo_pairs import sample_body
+from radiolucent.commands.demo import sample_body
 
 VIEWS = ("PA", "AP", "LL", "RL")
 FRONTAL = ("PA", "AP")

@@ -20,8 +20,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from radiolucent.commands.synthesize import draw_rows
-from radiolucent.synthesis.generators import GeneratorOptions, load_generator, pipeline_class, read_guidance
+from radiolucent.synthesis.drawing import draw_rows
+from radiolucent.synthesis.generator import GeneratorOptions, pipeline_class, read_guidance
+from radiolucent.synthesis.loading import load_generator
 from radiolucent.synthesis.prompts import Row
 
 

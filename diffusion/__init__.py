@@ -4,14 +4,7 @@ from __future__ import annotations
 
 from diffusion.guidance import guidance_terms
 from diffusion.latents import Latent, Target, decode, encode, from_x0, to_x0
-from diffusion.networks.conditioning import (
-    CONDITIONS,
-    VIEWS,
-    Conditioner,
-    Conditions,
-    ConditionScaling,
-    concatenate_condition,
-)
+from diffusion.networks.conditioning import CONDITIONS, Conditioner, Conditions, ConditionScaling, concatenate_condition
 from diffusion.networks.dit import LatentDiT
 from diffusion.networks.multihead import MultiheadUNet
 from diffusion.networks.pixels import PixelSpace
@@ -41,6 +34,7 @@ from diffusion.training.distillation import (
 )
 from diffusion.training.ema import warmed_up_ema
 from diffusion.training.objectives import denoising_loss, min_snr_weights, noise_levels
+from radiographs.vocabulary import VIEWS
 
 __all__ = [
     "CONDITIONS",

@@ -4,30 +4,27 @@ from __future__ import annotations
 
 from typing import Any, Literal, cast
 
-import numpy as np
 import torch
 from diffusers.models.modeling_utils import ModelMixin
 from diffusers.schedulers.scheduling_utils import SchedulerMixin
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
 from diffusion.latents import Latent, Target, check_latent_options, encode_pairs, to_x0
 from diffusion.networks.attention import use_xformers
 from diffusion.networks.conditioning import ConditionScaling, check_condition_scaling
-from diffusion.noise import offset_noise, seeded_generators
+from diffusion.noise import offset_noise
 from diffusion.pipelines.suppression import BoneSuppressionPipeline
 from diffusion.training.distillation import check_solver, distillation_loss
 from diffusion.training.ema import warmed_up_ema
 from diffusion.training.objectives import check_scheduler, denoising_loss
 from lightning_modules.data.latent_cache import LatentCache, refuse_random_images
-from lightning_modules.measured import MeasuredModule
+from lightning_modules.latent_module import LatentModule
 from lightning_modules.processes import Spread, among_first, image_seeds, own_images, unit_scale
-from lightning_modules.schedules import build_schedule
-from vqgan.model import VQGAN
 
 
-class LatentDiffusionModule(MeasuredModule):
+class LatentDiffusionModule(LatentModule):
     """Batches are dicts with "radiograph" and "soft", each (B, 1, H, W) in [-1, 1], and "name".
 
     vqgan: a trained VQ-GAN, or the folder of one (read when a run starts), or diffusion.PixelSpace; it stays frozen.
@@ -93,10 +90,7 @@ class LatentDiffusionModule(MeasuredModule):
         check_latent_options(target, latent)
         for one in (scheduler, sampler or scheduler):
             check_scheduler(one, target)
-        self.vqgan: Any
-        self.vqgan_folder = vqgan if isinstance(vqgan, str) else None
-        if not isinstance(vqgan, str):
-            self.vqgan = vqgan.requires_grad_(False).eval()
+        self.keep_vqgan(vqgan)
         self.unet = unet
         self.ema = AveragedModel(unet, multi_avg_fn=warmed_up_ema(ema_decay)).requires_grad_(False).eval()
         self.scheduler: Any = scheduler
@@ -114,9 +108,7 @@ class LatentDiffusionModule(MeasuredModule):
         self.validation_images, self.sampling_steps, self.seed = validation_images, sampling_steps, seed
 
     def setup(self, stage: str) -> None:
-        if self.vqgan_folder is not None and not hasattr(self, "vqgan"):
-            vqgan = VQGAN.from_pretrained(self.vqgan_folder, low_cpu_mem_usage=False)
-            self.vqgan = vqgan.requires_grad_(False).eval()
+        self.read_vqgan()
 
         if self.teacher_folder is not None and self.teacher is None:
             check_solver(self.scheduler, self.solver_steps)
@@ -160,12 +152,9 @@ class LatentDiffusionModule(MeasuredModule):
         self.ema.module.load_state_dict(self.teacher.state_dict())
         self.residual_scale, self.measured = pipeline.config["residual_scale"], True
 
-    def configure_optimizers(self) -> Any:
-        optimizer = self.optimizer(self.unet.parameters())
-        if self.lr_scheduler is None:
-            return optimizer
-        schedule = build_schedule(self.lr_scheduler, optimizer, self, self.lr_interval)
-        return [optimizer], [{"scheduler": schedule, "interval": self.lr_interval}]
+    @property
+    def trained(self) -> nn.Module:
+        return self.unet
 
     def pipeline(self) -> BoneSuppressionPipeline:
         """The model as it stands, with the averaged network."""
@@ -255,22 +244,6 @@ class LatentDiffusionModule(MeasuredModule):
             condition_scaling=self.condition_scaling,
             min_snr_gamma=self.min_snr_gamma,
         )
-
-    def _generators(self, batch: dict[str, Any], stage: int, batch_idx: int) -> list[torch.Generator]:
-        """One for a batch of training (stage 0), one an image for measuring, which asks the same of every epoch."""
-        if stage:
-            return seeded_generators(image_seeds(batch, self.seed, stage))
-        seeds = [self.seed, stage, self.global_rank, self.current_epoch, batch_idx]
-        return seeded_generators(np.random.SeedSequence(seeds).generate_state(1).tolist())
-
-    def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
-        loss = self._loss(batch, self.unet, 0, batch_idx)
-        self.log_step({"train/loss": loss})
-        return loss
-
-    def optimizer_step(self, *args: Any, **options: Any) -> None:
-        super().optimizer_step(*args, **options)
-        self.ema.update_parameters(self.unet)
 
     def validation_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor | None:
         return self._evaluate(batch, batch_idx, "val", self.validation_images)

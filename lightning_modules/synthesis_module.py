@@ -6,7 +6,6 @@ import logging
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
-import numpy as np
 import torch
 from diffusers.models.modeling_utils import ModelMixin
 from diffusers.schedulers.scheduling_utils import SchedulerMixin
@@ -18,7 +17,7 @@ from diffusion.guidance import guidance_terms
 from diffusion.latents import Latent, check_latent_options, encode
 from diffusion.networks.conditioning import CONDITIONS, Conditioner, Conditions
 from diffusion.networks.text import TextEncoder
-from diffusion.noise import offset_noise, seeded_generators
+from diffusion.noise import offset_noise
 from diffusion.pipelines.synthesis import SynthesisPipeline
 from diffusion.training.ema import warmed_up_ema
 from diffusion.training.synthesis_distillation import check_teacher, synthesis_distillation_loss
@@ -28,15 +27,13 @@ from diffusion.training.synthesis_objective import (
     synthesis_loss,
     training_times,
 )
-from lightning_modules.measured import MeasuredModule
+from lightning_modules.latent_module import LatentModule
 from lightning_modules.processes import Spread, among_first, image_seeds, own_images, unit_scale
-from lightning_modules.schedules import build_schedule
-from vqgan.model import VQGAN
 
 logger = logging.getLogger(__name__)
 
 
-class SynthesisModule(MeasuredModule):
+class SynthesisModule(LatentModule):
     """Batches are those of lightning_modules.data.reports.ReportDataModule.
 
     vqgan: a trained VQ-GAN, or the folder of one (read when a run starts), or diffusion.PixelSpace; it stays frozen.
@@ -94,10 +91,7 @@ class SynthesisModule(MeasuredModule):
             check_synthesis_scheduler(one)
         self.dropout = _check_dropout(dropout, unconditional, conditioner.conditions)
         self.unconditional = unconditional
-        self.vqgan: Any
-        self.vqgan_folder = vqgan if isinstance(vqgan, str) else None
-        if not isinstance(vqgan, str):
-            self.vqgan = vqgan.requires_grad_(False).eval()
+        self.keep_vqgan(vqgan)
         self.networks = nn.ModuleDict({"unet": unet, "conditioner": conditioner})
         self.ema = AveragedModel(self.networks, multi_avg_fn=warmed_up_ema(ema_decay)).requires_grad_(False).eval()
         self.scheduler: Any = scheduler
@@ -115,9 +109,7 @@ class SynthesisModule(MeasuredModule):
         self.teacher: Any = None
 
     def setup(self, stage: str) -> None:
-        if self.vqgan_folder is not None and not hasattr(self, "vqgan"):
-            vqgan = VQGAN.from_pretrained(self.vqgan_folder, low_cpu_mem_usage=False)
-            self.vqgan = vqgan.requires_grad_(False).eval()
+        self.read_vqgan()
         if self.teacher_folder is not None and self.teacher is None:
             self._learn_from(SynthesisPipeline.from_pretrained(self.teacher_folder))
         width = 0 if self.text_encoder is None else self.text_encoder.width
@@ -140,12 +132,9 @@ class SynthesisModule(MeasuredModule):
             except RuntimeError:
                 raise ValueError("the teacher's networks are of other sizes: give these its options") from None
 
-    def configure_optimizers(self) -> Any:
-        optimizer = self.optimizer(self.networks.parameters())
-        if self.lr_scheduler is None:
-            return optimizer
-        schedule = build_schedule(self.lr_scheduler, optimizer, self, self.lr_interval)
-        return [optimizer], [{"scheduler": schedule, "interval": self.lr_interval}]
+    @property
+    def trained(self) -> nn.Module:
+        return self.networks
 
     def pipeline(self) -> SynthesisPipeline:
         """The model as it stands, with the averaged networks and the text encoder, which its conditioner names too."""
@@ -236,28 +225,12 @@ class SynthesisModule(MeasuredModule):
         context = networks["conditioner"](given)
         return synthesis_loss(networks["unet"], self.scheduler, x0, given, context, noise, times, self.min_snr_gamma)
 
-    def _generators(self, batch: dict[str, Any], stage: int, batch_idx: int) -> list[torch.Generator]:
-        """One for a batch of training (stage 0), one an image for measuring, which asks the same of every epoch."""
-        if stage:
-            return seeded_generators(image_seeds(batch, self.seed, stage))
-        seeds = [self.seed, stage, self.global_rank, self.current_epoch, batch_idx]
-        return seeded_generators(np.random.SeedSequence(seeds).generate_state(1).tolist())
-
     def _drop(self, given: Conditions, generator: torch.Generator) -> Conditions:
         everything = torch.rand(len(given.view), generator=generator) < self.unconditional
         for name, rate in self.dropout.items():
             alone = torch.rand(len(given.view), generator=generator) < rate
             given = given.without(name, alone | everything)
         return given
-
-    def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
-        loss = self._loss(batch, self.networks, 0, batch_idx)
-        self.log_step({"train/loss": loss})
-        return loss
-
-    def optimizer_step(self, *args: Any, **options: Any) -> None:
-        super().optimizer_step(*args, **options)
-        self.ema.update_parameters(self.networks)
 
     def validation_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor | None:
         return self._evaluate(batch, batch_idx, "val", self.validation_images)

@@ -53,3 +53,12 @@ def unfit(pixels: np.ndarray, placed: Fit) -> np.ndarray:
     """Undo `fit`: cut the padding off and scale back to the original (H, W). Values are not clipped."""
     (top, left), (height, width) = placed.corner, placed.scaled
     return resize(np.ascontiguousarray(pixels[top : top + height, left : left + width]), placed.original)
+
+
+def centre_crop(pixels: np.ndarray, size: int) -> np.ndarray:
+    """(H, W) in [-1, 1] -> (size, size); of an odd surplus the pixel more is cut at the lower or right side."""
+    height, width = pixels.shape
+    side = min(height, width)
+    top, left = (height - side) // 2, (width - side) // 2
+    square = np.ascontiguousarray(pixels[top : top + side, left : left + side])
+    return resize(square, (size, size)).clip(-1, 1)

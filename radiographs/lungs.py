@@ -11,10 +11,14 @@ and serves to weight errors to the lungs, not to measure lungs.
 from __future__ import annotations
 
 import itertools
+from pathlib import Path
 
 import cv2
 import numpy as np
 from scipy import ndimage
+
+from radiographs.folders import read_mask
+from radiographs.letterbox import BLACK, fit
 
 SIDE = 256  # the mask is made at this size
 SHARE = (0.02, 0.35)  # of the image, for each lung
@@ -124,3 +128,19 @@ def _like_lungs(lungs: np.ndarray) -> bool:
 
 def _disc(radius: int) -> np.ndarray:
     return cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * radius + 1, 2 * radius + 1))
+
+
+def read_lungs(mask: str | Path, pixels: np.ndarray, size: int) -> np.ndarray:
+    """Lung mask of a radiograph (H, W) on the grid, bool (size, size). mask: a file of its size, or "auto"."""
+    lungs = lung_mask(pixels) if mask == "auto" else read_mask(Path(mask))
+    if lungs.shape != pixels.shape:
+        raise ValueError(
+            f"the lung mask has {lungs.shape[0]} x {lungs.shape[1]} pixels, the radiograph {pixels.shape[0]} x "
+            f"{pixels.shape[1]}: give one of its size"
+        )
+    return fit(np.where(lungs, np.float32(1), np.float32(BLACK)), size)[0] > 0
+
+
+def blacken(image: np.ndarray, lungs: np.ndarray) -> np.ndarray:
+    """The image (H, W) with all black but where `lungs` (H, W), bool, is true, as lung_fusion.lungs_only has it."""
+    return np.where(lungs, image, np.float32(BLACK))

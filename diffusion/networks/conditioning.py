@@ -12,10 +12,9 @@ from diffusers.configuration_utils import ConfigMixin, register_to_config
 from diffusers.models.modeling_utils import ModelMixin
 from torch import Tensor, nn
 
-# LL is the left lateral, RL the right one, LATERAL one whose side the data do not tell (as in MIMIC-CXR).
-VIEWS = ("PA", "AP", "LL", "LATERAL", "RL")
+from radiographs.vocabulary import SEXES, VIEWS
+
 CONDITIONS = ("image", "view", "demographics", "report")  # in the order of guidance
-SEXES = ("F", "M")
 Demographics = Mapping[str, Any]
 
 ConditionScaling = Literal["clean", "legacy", "scaled"]
@@ -78,12 +77,12 @@ class Conditions:
         return Conditions(*(v.to(device, dtype if v.is_floating_point() else v.dtype) for v in values))
 
 
-def view_index(view: str | None) -> int:
-    """1 + the view's place in VIEWS; 0 for None. ValueError for any other name."""
+def view_index(view: str | None, known: int) -> int:
+    """1 + the view's place in VIEWS; 0 for None. ValueError for any other name than the first `known` of VIEWS."""
     if view is None:
         return 0
-    if view not in VIEWS:
-        raise ValueError(f"the view is '{view}'; expected one of {', '.join(VIEWS)}")
+    if view not in VIEWS[:known]:
+        raise ValueError(f"the view is '{view}'; expected one of {', '.join(VIEWS[:known])}")
     return 1 + VIEWS.index(view)
 
 
@@ -108,7 +107,7 @@ class Conditioner(ModelMixin, ConfigMixin):  # type: ignore[misc]
     width: of tokens and vector. text_width: D of the report's embeddings, 0 for a model without reports;
     text_length: tokens T that every report is padded to. images: other views of the study, K; latent_channels: theirs.
     text_encoder, text_fingerprint: which encoder the reports went through (diffusion.networks.text); kept for whoever
-    samples.
+    samples. views: how many of VIEWS, from the first, the model knows; folders that do not say so know five.
     """
 
     @register_to_config
@@ -122,11 +121,12 @@ class Conditioner(ModelMixin, ConfigMixin):  # type: ignore[misc]
         latent_channels: int = 4,
         text_encoder: str | None = None,
         text_fingerprint: str | None = None,
+        views: int = 5,
     ) -> None:
         super().__init__()
-        self.view = nn.Embedding(1 + len(VIEWS), width)
+        self.view = nn.Embedding(1 + views, width)
         self.person = nn.Linear(4, width) if demographics else None
-        self.image_view = nn.Embedding(1 + len(VIEWS), width) if images else None
+        self.image_view = nn.Embedding(1 + views, width) if images else None
         self.image_place = nn.Parameter(torch.randn(images, width)) if images else None
         self.has_report = nn.Embedding(2, width) if text_width else None
         # normalized (Imagen: Saharia et al. 2022, section 2.4), so that small differences such as left and right count
@@ -176,7 +176,7 @@ class Conditioner(ModelMixin, ConfigMixin):  # type: ignore[misc]
             raise ValueError(f"{len(demographics)} demographics for {count} images; this model {has} demographics")
         people = torch.tensor([demographics_row(row) for row in demographics or [None] * count]).reshape(count, 4)
         image, image_view = self._pad_images(count, image, image_views)
-        view = torch.tensor([view_index(view) for view in views], dtype=torch.long)
+        view = torch.tensor([view_index(view, config.views) for view in views], dtype=torch.long)
         return Conditions(view, report, kept, people, image, image_view)
 
     def _pad_report(self, count: int, embeddings: Tensor | None, mask: Tensor | None) -> tuple[Tensor, Tensor]:
@@ -210,7 +210,7 @@ class Conditioner(ModelMixin, ConfigMixin):  # type: ignore[misc]
             return torch.zeros(count, config.images, 0, 0, 0), torch.zeros(count, config.images, dtype=torch.long)
         if not config.images:
             raise ValueError("other views of the study were given, but this model takes none (images is 0)")
-        given = [] if views is None else [[view_index(view) for view in row] for row in views]
+        given = [] if views is None else [[view_index(view, config.views) for view in row] for row in views]
         if (
             image.ndim != 5
             or image.shape[:2] != (count, config.images)

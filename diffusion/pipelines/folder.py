@@ -108,8 +108,8 @@ def write_opener(pipeline: DiffusionPipeline, folder: Path) -> None:
 def present_homes(index: dict[str, Any], folder: Path) -> dict[str, list[str]]:
     """Where the components that an index names in our packages are defined today, {name: [module, class]}.
 
-    A module that moved keeps its old name, by which folders of earlier versions go. diffusers looks into modules that are
-    imported already, and only where the class itself is defined.
+    A module that moved keeps its old name, by which folders of earlier versions go. diffusers looks into modules that
+    are imported already, and only where the class itself is defined.
 
     Raises:
         ValueError: This version has no such class.
@@ -120,9 +120,8 @@ def present_homes(index: dict[str, Any], folder: Path) -> dict[str, list[str]]:
             try:
                 kind = getattr(importlib.import_module(value[0]), value[1])
             except (ImportError, AttributeError):
-                raise ValueError(
-                    f"{folder} names {value[1]} of {value[0]} as its {name}, which this version of Radiolucent does not have"
-                ) from None
+                what = f"{value[1]} of {value[0]} as its {name}"
+                raise ValueError(f"{folder} names {what}, which this version of Radiolucent does not have") from None
             found[name] = [kind.__module__, kind.__name__]
     return found
 

@@ -9,7 +9,7 @@ import torch
 from diffusers.pipelines.pipeline_utils import DiffusionPipeline
 from torch import Tensor
 
-from diffusion.networks.conditioning import VIEWS
+from radiographs.vocabulary import VIEWS
 
 OUTPUT_TYPES = ("pt", "np", "pil")
 Prompt = str | Sequence[str]

@@ -105,8 +105,8 @@ class SynthesisPipeline(SavedPipeline):
     ) -> SynthesisOutput | tuple[Any]:
         """One image for each prompt or view.
 
-        prompt: a text, or one an image. view: of diffusion.networks.conditioning.VIEWS, one for all or one an image;
-            None leaves it open. views: the same, by position.
+        prompt: a text, or one an image. view: of radiographs.vocabulary.VIEWS, one for all or one an image; None
+            leaves it open. views: the same, by position.
         embeddings, mask: of prompts that were encoded before, instead of `prompt`.
         demographics, image_views: see Conditioner.prepare.
         images: (B, K, 1, H, W) in [-1, 1], other views of the study, of the same size as what is asked for.

@@ -10,11 +10,9 @@ import numpy as np
 from drr.anatomy.structures import Projection, project_mask
 from drr.geometry import ConeBeam
 from drr.volume import Volume
+from radiographs import vocabulary
+from radiographs.vocabulary import CHEXPERT
 
-CHEXPERT = (
-    "No Finding", "Enlarged Cardiomediastinum", "Cardiomegaly", "Lung Opacity", "Lung Lesion", "Edema", "Consolidation",
-    "Pneumonia", "Atelectasis", "Pneumothorax", "Pleural Effusion", "Pleural Other", "Fracture", "Support Devices",
-)  # fmt: skip
 # a label's parents in CheXpert's hierarchy (Irvin et al., 2019, figure 1) hold with it
 LABELS = {
     "nodule": ("Lung Lesion", "Lung Opacity"),
@@ -23,7 +21,7 @@ LABELS = {
     "pneumothorax": ("Pneumothorax",),
     "cardiomegaly": ("Cardiomegaly", "Enlarged Cardiomediastinum"),
 }
-FRONTAL, LATERAL = ("PA", "AP", "drr-rate"), ("LATERAL", "LL", "RL", "drr-rate-lateral")
+FRONTAL, LATERAL = (*vocabulary.FRONTAL, "drr-rate"), (*vocabulary.LATERAL, "drr-rate-lateral")
 
 
 @dataclass(frozen=True, eq=False)

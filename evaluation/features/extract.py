@@ -17,8 +17,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset
 
-from evaluation.inputs import ImageSet, refuse, thumbnail
+from evaluation.inputs import ImageSet, thumbnail
 from radiographs import atomic_path, read_radiograph
+from radiographs.folders import refuse
 
 CHUNK = 1024  # images between two saves
 HUB = "hf://"

@@ -14,24 +14,10 @@ import torch
 from evaluation.features.extract import TRANSFORMS, Extractor
 from evaluation.features.networks import load_torchscript
 from evaluation.inputs import ImageSet
+from radiographs import vocabulary
 
 DICT_COLUMNS = ("labels_dict", "chexpert_labels")  # SynthCheX-75K and CheXGenBench
-CHEXPERT = (
-    "Atelectasis",
-    "Cardiomegaly",
-    "Consolidation",
-    "Edema",
-    "Enlarged Cardiomediastinum",
-    "Fracture",
-    "Lung Lesion",
-    "Lung Opacity",
-    "No Finding",
-    "Pleural Effusion",
-    "Pleural Other",
-    "Pneumonia",
-    "Pneumothorax",
-    "Support Devices",
-)
+CHEXPERT = tuple(sorted(vocabulary.CHEXPERT))  # the order of most classifiers' outputs, and of MIMIC-CXR's tables
 
 
 def read_labels(images: ImageSet, classes: Sequence[str], missing: str = "unknown") -> np.ndarray:

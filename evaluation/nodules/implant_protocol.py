@@ -8,11 +8,11 @@ from pathlib import Path
 
 import numpy as np
 
-from evaluation.inputs import refuse
 from evaluation.nodules.detectability import ClutterRatio
 from evaluation.nodules.implants import DIAMETERS_MM, Suppress, contrast_per_mm, measure_implants, scatter
 from evaluation.suppression.gains import gain_offset
 from radiographs import Radiograph, read_radiograph
+from radiographs.folders import refuse
 from radiographs.lungs import inner_lungs, pixel_mm_from_lungs
 from radiographs.spacing import pixel_mm
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from evaluation.inputs import images_in, read_mask, refuse
 from evaluation.suppression.contrast import lesions_from_mask, read_boxes
+from radiographs.folders import images_in, read_mask, refuse
 from radiographs.io import radiograph_size
 from radiographs.lungs import inner_lungs
 

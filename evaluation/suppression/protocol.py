@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from evaluation.inputs import match, opposite, refuse
+from evaluation.inputs import match, opposite
 from evaluation.nodules.implant_protocol import ImplantRow, implant_rows, truth_rows
 from evaluation.nodules.implants import Suppress, contrast_per_mm
 from evaluation.suppression import legacy
@@ -29,6 +29,7 @@ from evaluation.suppression.lpips import lpips
 from evaluation.suppression.metrics import DATA_RANGE, bsr_published, error_ratio, fit_gain_offset, mse, psnr
 from evaluation.suppression.ssim import masked_mean, pyramid_ms_ssim, ssim_pyramid
 from radiographs import Radiograph, read_together, resize, to_levels
+from radiographs.folders import refuse
 
 NOTHING, BLUR = "do nothing", "Gaussian blur"
 METRICS = ("mse", "psnr", "ssim", "ms_ssim", "lpips", "bsr_published", "bsr_two_sided")

@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 
-from evaluation.inputs import images_in
 from evaluation.nodules.implant_report import implant_table
 from evaluation.reporting.report import Cell, Interval, Report, Slider, Table
 from evaluation.reporting.statistics import bootstrap_mean, holm, paired_test
@@ -18,6 +17,7 @@ from evaluation.suppression.gain_report import NOTES as GAIN_NOTES
 from evaluation.suppression.gain_report import gain_tables
 from evaluation.suppression.protocol import BLUR, LEGACY, METRICS, NOTHING, SuppressionResult
 from radiographs import atomic_path, read_radiograph, to_levels
+from radiographs.folders import images_in
 
 TITLES = {
     "mse": "MSE ↓",

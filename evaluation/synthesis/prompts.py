@@ -16,7 +16,7 @@ from evaluation.reporting.statistics import auroc_interval, bootstrap_mean
 from evaluation.synthesis.radgraph import LEVELS, agreements, annotate, label_counts
 
 if TYPE_CHECKING:
-    from evaluation.synthesis.protocol import SynthesisProtocol
+    from evaluation.synthesis.options import SynthesisProtocol
 
 LOGIT_SCALE = 100.0  # CLIP's own temperature
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -15,50 +14,18 @@ from evaluation.distributions.fid import FEWEST, fid, fid_by_count
 from evaluation.distributions.inception_score import SPLITS, inception_score
 from evaluation.distributions.kid import kid
 from evaluation.distributions.prdc import PRDC, prdc
-from evaluation.features.clip import DESCRIPTORS, Clip
-from evaluation.features.extract import TRANSFORMS, Extracted, Extractor, Reading, extract
+from evaluation.features.extract import TRANSFORMS, Extracted, Extractor, extract
 from evaluation.inputs import ImageSet, check_pair, check_set
 from evaluation.reporting.report import Cell, Chart, Interval, Report, Table
+from evaluation.synthesis.options import SynthesisProtocol
 from evaluation.synthesis.prompts import add_entities, add_label_agreement, add_text, add_views
-from evaluation.synthesis.radgraph import Annotator
 
 CHECK = Extractor("check", nn.AdaptiveAvgPool2d(1), TRANSFORMS["unit"], "check")  # reads images where nothing else does
+
 NOTES = [
     "Real against real: the real set cut into random halves, what a perfect generator would reach at half the count.",
     "FID depends on the counts; its limit is the extrapolation to endless images (Chong and Forsyth 2020).",
 ]
-
-
-@dataclass
-class SynthesisProtocol:
-    """features: {name: Extractor}. classifier, view_classifier: extractors of logits with their classes.
-
-    frd: the distance of pyradiomics' features; radiomics: of our own. by_finding: distances for each class besides.
-    radgraph: see `evaluation.synthesis.radgraph.load_radgraph`; reports_column: of the reports that prompts are
-        compared with.
-    missing: what an empty label means, see `evaluation.features.labels.read_labels`. accept: see
-    `evaluation.inputs.check_set`.
-    """
-
-    features: Mapping[str, Extractor]
-    k: int = 5
-    kid_subset: int = 1000
-    radiomics: bool = False
-    frd: bool = False
-    by_finding: bool = False
-    clip: Clip | None = None
-    descriptors: Mapping[str, Sequence[str]] = field(default_factory=lambda: DESCRIPTORS)
-    classifier: Extractor | None = None
-    classes: Sequence[str] = ()
-    view_classifier: Extractor | None = None
-    views: Sequence[str] = ()
-    view_column: str = "view"
-    radgraph: Annotator | None = None
-    reports_column: str = "report"
-    missing: str = "unknown"
-    accept: Sequence[str] = ()
-    seed: int = 0
-    reading: Reading = field(default_factory=Reading)
 
 
 def evaluate_synthesis(

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from evaluation.inputs import refuse
+from radiographs.folders import refuse
 
 MODELS = ("radgraph", "radgraph-xl", "modern-radgraph-xl")
 FILES = ("config.json", "weights.th", "vocabulary")

@@ -11,11 +11,11 @@ import torch
 from lightning.pytorch import LightningDataModule
 from torch.utils.data import Dataset
 
-from evaluation.inputs import images_in, refuse
 from lightning_modules.data.resumable import ResumableLoader, epoch_loader
-from lightning_modules.lung_masks import blacken, read_lungs
+from radiographs.folders import images_in, refuse
 from radiographs.io import read_together
 from radiographs.letterbox import fit
+from radiographs.lungs import blacken, read_lungs
 from radiographs.pairs import RADIOGRAPHS, SOFTS, TEST_LIST, TRAIN_LIST, Pair, find_pairs, read_list, select
 from radiographs.splits import patients_from_csv, patients_from_names, refuse_overlap, split_by_patient
 from radiographs.transforms import PairTransform

@@ -13,13 +13,13 @@ from lightning.pytorch import LightningDataModule
 from torch.utils.data import Dataset
 
 from lightning_modules.data.resumable import ResumableLoader, epoch_loader
-from radiographs.crop import centre_crop
 from radiographs.io import read_radiograph
-from radiographs.letterbox import fit
+from radiographs.letterbox import centre_crop, fit
 from radiographs.readable import unreadable
 from radiographs.readers.base import Reading, ReportedImage
-from radiographs.readers.reports import READERS, RENAMED
+from radiographs.readers.registry import READERS, RENAMED
 from radiographs.splits import refuse_overlap, split_by_patient
+from radiographs.vocabulary import SPLITS
 
 logger = logging.getLogger(__name__)
 Framing = Literal["crop", "pad"]
@@ -79,7 +79,7 @@ class ReportDataModule(LightningDataModule):
 
     dataset: table (CSV or Parquet of image, report, view), mimic_cxr, chexpert, open_i or manifest (that of
         `radiolucent drr`; its old name, ct_rate, is accepted until version 0.3); root and table: what its reader in
-        radiographs.readers.reports takes. Images that it skips, and those that cannot be read, are counted in
+        radiographs.readers.registry takes. Images that it skips, and those that cannot be read, are counted in
         the log. table_encoding: of a CSV of one's own that is not UTF-8, such as cp1252.
     image_size: side S in pixels; framing: `crop` cuts the middle square out, `pad` keeps all and pads with black.
     other_views: how many other images of the same study come along.
@@ -153,8 +153,7 @@ class ReportDataModule(LightningDataModule):
 
     def _split(self, images: Mapping[str, ReportedImage], patients: Mapping[str, str]) -> dict[str, list[str]]:
         if all(image.split is not None for image in images.values()):
-            splits = ("train", "validation", "test")
-            return {split: [name for name, image in images.items() if image.split == split] for split in splits}
+            return {split: [name for name, image in images.items() if image.split == split] for split in SPLITS}
         without = [name for name, image in images.items() if image.split is None]
         if len(without) < len(images):
             raise ValueError(

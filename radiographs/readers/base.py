@@ -9,10 +9,9 @@ from typing import Any
 
 from radiographs.tables import Row
 
-VIEWS = ("PA", "AP", "LL", "LATERAL", "RL")  # LL left lateral, RL right lateral, LATERAL a lateral of either side
-SEXES = {"f": "F", "female": "F", "m": "M", "male": "M"}
+SEX_WORDS = {"f": "F", "female": "F", "m": "M", "male": "M"}
 UNKNOWN_SEXES = ("", "unknown", "u", "other", "o", "nan", "none")
-SPLITS = {
+SPLIT_WORDS = {
     **dict.fromkeys(("train", "training"), "train"),
     **dict.fromkeys(("val", "valid", "validate", "validation", "dev"), "validation"),
     **dict.fromkeys(("test", "testing"), "test"),
@@ -96,7 +95,7 @@ def checked_age(row: Row) -> float | None:
 
 def parse_sex(value: Any) -> str | None:
     """F, M or None."""
-    return SEXES.get(plain_text(value).lower())
+    return SEX_WORDS.get(plain_text(value).lower())
 
 
 def checked_sex(row: Row) -> str | None:
@@ -110,8 +109,9 @@ def checked_sex(row: Row) -> str | None:
 def checked_split(value: Any, row: Row) -> str:
     """train, validation or test; ValueError with the line for any other word, and for none."""
     text = plain_text(value)
-    if text.lower() not in SPLITS:
+    if text.lower() not in SPLIT_WORDS:
         raise ValueError(
-            f"{row.where}: the split is '{text}'; expected one of {', '.join(SPLITS)} in every row (or no such column)"
+            f"{row.where}: the split is '{text}'; expected one of {', '.join(SPLIT_WORDS)} in every row "
+            "(or no such column)"
         )
-    return SPLITS[text.lower()]
+    return SPLIT_WORDS[text.lower()]

@@ -226,10 +226,10 @@ def suppress_file(
     self_test: bool = False,
 ) -> dict[str, Any]:
     """One radiograph, (path, name of the result, lung mask), to files in `out`; the record for the manifest."""
-    from lightning_modules.lung_masks import read_lungs
     from radiographs import write_radiograph
     from radiographs.dicom.deidentify import key_for
     from radiographs.for_suppression import read_for_suppression
+    from radiographs.lungs import read_lungs
 
     path, name, mask = payload
     source, notes = read_for_suppression(path, polarity)

@@ -10,21 +10,19 @@ import functools
 import hashlib
 import os
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from radiolucent.batch.runner import Task, add_batch_arguments, run_batch
+from radiolucent.synthesis.drawing import draw_rows, in_batches
 from radiolucent.synthesis.prompts import Row
 
 if TYPE_CHECKING:
-    import numpy as np
     from jsonargparse import ArgumentParser, Namespace
 
-    from radiolucent.synthesis.generators import GeneratorOptions
+    from radiolucent.synthesis.generator import GeneratorOptions
 
 STEPS = 50  # of our own model where neither --steps nor its folder says
-WRITERS = 2  # threads
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -74,11 +72,11 @@ def run(args: Namespace) -> int:
     """Draw every row, then write the dataset's files; 0, or 1 if any row was skipped (see errors.csv)."""
     import torch
 
-    from diffusion.networks.conditioning import VIEWS
     from evaluation.features.labels import CHEXPERT
+    from radiographs.vocabulary import VIEWS
     from radiolucent.synthesis.dataset import Finish, dataset_files, finish_dataset
     from radiolucent.synthesis.dataset_card import settings_hash
-    from radiolucent.synthesis.generators import load_generator
+    from radiolucent.synthesis.loading import load_generator
     from radiolucent.synthesis.quality_filter import Judge
 
     if args.ray_address:
@@ -124,7 +122,7 @@ def read_options(args: Namespace) -> GeneratorOptions:
     from diffusion.folders import pipeline_folder
     from radiographs.files import read_json
     from radiolucent.synthesis.dataset_formats import FORMATS
-    from radiolucent.synthesis.generators import OWN, GeneratorOptions, pipeline_class, read_guidance
+    from radiolucent.synthesis.generator import OWN, GeneratorOptions, pipeline_class, read_guidance
 
     checkpoint = str(pipeline_folder(args.checkpoint))
     own = pipeline_class(checkpoint) == OWN
@@ -220,7 +218,8 @@ def read_rows(path: str, seed: int, views: Sequence[str], classes: Sequence[str]
 
 def check_lengths(rows: Sequence[Row], options: GeneratorOptions) -> tuple[list[Row], dict[str, int], dict[str, str]]:
     """The rows to draw, {name: tokens that are cut}, and {name: reason} of those that are skipped as too long."""
-    from radiolucent.synthesis.generators import OWN, load_lengths, pipeline_class
+    from radiolucent.synthesis.generator import OWN, pipeline_class
+    from radiolucent.synthesis.loading import load_lengths
 
     measure = load_lengths(options)
     if measure is None and any(row.prompt for row in rows):
@@ -255,51 +254,3 @@ def refuse_tokens(rows: Sequence[Row], formats: Sequence[str]) -> tuple[list[Row
         if "llava" in formats and (found := MEDIA_TOKEN.search(row.prompt))
     }
     return [row for row in rows if row.name not in bad], bad
-
-
-def in_batches(rows: Sequence[Row], size: int) -> list[tuple[str, Sequence[Row]]]:
-    """(key, rows) of each batch; the key tells what is in it."""
-    batches = []
-    for start in range(0, len(rows), size):
-        batch = rows[start : start + size]
-        digest = hashlib.sha256("".join(row.digest for row in batch).encode()).hexdigest()[:12]
-        more = f" and {len(batch) - 1} more" if len(batch) > 1 else ""
-        batches.append((f"{batch[0].name}{more} [{digest}]", batch))
-    return batches
-
-
-def draw_rows(
-    payload: Sequence[Row] | str, *, out: str, options: GeneratorOptions, bits: int, settings: str
-) -> dict[str, Any]:
-    """Draw those of a batch's rows that are not there yet; threads write while the next ones are drawn.
-
-    payload: rows, or the reason why a row is skipped.
-    """
-    from radiolucent.synthesis.dataset import find_image
-    from radiolucent.synthesis.dataset_formats import IMAGES
-    from radiolucent.synthesis.generators import draw, load_generator, one_thread
-
-    if isinstance(payload, str):
-        raise ValueError(payload)
-    todo = [row for row in payload if find_image(Path(out), row) is None]
-    if todo:
-        with one_thread(options.device), ThreadPoolExecutor(WRITERS) as writer:
-            drawn = draw(load_generator(options), todo, options.micro_batch)
-            written = {
-                row.name: writer.submit(write_image, Path(out), row, image, bits, settings) for row, image in drawn
-            }
-        broken = [f"{name}: {error}" for name, future in written.items() if (error := future.exception())]
-        if broken:
-            raise ValueError("; ".join(broken))
-    return {"outputs": [f"{IMAGES}/{row.name}" for row in payload]}
-
-
-def write_image(out: Path, row: Row, pixels: np.ndarray, bits: int, settings: str) -> None:
-    """images/NAME.png of pixels (H, W) in [-1, 1]; ValueError where they are not finite."""
-    from radiographs import write_radiograph
-    from radiolucent.synthesis.dataset import DROPPED
-    from radiolucent.synthesis.dataset_formats import IMAGES
-
-    note = f"Synthetic radiograph by Radiolucent, seed {row.seed}, settings {settings}, row {row.digest}"
-    write_radiograph(out / IMAGES / row.name, pixels, bits, description=note)
-    (out / DROPPED / row.name).unlink(missing_ok=True)  # of an earlier prompt of this name

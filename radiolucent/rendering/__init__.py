@@ -1,1 +1,1 @@
-"""What `radiolucent drr` stands on: its inputs."""
+"""What `radiolucent drr` stands on: which volumes, their images, and the table of them."""

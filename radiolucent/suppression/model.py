@@ -120,7 +120,7 @@ def find_masks(pipeline: SuppressionModel, lungs: str | None, names: list[str]) 
         raise ValueError(f"--lungs: this model ({pipeline.method}) has no second path in the lungs; leave it out")
     if lungs == "auto":
         return ["auto"] * len(names)
-    from evaluation.inputs import images_in, refuse
+    from radiographs.folders import images_in, refuse
 
     masks = images_in(lungs)
     keys = [Path(name).with_suffix("").as_posix() for name in names]

@@ -49,21 +49,18 @@ class Course:
     grid: int
 
 
-def starting_model(folder: str, trust_remote_code: bool = False) -> Any:
-    """The model in a folder, on the CPU.
+def starting_model(folder: str, trust_remote_code: bool = False) -> SuppressionModel:
+    """The model in a folder.
 
     Raises:
         ValueError: One that cannot be adapted.
     """
     from radiolucent.suppression.model import load_pipeline
 
-    model: Any = load_pipeline(folder, "cpu", trust_remote_code)
-    if not model.adaptable:
-        raise ValueError(
-            f"{folder}: a {type(model).__name__} that cannot be adapted (a site's own, or of a kind that takes no "
-            "correction); start from the packaged model, with all pairs together"
-        )
-    return model
+    pipeline = load_pipeline(folder, "cpu", trust_remote_code)
+    if pipeline.not_adaptable is not None:
+        raise ValueError(f"{folder}: {pipeline.not_adaptable}")
+    return pipeline
 
 
 def bone_of(model: SuppressionModel) -> Bone:
@@ -76,7 +73,7 @@ def bone_of(model: SuppressionModel) -> Bone:
     return bone
 
 
-def prepare(start: Any, pairs: list[SitePair], grid: int, seed: int) -> list[list[Answered]]:
+def prepare(start: SuppressionModel, pairs: list[SitePair], grid: int, seed: int) -> list[list[Answered]]:
     """What the packaged model makes of each pair with several sets of nodules in it, at twice the grid's size."""
     import numpy as np
     from rich.progress import track
@@ -93,13 +90,13 @@ def prepare(start: Any, pairs: list[SitePair], grid: int, seed: int) -> list[lis
 
 
 def train(
-    start: Any,
+    start: SuppressionModel,
     pairs: list[list[Answered]],
     held_out: list[SitePair],
     course: Course,
     folder: Path,
     steps: int | None = None,
-) -> tuple[Any, int]:
+) -> tuple[SuppressionModel, int]:
     """Train a SiteUNet beside the pipeline's network, which stays as it is.
 
     Args:

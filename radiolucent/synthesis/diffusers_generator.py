@@ -15,11 +15,11 @@ import torch
 
 from diffusion.finite import refuse_broken
 from radiolucent.synthesis.decode_ahead import Overlap
-from radiolucent.synthesis.generators import TEXTS_KEPT, GeneratorOptions, claim_device, pipeline_class
+from radiolucent.synthesis.generator import TEXTS_KEPT, GeneratorOptions, claim_device, pipeline_class
 from radiolucent.synthesis.lora import add_lora
 
 if TYPE_CHECKING:
-    from radiolucent.synthesis.generators import Lengths
+    from radiolucent.synthesis.generator import Lengths
     from radiolucent.synthesis.prompts import Row
 
 LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601

@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from evaluation.inputs import BadInputs, alike, images_in, match, negatives, opposite, read_set
+from evaluation.inputs import alike, match, negatives, opposite, read_set
 from radiographs import write_radiograph
+from radiographs.folders import BadInputs, images_in
 
 
 def write(path, pixels=None):

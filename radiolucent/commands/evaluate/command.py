@@ -199,8 +199,8 @@ def run(args: Any) -> int:
     """Evaluate; bad inputs are refused with the list in --out/refused.txt."""
     import torch
 
-    from evaluation.inputs import BadInputs
     from radiographs import atomic_path
+    from radiographs.folders import BadInputs
     from radiolucent.commands.evaluate.protocols import RUN
 
     chosen, protocol = args[args.protocol], RENAMED.get(args.protocol, args.protocol)

@@ -22,8 +22,9 @@ def run_nodules(args: Any) -> None:
     """Measure in rendered bodies and in given radiographs, and write the report with its CSVs and pictures."""
     from evaluation.nodules.report import survival_report, write_nodules
     from evaluation.reporting.report import Report
+    from radiolucent.commands.evaluate.common import settings
+    from radiolucent.commands.evaluate.console import Progress, finish
     from radiolucent.commands.evaluate.model import load_suppressor
-    from radiolucent.commands.evaluate.protocols import Progress, finish, settings
 
     if args.ct_labels and not args.ct:
         raise ValueError("--ct-labels is the label map of --ct: give that too")
@@ -48,7 +49,7 @@ def run_nodules(args: Any) -> None:
 
 def given_radiographs(source: str | None) -> dict[str, Path]:
     """{name: file} of a folder of radiographs or of one; empty without a source."""
-    from evaluation.inputs import images_in
+    from radiographs.folders import images_in
 
     if source is None:
         return {}

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-import radiographs.readers.reports
 from diffusion import CONDITIONS, VIEWS, Conditioner
 
 
@@ -30,7 +31,6 @@ def everything(conditioner):
 
 
 def test_views_are_those_of_the_readers_and_all_distinct(conditioner):
-    assert radiographs.readers.reports.VIEWS == VIEWS
     assert {"PA", "AP", "LL", "LATERAL"} <= set(VIEWS)
     tokens, _, vector = conditioner(conditioner.prepare([*VIEWS, None]))
     for values in (tokens[:, 0], vector):
@@ -125,3 +125,18 @@ def test_a_model_without_a_condition_says_so():
         plain.prepare(["PA"], demographics=[{"age": 3}])
     with pytest.raises(ValueError, match="this model takes none"):
         plain.prepare(["PA"], image=torch.zeros(1, 1, 4, 2, 2), image_views=[["PA"]])
+
+
+def test_a_view_more_resizes_no_saved_model(tmp_path, monkeypatch):
+    """A folder of five views, which does not say how many, is read with five and refuses the sixth."""
+    Conditioner(width=8, text_width=0).save_pretrained(tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    del config["views"]
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    monkeypatch.setattr("diffusion.networks.conditioning.VIEWS", (*VIEWS, "OBLIQUE"))
+    model = Conditioner.from_pretrained(tmp_path)
+    assert model.view.weight.shape == (6, 8)
+    with pytest.raises(ValueError, match="the view is 'OBLIQUE'; expected one of PA, AP, LL, LATERAL, RL"):
+        model.prepare(["OBLIQUE"])
+    wider = Conditioner(width=8, text_width=0, views=6)
+    assert wider.prepare(["OBLIQUE"]).view.tolist() == [6]

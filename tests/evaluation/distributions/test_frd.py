@@ -10,8 +10,9 @@ import pytest
 
 from evaluation.distributions import frd
 from evaluation.features.extract import extract
-from evaluation.inputs import BadInputs, read_set
+from evaluation.inputs import read_set
 from radiographs import write_radiograph
+from radiographs.folders import BadInputs
 
 
 def write_set(folder, seed: int, contrast: float, count: int = 6):

@@ -11,8 +11,9 @@ from evaluation.distributions.radiomics import radiomics, radiomics_distance
 from evaluation.features.extract import TRANSFORMS, Extractor, Reading, Transform, _batch, as_features, extract
 from evaluation.features.labels import accuracy_by_class, has_labels, load_classifier, read_labels
 from evaluation.features.networks import load_extractor
-from evaluation.inputs import BadInputs, ImageSet, check_pair, check_set, check_splits, read_set
+from evaluation.inputs import ImageSet, check_pair, check_set, check_splits, read_set
 from radiographs import read_radiograph, write_radiograph
+from radiographs.folders import BadInputs
 
 
 class Moments(nn.Module):

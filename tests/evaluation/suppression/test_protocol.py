@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 import torch
 
-from evaluation.inputs import BadInputs
 from evaluation.nodules.implant_protocol import TRUTH
 from evaluation.suppression.contrast import lesions_from_mask, preservation, read_boxes, ring
 from evaluation.suppression.gain_report import write_gains
@@ -18,6 +17,7 @@ from evaluation.suppression.lpips import lpips
 from evaluation.suppression.protocol import BLUR, NOTHING, SuppressionProtocol, evaluate_suppression
 from evaluation.suppression.report import add_sliders, paired_table, suppression_report, write_scores
 from radiographs import read_radiograph, write_radiograph
+from radiographs.folders import BadInputs
 from radiographs.lungs import lung_mask
 from vqgan.perceptual import VGGPerceptual
 

@@ -9,9 +9,10 @@ from torch import nn
 
 from evaluation.features.extract import TRANSFORMS, Extractor, Reading, Transform
 from evaluation.features.siamese import SiameseResNet, load_siamese
-from evaluation.inputs import BadInputs, read_set
+from evaluation.inputs import read_set
 from evaluation.synthesis.privacy import PrivacyProtocol, evaluate_privacy
 from radiographs import write_radiograph
+from radiographs.folders import BadInputs
 
 
 def draw(seed: int) -> np.ndarray:

@@ -11,11 +11,13 @@ from torch import nn
 
 from evaluation.features.clip import Clip
 from evaluation.features.extract import Extractor, Transform
-from evaluation.inputs import BadInputs, read_set
+from evaluation.inputs import read_set
 from evaluation.reporting.report import render
 from evaluation.synthesis.chexgenbench import metrics_row, write_benchmark_files
-from evaluation.synthesis.protocol import SynthesisProtocol, evaluate_synthesis
+from evaluation.synthesis.options import SynthesisProtocol
+from evaluation.synthesis.protocol import evaluate_synthesis
 from radiographs import write_radiograph
+from radiographs.folders import BadInputs
 
 RAMP = np.linspace(-0.5, 0.5, 32, dtype=np.float32)[None].repeat(32, 0)
 

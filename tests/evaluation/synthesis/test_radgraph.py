@@ -7,8 +7,8 @@ import sys
 import numpy as np
 import pytest
 
-from evaluation.inputs import BadInputs
 from evaluation.synthesis.radgraph import agreement, agreements, annotate, label_counts, load_radgraph
+from radiographs.folders import BadInputs
 
 
 def annotation(*entities):

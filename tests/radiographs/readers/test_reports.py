@@ -12,18 +12,13 @@ import pyarrow.parquet as pq
 import pytest
 
 from drr.io.manifest import image_row, write_manifest
-from radiographs.crop import centre_crop
-from radiographs.readers.reports import (
-    READERS,
-    RENAMED,
-    read_chexpert,
-    read_ct_rate,
-    read_manifest,
-    read_mimic_cxr,
-    read_open_i,
-    read_table,
-    report_sections,
-)
+from radiographs.letterbox import centre_crop
+from radiographs.readers.chexpert import read_chexpert
+from radiographs.readers.manifest import read_manifest
+from radiographs.readers.mimic_cxr import read_mimic_cxr, report_sections
+from radiographs.readers.open_i import read_open_i
+from radiographs.readers.registry import READERS, RENAMED
+from radiographs.readers.table import read_table
 
 REPORT = """                                 FINAL REPORT
  EXAMINATION:  CHEST (PA AND LAT)
@@ -243,7 +238,7 @@ class Beam:
 
 
 def test_the_reader_of_manifests_goes_by_its_old_name_too():
-    assert read_ct_rate is read_manifest is READERS[RENAMED["ct_rate"]] and "ct_rate" not in READERS
+    assert read_manifest is READERS[RENAMED["ct_rate"]] and "ct_rate" not in READERS
 
 
 def test_manifests_of_our_own(tmp_path):

@@ -11,8 +11,7 @@ from PIL import Image
 from evaluation import suppression_scores
 from radiographs import read_radiograph
 from radiolucent.cli import dispatch
-from radiolucent.commands.demo import SIZE, read_pairs
-from radiolucent.commands.demo_pairs import POSES_PER_BODY
+from radiolucent.commands.demo import POSES_PER_BODY, SIZE, read_pairs
 
 
 def test_results_hold_every_score_and_stage(quick_demo):

@@ -37,7 +37,7 @@ def table(path: Path) -> list[dict[str, str]]:
 
 def test_the_text_is_encoded_once_per_distinct_prompt(stable_diffusion: Path) -> None:
     from radiolucent.synthesis.diffusers_generator import DiffusersGenerator
-    from radiolucent.synthesis.generators import GeneratorOptions
+    from radiolucent.synthesis.generator import GeneratorOptions
     from radiolucent.synthesis.prompts import Row
 
     generator = DiffusersGenerator(GeneratorOptions(str(stable_diffusion), 1, (("", 2.0),), template="{view} {prompt}"))

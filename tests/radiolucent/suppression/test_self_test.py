@@ -143,6 +143,6 @@ def test_the_command_writes_map_table_and_summary_and_says_where_it_cannot(
     written = (out / "selftest" / "deep" / "chest.csv").stat().st_mtime_ns
     assert dispatch(["suppress", str(tmp_path / "in"), *words]) == 0  # resumed: nothing is done again
     assert (out / "selftest" / "deep" / "chest.csv").stat().st_mtime_ns == written
-    from evaluation.inputs import images_in
+    from radiographs.folders import images_in
 
     assert set(images_in(out)) == {"deep/chest", "flat"}

@@ -7,7 +7,6 @@ size; and on a CPU one process uses one thread, because they change with the num
 
 from __future__ import annotations
 
-import functools
 import json
 import os
 import tempfile
@@ -25,7 +24,9 @@ if TYPE_CHECKING:
     from radiolucent.synthesis.decode_ahead import Overlap
 
 OWN = "SynthesisPipeline"
+
 TEXTS_KEPT = 2048  # rows are sorted by prompt, so that equal ones lie together
+
 _held: list[Any] = []  # lock files of the GPUs that this process works on
 
 
@@ -112,29 +113,6 @@ def read_guidance(given: Sequence[str], own: bool) -> tuple[tuple[str, float], .
     return tuple(sorted(found.items()))
 
 
-@functools.lru_cache(maxsize=1)
-def load_generator(options: GeneratorOptions) -> Generator:
-    """The generator on its device, loaded once in each process."""
-    from diffusers.utils import logging
-
-    logging.disable_progress_bar()
-    logging.set_verbosity_error()
-    if pipeline_class(options.checkpoint) == OWN:
-        return OwnGenerator(options)
-    from radiolucent.synthesis.diffusers_generator import DiffusersGenerator
-
-    return DiffusersGenerator(options)
-
-
-def load_lengths(options: GeneratorOptions) -> Lengths | None:
-    """The measure of a text's length; None for a model that reads no text."""
-    if pipeline_class(options.checkpoint) == OWN:
-        return _own_lengths(options)
-    from radiolucent.synthesis.diffusers_generator import tokenizer_lengths
-
-    return tokenizer_lengths(options.checkpoint)
-
-
 def draw(generator: Generator, rows: Sequence[Row], micro_batch: int) -> Iterator[tuple[Row, np.ndarray]]:
     """Each row with its image, `micro_batch` at a time; the last lot is filled up with its last row."""
     lots = [list(rows[start : start + micro_batch]) for start in range(0, len(rows), micro_batch)]
@@ -178,76 +156,3 @@ def claim_device(device: str) -> str:
         _held.append(file)
         return f"cuda:{index}"
     return f"cuda:{os.getpid() % count}"
-
-
-class OwnGenerator:
-    """SynthesisPipeline: view and report, with the text encoder that it was trained with."""
-
-    def __init__(self, options: GeneratorOptions) -> None:
-        import torch
-
-        from diffusion import SynthesisPipeline
-        from radiolucent.synthesis.decode_ahead import Overlap
-
-        self.options = options
-        device = claim_device(options.device)
-        pipeline: Any = SynthesisPipeline.from_pretrained(
-            options.checkpoint, text_encoder=None, tokenizer=None
-        )  # its texts go through `encoder`
-        pipeline.to(device, getattr(torch, options.dtype))
-        pipeline.set_progress_bar_config(disable=True)
-        self.pipeline = pipeline
-        self.encoder = own_text_encoder(options, device)
-        self.overlap = Overlap(getattr(pipeline.vqgan, "decoder", None), device)
-
-    def generate(self, rows: Sequence[Row]) -> np.ndarray:
-        with self.overlap.turn():
-            return self._generate(rows)
-
-    def _generate(self, rows: Sequence[Row]) -> np.ndarray:
-        embeddings, mask = None, None
-        if self.encoder is not None:
-            if len(self.encoder.memory) > TEXTS_KEPT:
-                self.encoder.memory.clear()
-            embeddings, mask = self.encoder([self.options.text(row) for row in rows])
-        size = self.options.size
-        images = self.pipeline(
-            [row.view for row in rows],
-            embeddings,
-            mask,
-            num_inference_steps=self.options.steps,
-            guidance=dict(self.options.guidance),
-            seeds=[row.seed for row in rows],
-            size=None if size is None else (size, size),
-            micro_batch=self.options.micro_batch,
-        ).images
-        return images[:, 0].numpy()
-
-
-def own_text_encoder(options: GeneratorOptions, device: str = "cpu") -> Any:
-    """The TextEncoder of a SynthesisPipeline's folder, checked by its fingerprint; None if the model reads no text.
-
-    ValueError, before a batch begins: the conditioner is another version's; or no text encoder, or the wrong one.
-    """
-    from diffusion import Conditioner, TextEncoder
-
-    path = Path(options.checkpoint) / "conditioner"
-    if not (path / "config.json").is_file():
-        raise FileNotFoundError(f"{path / 'config.json'} is missing: copy the whole folder that training wrote")
-    config: Any = Conditioner.from_pretrained(path).config
-    if not config["text_width"]:
-        return None
-    own = options.checkpoint if (path.parent / "text_encoder").is_dir() else None  # the pipeline's own component
-    source = options.text_encoder or own or config.get("text_encoder")
-    if not source:
-        raise ValueError(f"{options.checkpoint} does not say which text encoder it was trained with: --text-encoder")
-    encoder = TextEncoder(source, config["text_length"], "truncate" if options.cut else "error", device=device)
-    wanted = config.get("text_fingerprint")
-    if wanted and wanted != encoder.fingerprint:
-        raise ValueError(f"{source} is not the text encoder that {options.checkpoint} was trained with: --text-encoder")
-    return encoder
-
-
-def _own_lengths(options: GeneratorOptions) -> Lengths | None:
-    encoder = own_text_encoder(options)
-    return None if encoder is None else lambda text: (encoder.tokens(text), encoder.limit)

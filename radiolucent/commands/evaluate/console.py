@@ -1,0 +1,60 @@
+"""What an evaluation shows on the screen: progress bars and tables."""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+def finish(report: Any, out: str) -> None:
+    """Write the report and show its tables, without the intervals, on the screen."""
+    from rich.console import Console
+
+    from evaluation.reporting.report import show, write_report
+
+    console = Console()
+    for table in report.tables:
+        lines = [[str(title) for title in table.columns], *([show(cell) for cell in row] for row in table.rows)]
+        console.print(fitting(table.title, lines, console))
+    html, data = write_report(report, out)
+    print(f"report: {html} and {data}")
+
+
+def fitting(title: str, lines: list[list[str]], console: Any) -> Any:
+    """The lines, of which the first is the head, as a table; turned on its side where it is too wide for the screen."""
+    from rich.measure import Measurement
+    from rich.table import Table
+
+    def table(lines: list[list[str]]) -> Any:
+        shown = Table(title=title)
+        for number, column in enumerate(lines[0]):
+            shown.add_column(column, no_wrap=number > 0, min_width=None if number else 8)
+        for line in lines[1:]:
+            shown.add_row(*line)
+        return shown
+
+    shown = table(lines)
+    wide = Measurement.get(console, console.options.update(max_width=10_000), shown).maximum > console.width
+    return table([list(line) for line in zip(*lines)]) if wide and 1 < len(lines) < len(lines[0]) else shown
+
+
+class Progress:
+    """Progress bars inside `with`: called with what is being done, how many are done, and of how many."""
+
+    def __init__(self) -> None:
+        from rich import progress
+
+        columns = progress.TextColumn("{task.description}"), progress.BarColumn(), progress.MofNCompleteColumn()
+        self.bars = progress.Progress(*columns, progress.TimeRemainingColumn())
+        self.tasks: dict[str, Any] = {}
+
+    def __enter__(self) -> Progress:
+        self.bars.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.bars.stop()
+
+    def __call__(self, what: str, done: int, total: int) -> None:
+        if what not in self.tasks:
+            self.tasks[what] = self.bars.add_task(what, total=total)
+        self.bars.update(self.tasks[what], completed=done)

@@ -1,0 +1,131 @@
+"""What `radiolucent drr` is to render: one job a volume, what its images depend on, and their files."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from radiolucent.batch.runner import file_identity
+
+if TYPE_CHECKING:
+    from drr.io.ct_rate import Name
+
+SAMPLE = "sample"
+
+DRR_RATE = {"AP": "drr-rate", "LATERAL": "drr-rate-lateral"}
+
+DETACHED = (".mhd", ".nhdr")  # headers whose voxels lie in a file beside them
+
+
+@dataclass(frozen=True)
+class Job:
+    """One volume.
+
+    name: for CT-RATE; row: its metadata, if any; no_chest: whether CT-RATE lists it as such; series: which of several.
+    """
+
+    path: str
+    key: str
+    name: Name | None = None
+    row: dict[str, str] | None = None
+    no_chest: bool = False
+    series: str | None = None
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the images depend on, besides the volume."""
+
+    views: list[str]
+    size: int
+    materials: list[str]
+    preset: str
+    levels: str
+    require_chest: bool
+    rescale: tuple[float, float] | None = None
+    series: str | None = None
+
+
+def job_identity(job: Job) -> dict[str, Any]:
+    """What a volume's images depend on besides the options: its files, its row of metadata."""
+    if job.path == SAMPLE:
+        return {"path_sha256": "the packaged CT"}
+    path = Path(job.path)
+    beside = []
+    if path.name.endswith(DETACHED):
+        beside = sorted(other for other in path.parent.iterdir() if other.name.startswith(f"{path.stem}."))
+    files = [file_identity(file) for file in beside]
+    return file_identity(path, row=job.row, no_chest=job.no_chest, series=job.series, beside=files)
+
+
+def image_files(job: Job, options: Options) -> dict[tuple[str, str], str]:
+    """{(view, material): the image's file below the output folder}."""
+    return {
+        (view, material): job.name.image_path(view, material) if job.name else f"{view}/{job.key}_{material}.png"
+        for view in options.views
+        for material in options.materials
+    }
+
+
+def find_jobs(inputs: list[str], metadata: list[str], no_chest: list[str], series: str | None = None) -> list[Job]:
+    """One job for each volume that the inputs hold; what is left out of folders is printed.
+
+    Args:
+        inputs: files, folders, or `sample`.
+        metadata, no_chest: CT-RATE's tables.
+        series: Series Number or UID to take of each DICOM folder.
+
+    Raises:
+        FileNotFoundError: an input that does not exist.
+        ValueError: two volumes whose images would have one name, a damaged table.
+    """
+    from drr.io.ct_rate import merge_metadata, parse_name, read_no_chest, volume_key
+    from radiolucent.rendering.find_cts import Found, find_cts
+
+    rows = merge_metadata(metadata)
+    without = set().union(*map(read_no_chest, no_chest))
+    jobs: dict[str, Job] = {}
+    for given in inputs:
+        found, left_out = ([Found(SAMPLE, SAMPLE)], "") if given == SAMPLE else find_cts(given)
+        if left_out:
+            print(left_out)
+        for ct in found:
+            name = parse_name(ct.path)
+            key = volume_key(ct.path) if name else ct.name
+            chosen = ct.series or (series if Path(ct.path).is_dir() else None)
+            job = Job(ct.path, key, name, rows.get(volume_key(ct.path)), volume_key(ct.path) in without, chosen)
+            if jobs.setdefault(key, job) is not job:
+                raise ValueError(
+                    f"{jobs[key].path} and {ct.path} would both be written as {key}: give each its own --out, or the "
+                    "folder that holds both"
+                )
+    if series is not None and not any(job.series == series for job in jobs.values()):
+        raise ValueError(f"--series {series}: none of the inputs is a DICOM folder")
+    return list(jobs.values())
+
+
+def tell_unused(jobs: list[Job], tables: dict[str, Any]) -> None:
+    """Print which tables know none of the volumes: most likely those of another split or release."""
+    found = {
+        "metadata": any(job.row for job in jobs),
+        "labels": any(job.key in tables["labels"] for job in jobs),
+        "reports": any(job.key in tables["reports"] for job in jobs),
+    }
+    for name, given in tables.items():
+        if given and not found[name]:
+            print(f"--{name}: none of the {len(jobs)} volumes stands in it, such as {jobs[0].key}")
+
+
+def beam_name(view: str, preset: str) -> str:
+    """The name of a view's geometry in `ConeBeam.preset`: that of a radiographic room, or DRR-RATE's.
+
+    ValueError: a view that the preset lacks.
+    """
+    from drr.geometry import VIEWS
+
+    standard = [name for name in VIEWS if not name.startswith("drr-rate")]
+    names = DRR_RATE if preset == "drr-rate" else dict(zip(standard, standard))
+    if view not in names:
+        raise ValueError(f"--view {view}: the {preset} preset has the views {', '.join(names)}")
+    return names[view]

@@ -1,0 +1,35 @@
+"""The generator of a folder, ours or diffusers', and the measure of how long its texts may be."""
+
+from __future__ import annotations
+
+import functools
+from typing import TYPE_CHECKING
+
+from radiolucent.synthesis.generator import OWN, Generator, GeneratorOptions, Lengths, pipeline_class
+from radiolucent.synthesis.own_generator import OwnGenerator, own_lengths
+
+if TYPE_CHECKING:
+    pass
+
+
+@functools.lru_cache(maxsize=1)
+def load_generator(options: GeneratorOptions) -> Generator:
+    """The generator on its device, loaded once in each process."""
+    from diffusers.utils import logging
+
+    logging.disable_progress_bar()
+    logging.set_verbosity_error()
+    if pipeline_class(options.checkpoint) == OWN:
+        return OwnGenerator(options)
+    from radiolucent.synthesis.diffusers_generator import DiffusersGenerator
+
+    return DiffusersGenerator(options)
+
+
+def load_lengths(options: GeneratorOptions) -> Lengths | None:
+    """The measure of a text's length; None for a model that reads no text."""
+    if pipeline_class(options.checkpoint) == OWN:
+        return own_lengths(options)
+    from radiolucent.synthesis.diffusers_generator import tokenizer_lengths
+
+    return tokenizer_lengths(options.checkpoint)

@@ -1,0 +1,88 @@
+"""Our SynthesisPipeline as a generator, with the text encoder that it was trained with."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from radiolucent.synthesis.generator import TEXTS_KEPT, GeneratorOptions, Lengths, claim_device
+from radiolucent.synthesis.prompts import Row
+
+if TYPE_CHECKING:
+    pass
+
+
+class OwnGenerator:
+    """SynthesisPipeline: view and report, with the text encoder that it was trained with."""
+
+    def __init__(self, options: GeneratorOptions) -> None:
+        import torch
+
+        from diffusion import SynthesisPipeline
+        from radiolucent.synthesis.decode_ahead import Overlap
+
+        self.options = options
+        device = claim_device(options.device)
+        pipeline: Any = SynthesisPipeline.from_pretrained(
+            options.checkpoint, text_encoder=None, tokenizer=None
+        )  # its texts go through `encoder`
+        pipeline.to(device, getattr(torch, options.dtype))
+        pipeline.set_progress_bar_config(disable=True)
+        self.pipeline = pipeline
+        self.encoder = own_text_encoder(options, device)
+        self.overlap = Overlap(getattr(pipeline.vqgan, "decoder", None), device)
+
+    def generate(self, rows: Sequence[Row]) -> np.ndarray:
+        with self.overlap.turn():
+            return self._generate(rows)
+
+    def _generate(self, rows: Sequence[Row]) -> np.ndarray:
+        embeddings, mask = None, None
+        if self.encoder is not None:
+            if len(self.encoder.memory) > TEXTS_KEPT:
+                self.encoder.memory.clear()
+            embeddings, mask = self.encoder([self.options.text(row) for row in rows])
+        size = self.options.size
+        images = self.pipeline(
+            [row.view for row in rows],
+            embeddings,
+            mask,
+            num_inference_steps=self.options.steps,
+            guidance=dict(self.options.guidance),
+            seeds=[row.seed for row in rows],
+            size=None if size is None else (size, size),
+            micro_batch=self.options.micro_batch,
+        ).images
+        return images[:, 0].numpy()
+
+
+def own_text_encoder(options: GeneratorOptions, device: str = "cpu") -> Any:
+    """The TextEncoder of a SynthesisPipeline's folder, checked by its fingerprint; None if the model reads no text.
+
+    ValueError, before a batch begins: the conditioner is another version's; or no text encoder, or the wrong one.
+    """
+    from diffusion import Conditioner, TextEncoder
+
+    path = Path(options.checkpoint) / "conditioner"
+    if not (path / "config.json").is_file():
+        raise FileNotFoundError(f"{path / 'config.json'} is missing: copy the whole folder that training wrote")
+    config: Any = Conditioner.from_pretrained(path).config
+    if not config["text_width"]:
+        return None
+    own = options.checkpoint if (path.parent / "text_encoder").is_dir() else None  # the pipeline's own component
+    source = options.text_encoder or own or config.get("text_encoder")
+    if not source:
+        raise ValueError(f"{options.checkpoint} does not say which text encoder it was trained with: --text-encoder")
+    encoder = TextEncoder(source, config["text_length"], "truncate" if options.cut else "error", device=device)
+    wanted = config.get("text_fingerprint")
+    if wanted and wanted != encoder.fingerprint:
+        raise ValueError(f"{source} is not the text encoder that {options.checkpoint} was trained with: --text-encoder")
+    return encoder
+
+
+def own_lengths(options: GeneratorOptions) -> Lengths | None:
+    encoder = own_text_encoder(options)
+    return None if encoder is None else lambda text: (encoder.tokens(text), encoder.limit)
