@@ -41,7 +41,7 @@ def test_an_old_path_leads_to_the_class(path):
 
 
 def test_a_folder_written_before_the_move_loads(tmp_path):
-    size = {"in_channels": 2, "out_channels": 1, "sample_size": 16, "block_out_channels": (8, 8), "norm_num_groups": 4}
+    size = {"in_channels": 2, "out_channels": 1, "sample_size": 16, "block_out_channels": (32, 32)}
     blocks = {"down_block_types": ("DownBlock2D",) * 2, "up_block_types": ("UpBlock2D",) * 2}
     unet = MultiheadUNet(**size, **blocks, layers_per_block=1, heads=(1, 1))
     saved = BoneSuppressionPipeline(PixelSpace(), unet, ThresholdedDDIMScheduler(), num_inference_steps=1)

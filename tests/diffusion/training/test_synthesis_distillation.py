@@ -35,7 +35,7 @@ class Exact(nn.Module):
 
     def forward(self, noisy, timestep, tokens, class_labels, encoder_attention_mask):
         alpha, sigma = noise_levels(self.scheduler, timestep)
-        of_view = {view_index(view): values for view, values in POINTS.items()}
+        of_view = {view_index(view, 5): values for view, values in POINTS.items()}
         points = torch.tensor([(values * 2)[:4] for values in map(of_view.get, class_labels[:, 0].int().tolist())])
         points = points.reshape(len(noisy), 4, 1, 1)
         near = torch.softmax(-((noisy - alpha * points) ** 2) / (2 * sigma**2), dim=1)
