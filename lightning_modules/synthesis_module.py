@@ -251,7 +251,7 @@ class SynthesisModule(LatentModule):
         """Images (B, 1, S, S) of a batch's views and reports; each depends on `seed` and its name, not on its batch."""
         embeddings, mask = self._embed(batch)
         config: Any = self.networks["conditioner"].config
-        images = self.pipeline()(
+        output: Any = self.pipeline()(
             batch["view"],
             embeddings,
             mask,
@@ -261,8 +261,8 @@ class SynthesisModule(LatentModule):
             num_inference_steps=self.sampling_steps,
             guidance=self.guidance,
             seeds=image_seeds(batch, self.seed),
-        ).images
-        return images.to(self.device)
+        )
+        return output.images.to(self.device)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         super().on_save_checkpoint(checkpoint)

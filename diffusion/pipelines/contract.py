@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
 
 import torch
 from diffusers.utils import BaseOutput
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from diffusion.finite import refuse_broken
@@ -98,7 +98,7 @@ class SuppressionModel(Protocol):
         """What is taken away, not clipped."""
         ...
 
-    def adapted(self, site: nn.Module) -> SuppressionModel:
+    def adapted(self, site: Any) -> SuppressionModel:
         """The model with a site's correction beside it."""
         ...
 
@@ -232,7 +232,7 @@ class SuppressionPipeline(SavedPipeline):
         """Why `radiolucent adapt` cannot set a site's correction beside the model; None where it can."""
         return f"a {type(self).__name__} has no place for a site's correction"
 
-    def adapted(self, site: nn.Module) -> SuppressionPipeline:
+    def adapted(self, site: Any) -> SuppressionPipeline:
         """The model with a site's correction, (radiograph, bone) -> what the bone lacks (B, 1, H, W), beside it."""
         raise ValueError(f"{self.not_adaptable}")
 

@@ -44,12 +44,13 @@ def load_suppression_model(folder: str | Path, trust_remote_code: bool = False) 
             "trust it, say so by --trust-remote-code (in Python trust_remote_code=True)"
         )
     pipeline: Any = DiffusionPipeline.from_pretrained(str(folder), trust_remote_code=True, low_cpu_mem_usage=False)
+    components = pipeline.components
     if not isinstance(pipeline, SuppressionModel):
         raise ValueError(
             f"{folder} holds a {type(pipeline).__name__}, which is no suppression model: derive it from "
             "diffusion.SuppressionPipeline"
         )
-    refuse_broken(pipeline.components, folder)
+    refuse_broken(components, folder)
     return pipeline
 
 

@@ -150,7 +150,7 @@ class BoneRegressionPipeline(SuppressionPipeline):
             return "it is a site's already: start from the packaged model, with all pairs together"
         return None
 
-    def adapted(self, site: nn.Module) -> BoneRegressionPipeline:
+    def adapted(self, site: SiteUNet) -> BoneRegressionPipeline:
         """The same network with a site's correction (diffusion.networks.site_unet) beside it."""
         options: Any = self.config
         kept = {name: options[name] for name in ("patch", "trained_size", "flips", "detail_size", "strength")}

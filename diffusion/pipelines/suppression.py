@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Sequence
+from os import PathLike
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -185,7 +186,7 @@ class BoneSuppressionPipeline(SuppressionPipeline):
         return decode(vqgan, soft.to(self.vqgan.dtype)).float().clamp(-1, 1).to(radiograph.device)
 
     @classmethod
-    def from_pretrained(cls, pretrained_model_name_or_path: str | Path, **options: Any) -> BoneSuppressionPipeline:
+    def from_pretrained(cls, pretrained_model_name_or_path: str | PathLike, **options: Any) -> BoneSuppressionPipeline:
         """Load a folder that `save_pretrained` wrote, or a model of the Hugging Face hub.
 
         Args:

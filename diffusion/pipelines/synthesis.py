@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from os import PathLike
 from typing import Any
 
 import torch
@@ -234,7 +234,7 @@ class SynthesisPipeline(SavedPipeline):
         return denoise(answer, self.scheduler, noise, steps, generators)
 
     @classmethod
-    def from_pretrained(cls, pretrained_model_name_or_path: str | Path, **options: Any) -> SynthesisPipeline:
+    def from_pretrained(cls, pretrained_model_name_or_path: str | PathLike, **options: Any) -> SynthesisPipeline:
         """Load a folder that `save_pretrained` wrote, or a model of the Hugging Face hub.
 
         Args:

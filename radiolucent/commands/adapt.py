@@ -70,14 +70,24 @@ def run(args: Namespace) -> int:
     start = starting_model(model_folder(args.checkpoint), args.trust_remote_code)
     loaded = [load_site_pair(pair) for pair in pairs]
     aside = [loaded[place] for place in held]
-    grid = min(GRID, start.trained_size)
-    course = Course(args.steps, args.minutes, args.lr, args.survival_weight, args.workers, args.seed, args.device, grid)
+    size = start.trained_size or GRID
+    course = Course(
+        steps=args.steps,
+        minutes=args.minutes,
+        lr=args.lr,
+        survival_weight=args.survival_weight,
+        workers=args.workers,
+        seed=args.seed,
+        device=args.device,
+        size=size,
+        grid=min(GRID, size),
+    )
     print(
         f"{len(loaded) - len(aside)} pairs to train on, {len(aside)} held out: {', '.join(pair.name for pair in aside)}"
     )
     before = measure(start, aside, args.seed)
     with tempfile.TemporaryDirectory() as scratch:
-        prepared = prepare(start, loaded, course.grid, args.seed)
+        prepared = prepare(start, loaded, course)
         training = [variants for place, variants in enumerate(prepared) if place not in held]
         best, steps = train(start, training, aside, course, Path(scratch) / "first")
         after = measure(best, aside, args.seed)

@@ -36,7 +36,7 @@ class Figures:
 class Course:
     """How training goes: at most `steps` steps and `minutes` minutes, at a rate that falls from `lr` to zero.
 
-    grid: Side in pixels of the correction, and of what it is trained on.
+    size: Side in pixels at which the packaged model is asked. grid: of the correction, and of what it is trained on.
     """
 
     steps: int
@@ -46,6 +46,7 @@ class Course:
     workers: int
     seed: int
     device: str
+    size: int
     grid: int
 
 
@@ -60,6 +61,8 @@ def starting_model(folder: str, trust_remote_code: bool = False) -> SuppressionM
     pipeline = load_pipeline(folder, "cpu", trust_remote_code)
     if pipeline.not_adaptable is not None:
         raise ValueError(f"{folder}: {pipeline.not_adaptable}")
+    if pipeline.trained_size is None:
+        raise ValueError(f"{folder} does not say on which image size it was trained: start from the packaged model")
     return pipeline
 
 
@@ -73,7 +76,7 @@ def bone_of(model: SuppressionModel) -> Bone:
     return bone
 
 
-def prepare(start: SuppressionModel, pairs: list[SitePair], grid: int, seed: int) -> list[list[Answered]]:
+def prepare(start: SuppressionModel, pairs: list[SitePair], course: Course) -> list[list[Answered]]:
     """What the packaged model makes of each pair with several sets of nodules in it, at twice the grid's size."""
     import numpy as np
     from rich.progress import track
@@ -81,11 +84,10 @@ def prepare(start: SuppressionModel, pairs: list[SitePair], grid: int, seed: int
     from lightning_modules.data.adaptation import OVERSAMPLED, answered
 
     variants = min(6, max(1, VARIANTS // len(pairs)))
-    bone, rng = bone_of(start), np.random.default_rng(seed)
-    size = start.trained_size
+    bone, rng = bone_of(start), np.random.default_rng(course.seed)
+    kept = min(OVERSAMPLED * course.grid, course.size)
     return [
-        answered(pair, bone, size, variants, min(OVERSAMPLED * grid, size), rng)
-        for pair in track(pairs, "what the packaged model finds")
+        answered(pair, bone, course.size, variants, kept, rng) for pair in track(pairs, "what the packaged model finds")
     ]
 
 
@@ -131,7 +133,7 @@ def train(
         lr_scheduler=lambda optimizer: torch.optim.lr_scheduler.LambdaLR(optimizer, rate),
     )
     bone = bone_of(start)
-    whole = [whole_pair(pair, bone, start.trained_size) for pair in held_out]
+    whole = [whole_pair(pair, bone, course.size) for pair in held_out]
     data = AdaptationData(pairs, whole, course.grid, 4, 4 * EPOCH, course.workers, course.seed)
     best = keep_best()
     callbacks: list[Any] = [best]
