@@ -17,6 +17,7 @@ from torch.nn import functional as F
 
 from diffusion.finite import refuse_broken
 from diffusion.networks.tiles import tiled
+from diffusion.pipelines.checks import check_radiograph, check_seeds
 from diffusion.pipelines.folder import SavedPipeline
 
 if TYPE_CHECKING:
@@ -273,34 +274,3 @@ class SuppressionPipeline(SavedPipeline):
         pipeline = super().from_pretrained(pretrained_model_name_or_path, **options)
         refuse_broken(pipeline.components, pretrained_model_name_or_path)
         return pipeline
-
-
-def check_radiograph(radiograph: Any, multiple: int) -> None:
-    """Refuse what is no batch of radiographs.
-
-    Args:
-        radiograph: Expected: (B, 1, H, W) in [-1, 1], H and W divisible by `multiple`.
-
-    Raises:
-        ValueError: It is something else; says what arrived.
-    """
-    if not torch.is_tensor(radiograph) or radiograph.ndim != 4 or radiograph.shape[1] != 1:
-        what = tuple(radiograph.shape) if torch.is_tensor(radiograph) else type(radiograph).__name__
-        raise ValueError(f"the radiograph is {what}; expected a tensor (B, 1, H, W) with one grey channel")
-    height, width = radiograph.shape[2:]
-    if height % multiple or width % multiple:
-        raise ValueError(
-            f"the radiograph is {height} x {width} pixels; this model needs both divisible by {multiple}: pad it first "
-            f"to multiples of {multiple}"
-        )
-    low, high = radiograph.aminmax()
-    if not (low >= -1.001 and high <= 1.001):  # false for NaN as well
-        raise ValueError(
-            f"the radiograph's values run from {low:g} to {high:g}; expected finite values in [-1, 1], bones bright"
-        )
-
-
-def check_seeds(seeds: Sequence[int], radiograph: Tensor) -> None:
-    """ValueError unless there is one seed an image."""
-    if len(seeds) != len(radiograph):
-        raise ValueError(f"{len(seeds)} seeds for {len(radiograph)} radiographs: give one for each")

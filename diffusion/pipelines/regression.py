@@ -13,7 +13,8 @@ from diffusion.networks.bone_unet import BoneUNet
 from diffusion.networks.site_unet import SiteUNet
 from diffusion.networks.tiles import TiledNetwork
 from diffusion.networks.unet import size_multiple
-from diffusion.pipelines.contract import BoneSuppressionOutput, SuppressionPipeline, check_radiograph
+from diffusion.pipelines.checks import check_radiograph
+from diffusion.pipelines.contract import BoneSuppressionOutput, SuppressionPipeline
 
 if TYPE_CHECKING:
     from jaxtyping import Float

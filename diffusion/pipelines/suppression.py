@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
+import os
 from collections.abc import Sequence
 from os import PathLike
 from pathlib import Path
@@ -197,7 +198,7 @@ class BoneSuppressionPipeline(SuppressionPipeline):
             FileNotFoundError: The folder or a part of it is missing.
             ValueError: It is of another kind, or its weights are not finite.
         """
-        folder = pipeline_folder(pretrained_model_name_or_path, options)
+        folder = pipeline_folder(os.fspath(pretrained_model_name_or_path), options)
         index = _read_index(folder, cls.__name__)
         weights = {"vqgan", "unet"} | ({"enhancer"} if any(index.get("enhancer", [])) else set())
         needed = sorted({*COMPONENTS, *weights} - options.keys())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from os import PathLike
@@ -245,7 +246,7 @@ class SynthesisPipeline(SavedPipeline):
             FileNotFoundError: The folder or a part of it is missing.
             ValueError: It is of another kind, has an older version's conditioner, or weights that are not finite.
         """
-        folder = pipeline_folder(pretrained_model_name_or_path, options)
+        folder = pipeline_folder(os.fspath(pretrained_model_name_or_path), options)
         index = folder / "model_index.json"
         if not index.is_file():
             raise FileNotFoundError(f"{folder} has no model_index.json; give the pipeline folder that training wrote")
