@@ -20,7 +20,8 @@ from diffusion.latents import check_latent_options, decode, encode, from_x0
 from diffusion.networks.conditioning import check_condition_scaling
 from diffusion.networks.tiles import TiledAutoencoder, TiledNetwork, tiled
 from diffusion.networks.unet import size_multiple
-from diffusion.pipelines.contract import BoneSuppressionOutput, SuppressionPipeline, check_radiograph
+from diffusion.pipelines.checks import check_radiograph
+from diffusion.pipelines.contract import BoneSuppressionOutput, SuppressionPipeline
 from diffusion.pipelines.enhancement import enhance, enhancer_multiple
 from diffusion.pipelines.lung_fusion import LocalGuidance, check_lungs, fuse, lungs_only
 from diffusion.pipelines.sampler import sample
