@@ -4,30 +4,43 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 OUT ?= demo_output
+INSTALL := $(BIN)/python -m pip install --quiet --constraint constraints.txt --editable
 
-.PHONY: install demo test lint bench clean
+.PHONY: help install demo test lint types docs bench clean
 
-install: $(STAMP)
+help:  ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+
+install: $(STAMP)  ## make .venv with the versions that the tests run on
 
 $(STAMP): setup.cfg constraints.txt pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[test]'
+	$(INSTALL) '.[test]'
 	touch $@
 
-demo: $(STAMP)
+demo: $(STAMP)  ## sample CT -> pairs -> VQ-GAN -> latent diffusion -> bones suppressed, into OUT (demo_output)
 	$(BIN)/radiolucent demo --out $(OUT)
 
-test: $(STAMP)
+test: $(STAMP)  ## run the tests
 	$(BIN)/python -m pytest
 
-lint: $(STAMP)
+lint: $(STAMP)  ## check style and formatting with ruff
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+
+types: $(STAMP)  ## check types with mypy
 	$(BIN)/mypy radiolucent lightning_modules evaluation vqgan diffusion drr radiographs
 
-bench: $(STAMP)
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[test,bench]'
+$(VENV)/.docs: $(STAMP)
+	$(INSTALL) '.[test,docs]'
+	touch $@
+
+docs: $(VENV)/.docs  ## build the documentation into site/; a warning is an error
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
+bench: $(STAMP)  ## time ray casting against its peers
+	$(INSTALL) '.[test,bench]'
 	$(BIN)/python -m benchmarks.drr
 
-clean:
-	rm -rf $(VENV) demo_output build *.egg-info
+clean:  ## remove .venv and everything that was built
+	rm -rf $(VENV) demo_output build site *.egg-info

@@ -11,7 +11,7 @@ from torch.optim.swa_utils import AveragedModel
 
 from diffusion.networks.site_unet import SiteUNet
 from diffusion.training.ema import warmed_up_ema
-from evaluation.suppression import fit_gain_offset, mse
+from evaluation.suppression.metrics import fit_gain_offset, mse
 from lightning_modules.measured import MeasuredModule
 from lightning_modules.regression_module import lost_signal
 

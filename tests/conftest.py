@@ -53,3 +53,16 @@ def write_series() -> Callable[..., Path]:
         return folder
 
     return write
+
+
+@pytest.fixture(scope="session")
+def sample_radiograph(tmp_path_factory) -> Path:
+    """A PNG of 128 x 128 pixels: the sample CT seen from behind."""
+    from drr import ConeBeam, detector_response, project, sample_ct
+    from radiographs import write_radiograph
+
+    volume = sample_ct()
+    lines = project(volume, [ConeBeam.preset("PA", volume, (128, 128))], ("total",))
+    path = tmp_path_factory.mktemp("sample") / "radiograph.png"
+    write_radiograph(path, detector_response(lines[0, 0]).numpy())
+    return path

@@ -28,16 +28,16 @@ def test_make_targets_and_extras_exist():
 
 
 @pytest.mark.parametrize("code", re.findall(r"```python\n(.*?)```", README, re.DOTALL))
-def test_python_runs(code, quick_demo, tmp_path, monkeypatch):
+def test_python_runs(code, sample_radiograph, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    radiograph = next((quick_demo / "pairs" / "CXR").glob("*.png"))
-    (tmp_path / "radiograph.png").write_bytes(radiograph.read_bytes())
+    (tmp_path / "radiograph.png").write_bytes(sample_radiograph.read_bytes())
     exec(compile(code, "README.md", "exec"), {})
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_commands_run(command, quick_demo, tmp_path, monkeypatch):
+def test_commands_run(command, quick_demo, sample_radiograph, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "radiograph.png").write_bytes(sample_radiograph.read_bytes())
     (tmp_path / "demo_output").symlink_to(quick_demo)
     (tmp_path / "configs").symlink_to(ROOT / "configs")
     words = shlex.split(command)[1:]
@@ -45,5 +45,7 @@ def test_commands_run(command, quick_demo, tmp_path, monkeypatch):
     assert dispatch([*words, *short]) == 0
 
 
-def test_pictures_exist():
-    assert all((ROOT / path).exists() for path in re.findall(r"!\[.*?\]\((.*?)\)", README))
+def test_pictures_and_links_lead_somewhere():
+    targets = {target.split("#")[0] for target in re.findall(r"\[[^\]]*\]\(([^)]+)\)", README) if "://" not in target}
+    assert "docs/demo.png" in targets
+    assert not [target for target in targets if not (ROOT / target).exists()]

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
 
 import torch
 from diffusers.utils import BaseOutput
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from diffusion.finite import refuse_broken
@@ -21,6 +21,8 @@ from diffusion.pipelines.folder import SavedPipeline
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float
+
+    from diffusion.networks.site_unet import SiteUNet
 
 SIZE_RANGE, TONE_RANGE = 0.17, 0.15  # natural logarithms of the most that a seed changes an image's size and gamma
 
@@ -50,7 +52,7 @@ class SuppressionModel(Protocol):
         detail_size: Side in pixels at which `second_look` finds finer edges; None for a model without.
         strength_law: {"gain", "offset", "bounds"} of the factor that an image's own slope of bone asks for (see
             radiolucent.suppression.strength); None: 1.
-        not_adaptable: Why `radiolucent adapt` cannot set a site's correction beside the model; None: it can.
+        adaptable: Whether `adapted` can be called.
         method: One or two words on how it answers, for the note in a file.
         device: Where it computes.
     """
@@ -70,9 +72,9 @@ class SuppressionModel(Protocol):
     @property
     def strength_law(self) -> dict[str, Any] | None: ...
     @property
-    def method(self) -> str: ...
+    def adaptable(self) -> bool: ...
     @property
-    def not_adaptable(self) -> str | None: ...
+    def method(self) -> str: ...
     @property
     def device(self) -> torch.device: ...
 
@@ -94,12 +96,8 @@ class SuppressionModel(Protocol):
         """The soft tissue of images of `detail_size`, in one pass."""
         ...
 
-    def bone(self, radiograph: Float[Tensor, "batch 1 height width"]) -> Float[Tensor, "batch 1 height width"]:
-        """What is taken away, not clipped."""
-        ...
-
-    def adapted(self, site: nn.Module) -> SuppressionModel:
-        """The model with a site's correction beside it."""
+    def adapted(self, site: SiteUNet) -> SuppressionModel:
+        """The model with what a site's pairs have taught beside it, see `radiolucent adapt`."""
         ...
 
 
@@ -221,20 +219,14 @@ class SuppressionPipeline(SavedPipeline):
         """The soft tissue of images (B, 1, H, W) of `detail_size`, in one pass, for edges that are finer."""
         return self(radiograph, seeds=seeds, steps=steps)
 
-    def bone(self, radiograph: Float[Tensor, "batch 1 height width"]) -> Float[Tensor, "batch 1 height width"]:
-        """What is taken away from a checked batch at seed 0, float32 (B, 1, H, W) in its grey levels, not clipped."""
-        seeds = [0] * len(radiograph)
-        soft = self.soft_tissue(radiograph, tile=None, lungs=None, seeds=seeds, steps=self.default_steps)
-        return radiograph.float() - soft.float()
-
     @property
-    def not_adaptable(self) -> str | None:
-        """Why `radiolucent adapt` cannot set a site's correction beside the model; None where it can."""
-        return f"a {type(self).__name__} has no place for a site's correction"
+    def adaptable(self) -> bool:
+        """Whether `radiolucent adapt` can put a site's correction beside it."""
+        return False
 
-    def adapted(self, site: nn.Module) -> SuppressionPipeline:
-        """The model with a site's correction, (radiograph, bone) -> what the bone lacks (B, 1, H, W), beside it."""
-        raise ValueError(f"{self.not_adaptable}")
+    def adapted(self, site: SiteUNet) -> SuppressionPipeline:
+        """The model with a site's correction beside it."""
+        raise NotImplementedError(f"{type(self).__name__} cannot be adapted")
 
     def answer(
         self,

@@ -140,28 +140,19 @@ class BoneRegressionPipeline(SuppressionPipeline):
         return self(radiograph, seeds=seeds, flips=False)
 
     @property
-    def not_adaptable(self) -> str | None:
-        """Why a site's correction cannot stand beside the network; None where it can."""
-        if not isinstance(self.unet, BoneUNet):
-            return (
-                f"its network is a {type(self.unet).__name__}; adapt works on the packaged regression's kind, BoneUNet"
-            )
-        if self.site is not None:
-            return "it is a site's already: start from the packaged model, with all pairs together"
-        return None
+    def adaptable(self) -> bool:
+        """Whether it is no site's yet."""
+        return self.site is None
 
-    def adapted(self, site: nn.Module) -> BoneRegressionPipeline:
-        """The same network with a site's correction (diffusion.networks.site_unet) beside it."""
-        options: Any = self.config
-        kept = {name: options[name] for name in ("patch", "trained_size", "flips", "detail_size", "strength")}
+    def adapted(self, site: SiteUNet) -> BoneRegressionPipeline:
+        """The same network with what a site's pairs have taught beside it."""
+        kept = {name: self.config[name] for name in ("patch", "trained_size", "flips", "detail_size", "strength")}
         return BoneRegressionPipeline(self.unet, site=site, **kept)
 
     def bone(self, radiograph: Tensor, tile: int | None = None, flips: bool | None = None) -> Tensor:
         """What is taken away from radiographs (B, 1, H, W): float32 of that shape, in their grey levels."""
-        views = (
-            [radiograph, radiograph.flip(-1)] if (self.config["flips"] if flips is None else flips) else [radiograph]
-        )
-        bones = [self._taken(view, tile) for view in views]
+        mirrored = self.config["flips"] if flips is None else flips
+        bones = [self._taken(view, tile) for view in ([radiograph, radiograph.flip(-1)] if mirrored else [radiograph])]
         return bones[0] if len(bones) == 1 else (bones[0] + bones[1].flip(-1)) / 2
 
     def _taken(self, radiograph: Tensor, tile: int | None) -> Tensor:

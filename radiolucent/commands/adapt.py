@@ -60,14 +60,14 @@ def run(args: Namespace) -> int:
     from lightning_modules.callbacks import replace_folder
     from lightning_modules.data.adaptation import load_site_pair
     from radiolucent.suppression.model import model_folder
-    from radiolucent.suppression.site_training import Course, measure, prepare, starting_pipeline, train
+    from radiolucent.suppression.site_training import Course, measure, prepare, starting_model, train
 
     pairs = find_site_pairs(args)
     out = Path(args.out)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise ValueError(f"--out {out}: it is there already and not empty; choose another folder")
     held = choose_held_out(len(pairs), args.hold_out, args.seed)
-    start = starting_pipeline(model_folder(args.checkpoint), args.trust_remote_code)
+    start = starting_model(model_folder(args.checkpoint), args.trust_remote_code)
     loaded = [load_site_pair(pair) for pair in pairs]
     aside = [loaded[place] for place in held]
     grid = min(GRID, start.trained_size)

@@ -15,7 +15,7 @@ from radiographs.pictures import one_channel
 
 def from_dataset(dataset: Any) -> Radiograph:
     """A pydicom Dataset as if it had been read from its file."""
-    from radiographs.dicom import decode_dicom
+    from radiographs.dicom.read import decode_dicom
 
     buffer = io.BytesIO()
     dataset.save_as(buffer, enforce_file_format=True)

@@ -49,32 +49,34 @@ class Course:
     grid: int
 
 
-def starting_pipeline(folder: str, trust_remote_code: bool = False) -> SuppressionModel:
-    """The model in a folder.
+def starting_model(folder: str, trust_remote_code: bool = False) -> Any:
+    """The model in a folder, on the CPU.
 
     Raises:
         ValueError: One that cannot be adapted.
     """
     from radiolucent.suppression.model import load_pipeline
 
-    pipeline = load_pipeline(folder, "cpu", trust_remote_code)
-    if pipeline.not_adaptable is not None:
-        raise ValueError(f"{folder}: {pipeline.not_adaptable}")
-    return pipeline
+    model: Any = load_pipeline(folder, "cpu", trust_remote_code)
+    if not model.adaptable:
+        raise ValueError(
+            f"{folder}: a {type(model).__name__} that cannot be adapted (a site's own, or of a kind that takes no "
+            "correction); start from the packaged model, with all pairs together"
+        )
+    return model
 
 
-def packaged_bone(start: SuppressionModel) -> Bone:
-    """The bone that a pipeline finds in a radiograph (S, S)."""
+def bone_of(model: SuppressionModel) -> Bone:
+    """What a model takes away from a radiograph (S, S)."""
     import torch
 
-    @torch.no_grad()
     def bone(radiograph: np.ndarray) -> np.ndarray:
-        return start.bone(torch.from_numpy(radiograph)[None, None])[0, 0].numpy()
+        return radiograph - model(torch.from_numpy(radiograph)[None, None]).soft[0, 0].numpy()
 
     return bone
 
 
-def prepare(start: SuppressionModel, pairs: list[SitePair], grid: int, seed: int) -> list[list[Answered]]:
+def prepare(start: Any, pairs: list[SitePair], grid: int, seed: int) -> list[list[Answered]]:
     """What the packaged model makes of each pair with several sets of nodules in it, at twice the grid's size."""
     import numpy as np
     from rich.progress import track
@@ -82,7 +84,7 @@ def prepare(start: SuppressionModel, pairs: list[SitePair], grid: int, seed: int
     from lightning_modules.data.adaptation import OVERSAMPLED, answered
 
     variants = min(6, max(1, VARIANTS // len(pairs)))
-    bone, rng = packaged_bone(start), np.random.default_rng(seed)
+    bone, rng = bone_of(start), np.random.default_rng(seed)
     size = start.trained_size
     return [
         answered(pair, bone, size, variants, min(OVERSAMPLED * grid, size), rng)
@@ -91,13 +93,13 @@ def prepare(start: SuppressionModel, pairs: list[SitePair], grid: int, seed: int
 
 
 def train(
-    start: SuppressionModel,
+    start: Any,
     pairs: list[list[Answered]],
     held_out: list[SitePair],
     course: Course,
     folder: Path,
     steps: int | None = None,
-) -> tuple[SuppressionModel, int]:
+) -> tuple[Any, int]:
     """Train a SiteUNet beside the pipeline's network, which stays as it is.
 
     Args:
@@ -131,7 +133,7 @@ def train(
         optimizer=lambda parameters: torch.optim.AdamW(parameters, lr=course.lr, weight_decay=1e-3),
         lr_scheduler=lambda optimizer: torch.optim.lr_scheduler.LambdaLR(optimizer, rate),
     )
-    bone = packaged_bone(start)
+    bone = bone_of(start)
     whole = [whole_pair(pair, bone, start.trained_size) for pair in held_out]
     data = AdaptationData(pairs, whole, course.grid, 4, 4 * EPOCH, course.workers, course.seed)
     best = keep_best()

@@ -49,10 +49,7 @@ def test_three_lines_make_a_model(image):
     assert isinstance(model, SuppressionModel)
     assert (model.trained_size, model.size_multiple, model.stochastic, model.default_steps) == (32, 4, False, None)
     assert (model.takes_lungs, model.detail_size, model.strength_law) == (False, None, None)
-    assert model.not_adaptable == "a Smooth has no place for a site's correction"
-    with pytest.raises(ValueError, match="a Smooth has no place"):
-        model.adapted(torch.nn.Identity())
-    torch.testing.assert_close(model.bone(image), image - model(image).soft, atol=1e-5, rtol=0)
+    assert not model.adaptable
     soft = model(image, tile=None, lungs=None, seeds=None, steps=None).soft
     torch.testing.assert_close(soft, image - 0.5 * torch.nn.functional.avg_pool2d(image, 3, 1, 1))
     torch.testing.assert_close(model.second_look(image, seeds=[0, 0], steps=None).soft, soft)
@@ -63,7 +60,6 @@ def test_ours_keep_the_contract(pipeline):
     assert isinstance(pipeline, SuppressionModel) and isinstance(regression, SuppressionModel)
     assert (pipeline.stochastic, pipeline.takes_lungs, pipeline.default_steps) == (True, True, 50)
     assert (regression.stochastic, regression.takes_lungs, regression.default_steps) == (False, False, None)
-    assert regression.not_adaptable is None and pipeline.not_adaptable is not None
     assert (regression.detail_size, regression.trained_size) == (128, 64)
     assert not isinstance(object(), SuppressionModel)
 

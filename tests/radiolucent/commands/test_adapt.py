@@ -121,7 +121,7 @@ def test_a_whole_pair_lies_on_the_models_square(site):
 def test_a_sites_model_is_refused_as_a_start(site, tmp_path):
     network = BoneUNet((8, 16), sigma=8.0)
     BoneRegressionPipeline(network, 2, 64, site=SiteUNet((8, 16), 32)).save_pretrained(tmp_path / "ours")
-    with pytest.raises(ValueError, match="is a site's already"):
+    with pytest.raises(ValueError, match="a site's own"):
         dispatch(["adapt", str(site), "--checkpoint", str(tmp_path / "ours"), "--out", str(tmp_path / "out")])
 
 
