@@ -173,7 +173,6 @@ def train_model(options: argparse.Namespace, data: Path) -> Path:
         out / "vqgan",
         f"--data.init_args.root={data}",
         f"--trainer.max_epochs={options.vqgan_epochs}",
-        f"--model.init_args.scheduler.init_args.total_iters={150 * options.vqgan_epochs}",
         *shared,
     )
     return fit(
@@ -185,7 +184,6 @@ def train_model(options: argparse.Namespace, data: Path) -> Path:
         f"--data.init_args.root={data / 'CXR'}",
         f"--data.init_args.table={data / 'reports.csv'}",
         f"--trainer.max_steps={options.steps}",
-        f"--model.init_args.lr_scheduler.init_args.total_steps={options.steps}",
         *shared,
     )
 

@@ -21,6 +21,7 @@ from diffusion.noise import offset_noise, seeded_generators, seeded_noise
 from diffusion.objectives import denoising_loss, min_snr_weights, noise_levels
 from diffusion.parametrization import predicted_x0, prediction_target
 from diffusion.pipeline import BoneSuppressionOutput, BoneSuppressionPipeline
+from diffusion.pipelines.contract import SuppressionModel, SuppressionPipeline
 from diffusion.pixels import PixelSpace
 from diffusion.regression import BoneRegressionPipeline
 from diffusion.sampler import sample
@@ -48,6 +49,8 @@ __all__ = [
     "LatentDiT",
     "MultiheadUNet",
     "PixelSpace",
+    "SuppressionModel",
+    "SuppressionPipeline",
     "SynthesisOutput",
     "SynthesisPipeline",
     "Target",

@@ -1,10 +1,16 @@
-"""The index of a pipeline's folder."""
+"""Where a pipeline's folder lies, and the index in it."""
 
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
+
+MODULE = "_pipeline_module"  # in model_index.json: where the pipeline's class is defined
+HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
+HUB_OPTIONS = ("cache_dir", "revision", "token", "local_files_only", "force_download", "proxies")
+HUB_FILES = ("*.json", "*.safetensors", "*.txt", "*.model", "*.py", "*.md")  # neither pickles nor anything else
 
 
 def read_model_index(path: Path) -> dict[str, Any]:
@@ -16,3 +22,48 @@ def read_model_index(path: Path) -> dict[str, Any]:
     if not isinstance(index, dict):
         raise ValueError(f"{path}: no index of a pipeline: give the folder that training wrote")
     return index
+
+
+def class_name(index: dict[str, Any]) -> str | None:
+    """The pipeline's class in a model_index.json: "CLASS", or, as diffusers names what is not its own, [MODULE, CLASS].
+
+    None where there is no such name.
+    """
+    name = index.get("_class_name")
+    if isinstance(name, list) and len(name) == 2:
+        name = name[1]
+    return name if isinstance(name, str) else None
+
+
+def is_hub_name(name: str | Path) -> bool:
+    """Whether something that is no folder here could be OWNER/NAME on the Hugging Face hub."""
+    return HUB_NAME.fullmatch(str(name)) is not None
+
+
+def pipeline_folder(name: str | Path, options: dict[str, Any] | None = None) -> Path:
+    """The folder itself, or where a model of the Hugging Face hub was downloaded to.
+
+    Args:
+        name: A folder, or OWNER/NAME. What is neither is given back as it is, for its reader to refuse.
+        options: As from_pretrained takes them; those about the hub are taken out (cache_dir, revision, token,
+            local_files_only, force_download, proxies).
+
+    Raises:
+        FileNotFoundError: The hub cannot be reached, or has no such model, and none was downloaded before.
+    """
+    options = {} if options is None else options
+    given = {key: options.pop(key) for key in HUB_OPTIONS if key in options}
+    folder = Path(name)
+    if folder.exists() or not is_hub_name(name):
+        return folder
+    from huggingface_hub import snapshot_download
+
+    given.pop("proxies", None)  # huggingface_hub takes them from the environment
+    try:
+        return Path(snapshot_download(str(name), allow_patterns=list(HUB_FILES), **given))
+    except (OSError, ValueError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise FileNotFoundError(
+            f"{name} is no folder here, and no model of that name came from the Hugging Face hub ({reason}): check the "
+            "name, or download it where there is a network"
+        ) from None

@@ -6,24 +6,21 @@ import functools
 import importlib
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from diffusers.models.modeling_utils import ModelMixin
-from diffusers.pipelines.pipeline_utils import DiffusionPipeline
-from diffusers.utils import BaseOutput
 from torch import Tensor, nn
 
 from diffusion.conditioning import check_condition_scaling
 from diffusion.enhancement import enhance, enhancer_multiple
-from diffusion.finite import refuse_broken
-from diffusion.folders import read_model_index
+from diffusion.folders import class_name, pipeline_folder, read_model_index
 from diffusion.fusion import LocalGuidance, check_lungs, fuse, lungs_only
 from diffusion.latents import check_latent_options, decode, encode, from_x0
 from diffusion.objectives import check_scheduler
+from diffusion.pipelines.contract import BoneSuppressionOutput, SuppressionPipeline, check_radiograph
 from diffusion.sampler import sample
 from diffusion.tiles import TiledAutoencoder, TiledNetwork, tiled
 from diffusion.unet import size_multiple
@@ -32,14 +29,7 @@ COMPONENTS = ("vqgan", "unet", "scheduler")
 AUTOENCODER_PACKAGE = "vqgan"  # the only package beside diffusers and this one that a folder may name
 
 
-@dataclass
-class BoneSuppressionOutput(BaseOutput):
-    """soft: (B, 1, H, W) float32 on the radiograph's device, in [-1, 1], bones gone."""
-
-    soft: Tensor
-
-
-class BoneSuppressionPipeline(DiffusionPipeline):
+class BoneSuppressionPipeline(SuppressionPipeline):
     """Conditional latent diffusion from a radiograph to its soft-tissue image (BS-LDM, arXiv 2412.15670).
 
     vqgan: the autoencoder (see diffusion.latents); unet: build_unet's or a LatentDiT; both are put to evaluation.
@@ -51,6 +41,9 @@ class BoneSuppressionPipeline(DiffusionPipeline):
     trained_size: side in pixels of the images that it was trained on; None where only the U-Net's sample_size may say.
     """
 
+    stochastic: ClassVar[bool] = True
+    takes_lungs: ClassVar[bool] = True
+    method: ClassVar[str] = "sampling"
     _optional_components = ["enhancer"]  # noqa: RUF012 (diffusers' own name, read by its save and load)
 
     def __init__(
@@ -95,22 +88,6 @@ class BoneSuppressionPipeline(DiffusionPipeline):
         latent = self.unet.config.get("sample_size")
         return None if latent is None else latent * self.vqgan.downsampling
 
-    def _check_radiograph(self, radiograph: Tensor) -> None:
-        if not torch.is_tensor(radiograph) or radiograph.ndim != 4 or radiograph.shape[1] != 1:
-            what = tuple(radiograph.shape) if torch.is_tensor(radiograph) else type(radiograph).__name__
-            raise ValueError(f"the radiograph is {what}; expected a tensor (B, 1, H, W) with one grey channel")
-        height, width = radiograph.shape[2:]
-        if height % self.size_multiple or width % self.size_multiple:
-            raise ValueError(
-                f"the radiograph is {height} x {width} pixels; this model needs both divisible by "
-                f"{self.size_multiple}: pad it first"
-            )
-        low, high = radiograph.aminmax()
-        if not (low >= -1.001 and high <= 1.001):  # false for NaN as well
-            raise ValueError(
-                f"the radiograph's values run from {low:g} to {high:g}; expected finite values in [-1, 1], bones bright"
-            )
-
     @torch.no_grad()
     def __call__(
         self,
@@ -122,11 +99,13 @@ class BoneSuppressionPipeline(DiffusionPipeline):
         lungs: Tensor | None = None,
         local_guidance: float | None = None,
         local_threshold: float = 3.5,
+        *,
+        steps: int | None = None,
     ) -> BoneSuppressionOutput:
         """Suppress the bones of a batch.
 
         radiograph: float (B, 1, H, W) in [-1, 1], bones bright; H and W divisible by `size_multiple`.
-        num_inference_steps: as the pipeline records where none are given.
+        steps: of sampling; as the pipeline records where none are given. num_inference_steps: diffusers' name for it.
         seeds: one an image (0, 1, ... where none are given); the image depends on its own seed, not on its batch.
         guidance_scale: see diffusion.sampler; 1 is none.
         tile: side in pixels, a multiple of `size_multiple`, of the tiles in which a larger image is encoded, denoised
@@ -135,10 +114,13 @@ class BoneSuppressionPipeline(DiffusionPipeline):
         local_guidance: scale of that path's guidance; by default GL-LCM's 3 where the network predicts the noise, the
             only networks it is for, else 1, none. local_threshold: where that path's clipping of x0 starts.
         """
-        self._check_radiograph(radiograph)
+        check_radiograph(radiograph, self.size_multiple)
+        if steps is not None and num_inference_steps not in (None, steps):
+            raise ValueError(f"steps is {steps} and num_inference_steps {num_inference_steps}: give one of them")
         options: Any = self.config
         check_scheduler(self.scheduler, options.target)
-        steps = options.num_inference_steps if num_inference_steps is None else num_inference_steps
+        steps = num_inference_steps if steps is None else steps
+        steps = options.num_inference_steps if steps is None else steps
         seeds = range(len(radiograph)) if seeds is None else seeds
         vqgan, network = self.vqgan, self.unet
         if tile is not None:
@@ -202,15 +184,18 @@ class BoneSuppressionPipeline(DiffusionPipeline):
         return decode(vqgan, soft.to(self.vqgan.dtype)).float().clamp(-1, 1).to(radiograph.device)
 
     @classmethod
-    def from_pretrained(  # type: ignore[override]
-        cls, folder: str | Path, **options: Any
-    ) -> BoneSuppressionPipeline:
-        """Load a folder that `save_pretrained` wrote; options as diffusers takes them (dtype, scheduler=...).
+    def from_pretrained(cls, pretrained_model_name_or_path: str | Path, **options: Any) -> BoneSuppressionPipeline:
+        """Load a folder that `save_pretrained` wrote, or a model of the Hugging Face hub.
 
-        Raises FileNotFoundError for a folder or a part that is missing, ValueError for a folder of another kind or for
-        weights that are not finite.
+        Args:
+            pretrained_model_name_or_path: A folder, or OWNER/NAME.
+            options: As diffusers takes them (dtype, scheduler=..., revision, ...).
+
+        Raises:
+            FileNotFoundError: The folder or a part of it is missing.
+            ValueError: It is of another kind, or its weights are not finite.
         """
-        folder = Path(folder)
+        folder = pipeline_folder(pretrained_model_name_or_path, options)
         index = _read_index(folder, cls.__name__)
         weights = {"vqgan", "unet"} | ({"enhancer"} if any(index.get("enhancer", [])) else set())
         needed = sorted({*COMPONENTS, *weights} - options.keys())
@@ -224,9 +209,7 @@ class BoneSuppressionPipeline(DiffusionPipeline):
         if module.split(".")[0] == AUTOENCODER_PACKAGE:
             importlib.import_module(module)  # diffusers resolves a class by name only in modules already imported
         options = {"low_cpu_mem_usage": False, "use_safetensors": True, **options}
-        pipeline = super().from_pretrained(str(folder), **options)
-        refuse_broken(pipeline.components, folder)
-        return pipeline
+        return super().from_pretrained(folder, **options)
 
 
 def _read_index(folder: Path, kind: str) -> dict[str, Any]:
@@ -239,6 +222,6 @@ def _read_index(folder: Path, kind: str) -> dict[str, Any]:
             f"{', '.join(COMPONENTS)}"
         )
     index = read_model_index(folder / "model_index.json")
-    if index.get("_class_name") != kind:
-        raise ValueError(f"{folder} holds a {index.get('_class_name')}, not a {kind}; give a bone suppression folder")
+    if class_name(index) != kind:
+        raise ValueError(f"{folder} holds a {class_name(index)}, not a {kind}; give a bone suppression folder")
     return index

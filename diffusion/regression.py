@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
-from diffusers.pipelines.pipeline_utils import DiffusionPipeline
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from diffusion.bone_unet import BoneUNet
-from diffusion.finite import refuse_broken
-from diffusion.pipeline import BoneSuppressionOutput
+from diffusion.pipelines.contract import BoneSuppressionOutput, SuppressionPipeline, check_radiograph
 from diffusion.tiles import TiledNetwork
 from diffusion.unet import size_multiple
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
 
 
 def predict_bone(unet: nn.Module, radiograph: Tensor, patch: int, tile: int | None = None) -> Tensor:
@@ -39,7 +39,7 @@ def predict_bone(unet: nn.Module, radiograph: Tensor, patch: int, tile: int | No
     return F.pixel_shuffle(network(seen, timesteps, return_dict=False)[0], patch) * deviation
 
 
-class BoneRegressionPipeline(DiffusionPipeline):
+class BoneRegressionPipeline(SuppressionPipeline):
     """A network that was trained to predict the bone itself: always the same answer, in one call.
 
     Args:
@@ -52,6 +52,8 @@ class BoneRegressionPipeline(DiffusionPipeline):
         strength: {"gain", "offset", "bounds"} of the factor that an image's own slope of bone asks for, see
             radiolucent.strength; None: 1.
     """
+
+    method: ClassVar[str] = "regression"
 
     def __init__(
         self,
@@ -75,11 +77,6 @@ class BoneRegressionPipeline(DiffusionPipeline):
         )
 
     @property
-    def trained_size(self) -> int:
-        """Side in pixels of the images that the network is for."""
-        return self.config["trained_size"]
-
-    @property
     def size_multiple(self) -> int:
         """What an image's height and width must be divisible by."""
         if isinstance(self.unet, BoneUNet):
@@ -89,57 +86,69 @@ class BoneRegressionPipeline(DiffusionPipeline):
     @torch.no_grad()
     def __call__(
         self,
-        radiograph: Tensor,
+        radiograph: Float[Tensor, "batch 1 height width"],
         num_inference_steps: int = 1,
         seeds: Sequence[int] | None = None,
         tile: int | None = None,
         flips: bool | None = None,
+        *,
+        lungs: Tensor | None = None,
+        steps: int | None = None,
     ) -> BoneSuppressionOutput:
         """Suppress the bones of a batch.
 
         Args:
             radiograph: (B, 1, H, W) in [-1, 1], bones bright.
-            num_inference_steps: As of BoneSuppressionPipeline; nothing here depends on it.
+            num_inference_steps, steps: As of models that sample; nothing here depends on them.
             seeds: One an image. 0, the default, is the image as it is; any other sees it a little larger or smaller and
                 in another tone, so that the spread over seeds tells how sure the answer is.
             tile: Side in pixels, a multiple of `size_multiple`, of tiles for larger images; None: they are seen whole.
             flips: Whether the mirror image is asked too; None: as the pipeline records.
+            lungs: None: there is no second path here.
 
         Returns:
             `.soft`, (B, 1, H, W) float32 in [-1, 1].
 
         Raises:
-            ValueError: Another shape, or a size that is not a multiple of `size_multiple`.
+            ValueError: Another shape or range, a size that is not a multiple of `size_multiple`, or lungs.
         """
-        if radiograph.ndim != 4 or radiograph.shape[1] != 1:
-            raise ValueError(f"a radiograph of shape {tuple(radiograph.shape)}: (B, 1, H, W) is needed")
-        if any(side % self.size_multiple for side in radiograph.shape[2:]):
-            raise ValueError(
-                f"a radiograph of {tuple(radiograph.shape[2:])} pixels: height and width must be multiples of "
-                f"{self.size_multiple}"
-            )
-        seeds = [0] * len(radiograph) if seeds is None else list(seeds)
-        if len(seeds) != len(radiograph):
-            raise ValueError(f"{len(seeds)} seeds for {len(radiograph)} radiographs: give one for each")
-        if any(seeds):
-            bones = [self._varied(image[None], seed, tile, flips) for image, seed in zip(radiograph, seeds)]
-            bone = torch.cat(bones)
-        else:
-            bone = self.bone(radiograph, tile, flips)
-        return BoneSuppressionOutput(soft=(radiograph.float() - bone).clamp(-1, 1))
+        if flips is None:
+            return super().__call__(radiograph, tile=tile, lungs=lungs, seeds=seeds, steps=steps)
+        check_radiograph(radiograph, self.size_multiple)
+        return self.answer(radiograph, seeds, lambda seen: seen.float() - self.bone(seen, tile, flips))
 
-    def _varied(self, radiograph: Tensor, seed: int, tile: int | None, flips: bool | None) -> Tensor:
-        """The bone (1, 1, H, W) by way of another size and tone, which depend on the seed; 0 changes nothing."""
-        if seed == 0:
-            return self.bone(radiograph, tile, flips)
-        chance = torch.Generator().manual_seed(seed)
-        scale, gamma = torch.rand(2, generator=chance).mul(2).sub(1).mul(torch.tensor([0.17, 0.15])).exp().tolist()
-        multiple = self.size_multiple
-        shape = [max(1, round(side * scale / multiple)) * multiple for side in radiograph.shape[2:]]
-        seen = F.interpolate(radiograph.float(), shape, mode="bicubic", antialias=True).clamp(-1, 1)
-        tone = (seen + 1).div(2).pow(gamma)
-        soft = (tone - self.bone(tone * 2 - 1, tile, flips) / 2).clamp(0, 1).pow(1 / gamma) * 2 - 1
-        return F.interpolate(seen - soft, radiograph.shape[2:], mode="bicubic", antialias=True)
+    def soft_tissue(
+        self,
+        radiograph: Float[Tensor, "batch 1 height width"],
+        *,
+        tile: int | None,
+        lungs: Tensor | None,
+        seeds: Sequence[int],
+        steps: int | None,
+    ) -> Float[Tensor, "batch 1 height width"]:
+        """The radiographs less their bone; tiles are standardised as the whole image is."""
+        return radiograph.float() - self.bone(radiograph, tile)
+
+    def second_look(
+        self, radiograph: Float[Tensor, "batch 1 height width"], *, seeds: Sequence[int], steps: int | None
+    ) -> BoneSuppressionOutput:
+        """As a call, without the mirror image: what is read off it are edges, at four times the pixels."""
+        return self(radiograph, seeds=seeds, flips=False)
+
+    def adaptable_network(self) -> BoneUNet | None:
+        """A float32 copy of a BoneUNet with the same weights that predicts coarse parts too; None for other networks.
+
+        A site's own pairs know the display's tone, so that coarse parts can be learned from them.
+        """
+        if not isinstance(self.unet, BoneUNet):
+            return None
+        copy: BoneUNet = BoneUNet.from_config({**self.unet.config, "coarse_share": 0.0})
+        copy.load_state_dict(self.unet.state_dict())
+        return copy.float()
+
+    def adapted(self, network: nn.Module) -> BoneRegressionPipeline:
+        """With a network trained on a site's pairs, which needs no strength of an image's own and no second look."""
+        return BoneRegressionPipeline(network, self.config["patch"], self.trained_size, flips=True)
 
     def bone(self, radiograph: Tensor, tile: int | None = None, flips: bool | None = None) -> Tensor:
         """What is taken away from radiographs (B, 1, H, W): float32 of that shape, in their grey levels."""
@@ -149,12 +158,3 @@ class BoneRegressionPipeline(DiffusionPipeline):
         if self.config["flips"] if flips is None else flips:
             bone = (bone + predict_bone(self.unet, seen.flip(-1), patch, tile).float().flip(-1)) / 2
         return bone
-
-    @classmethod
-    def from_pretrained(  # type: ignore[override]
-        cls, folder: str | Path, **options: Any
-    ) -> BoneRegressionPipeline:
-        """Load a folder that `save_pretrained` wrote, as diffusers does; ValueError for weights that are not finite."""
-        pipeline = super().from_pretrained(str(folder), **options)
-        refuse_broken(pipeline.components, folder)
-        return pipeline

@@ -15,14 +15,20 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 OnLong = Literal["error", "truncate"]
+# bare text models that are saved as a part of another: its class, and where they lie in it
+WHOLE = {
+    "CLIPTextTransformer": ("CLIPTextModel", "text_model"),
+    "SiglipTextTransformer": ("SiglipTextModel", "text_model"),
+    "T5Stack": ("T5EncoderModel", "encoder"),
+}
 CXR_BERT = "cxr-bert"  # its own classes are remote code; underneath it is a BERT
 
 
 class TextEncoder:
     """encode(texts) -> (embeddings (B, T, D), mask (B, T)): the last hidden states, as float32 of float16 values.
 
-    source: a folder, or a model's name on the Hub, with safetensors weights, loaded when first needed; remote code is
-        never run.
+    source: a folder, also a pipeline's with one in it, or a model's name on the Hub, with safetensors weights, loaded
+        when first needed; remote code is never run.
     max_length: tokens of a text, special ones included; at most the encoder's own limit, which is the default.
     on_long: a longer text is an error, or is cut at the limit; `truncated` then records {text: its tokens}.
     cache: folder that keeps a safetensors file a text, named by the sha256 of encoder, limit and text; None keeps
@@ -43,6 +49,7 @@ class TextEncoder:
         self.source, self.max_length, self.on_long, self.device = source, max_length, on_long, device
         self.cache = None if cache is None else Path(cache)
         self.memory: dict[str, Tensor] = {}
+        self.model: Any = None  # as it was given to `of`
         self.truncated: dict[str, int] = {}
 
     @cached_property
@@ -50,6 +57,29 @@ class TextEncoder:
         """The model and its tokenizer, loaded when they are first needed."""
         model, tokenizer = _load(self.source)
         return model.eval().requires_grad_(False).to(self.device), tokenizer
+
+    @classmethod
+    def of(cls, model: Any, tokenizer: Any, max_length: int | None = None, on_long: OnLong = "error") -> TextEncoder:
+        """One of a model and its tokenizer that are loaded already, where the model is."""
+        made = cls("the text encoder", max_length, on_long, device=str(model.device))
+        made.model = model
+        made.__dict__["parts"] = (_bare(model).eval().requires_grad_(False), tokenizer)
+        return made
+
+    def components(self) -> tuple[Any, Any]:
+        """The model and its tokenizer in the classes that transformers saves and loads, as a pipeline holds them."""
+        import transformers
+
+        model, tokenizer = self.parts
+        name, place = WHOLE.get(type(model).__name__, (None, ""))
+        if name is None:
+            return model, tokenizer
+        with torch.device("meta"):
+            whole = getattr(transformers, name)(model.config)
+        setattr(whole, place, model)
+        if name == "T5EncoderModel":
+            whole.shared = model.get_input_embeddings()
+        return whole.eval(), tokenizer
 
     @property
     def width(self) -> int:
@@ -131,20 +161,27 @@ def _load(source: str) -> tuple[Any, Any]:
         from transformers import AutoModel, AutoTokenizer, BertModel, BertTokenizer, PretrainedConfig
     except ImportError:
         raise ValueError("reports need transformers: pip install 'radiolucent[synthesis]'") from None
+    words = source
+    if (Path(source) / "text_encoder").is_dir():  # a pipeline's folder
+        source, words = f"{source}/text_encoder", f"{source}/tokenizer"
     try:
         kind = PretrainedConfig.get_config_dict(source)[0].get("model_type")
         if kind == CXR_BERT:
             model: Any = BertModel.from_pretrained(source, use_safetensors=True, add_pooling_layer=False)
-            return model, BertTokenizer.from_pretrained(source)
+            return model, BertTokenizer.from_pretrained(words)
         model = AutoModel.from_pretrained(source, use_safetensors=True)
-        tokenizer = AutoTokenizer.from_pretrained(source)
+        tokenizer = AutoTokenizer.from_pretrained(words)
     except (OSError, ValueError) as error:
         raise ValueError(
             f"{source}: no text encoder with safetensors weights could be read there ({str(error).splitlines()[0]})"
         ) from None
+    return _bare(model), tokenizer
+
+
+def _bare(model: Any) -> Any:
+    """The part of a model that encodes text."""
     model = getattr(model, "text_model", model)  # CLIP's
-    model = model.get_encoder() if model.config.is_encoder_decoder else model  # T5's
-    return model, tokenizer
+    return model.get_encoder() if model.config.is_encoder_decoder else model  # T5's
 
 
 def _positions(config: Any) -> int:

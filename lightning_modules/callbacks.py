@@ -17,6 +17,7 @@ from lightning.pytorch.utilities import rank_zero_info, rank_zero_only
 from torch import Tensor
 from torchvision.utils import make_grid
 
+from diffusion.folders import class_name
 from lightning_modules.measured import refuse_diverged
 from radiographs.files import read_json
 
@@ -199,7 +200,7 @@ def refuse_foreign_folder(folder: Path, kind: str) -> None:
     if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())) or (folder / RECORD).is_file():
         return
     about = [folder / name for name in ("model_index.json", "config.json")]
-    if any(read_json(path).get("_class_name") == kind for path in about if path.is_file()):
+    if any(class_name(read_json(path)) == kind for path in about if path.is_file()):
         return
     raise ValueError(
         f"{folder} is there and is no {kind} that a training wrote, and would be replaced: rename it, or set another "

@@ -23,6 +23,7 @@ from diffusion.pipeline import BoneSuppressionPipeline
 from lightning_modules.latent_cache import LatentCache, refuse_random_images
 from lightning_modules.measured import MeasuredModule
 from lightning_modules.processes import Spread, among_first, image_seeds, own_images, unit_scale
+from lightning_modules.schedules import build_schedule
 from vqgan.model import VQGAN
 
 
@@ -161,7 +162,8 @@ class LatentDiffusionModule(MeasuredModule):
         optimizer = self.optimizer(self.unet.parameters())
         if self.lr_scheduler is None:
             return optimizer
-        return [optimizer], [{"scheduler": self.lr_scheduler(optimizer), "interval": self.lr_interval}]
+        schedule = build_schedule(self.lr_scheduler, optimizer, self, self.lr_interval)
+        return [optimizer], [{"scheduler": schedule, "interval": self.lr_interval}]
 
     def pipeline(self) -> BoneSuppressionPipeline:
         """The model as it stands, with the averaged network."""

@@ -16,6 +16,7 @@ from drr.pairs import FIRST_DEVICE
 from evaluation.suppression import fit_gain_offset, mse
 from lightning_modules.measured import MeasuredModule
 from lightning_modules.processes import own_images
+from lightning_modules.schedules import build_schedule
 
 SMALLEST_OBJECT = 0.6  # sum of squares, in units of the image's deviation, from where on a nodule or device counts
 COARSE_SHARE = 0.9  # of a drawn pair's error, for a network that leaves no coarse part of its own
@@ -100,7 +101,8 @@ class RegressionModule(MeasuredModule):
         optimizer = self.optimizer(self.unet.parameters())
         if self.lr_scheduler is None:
             return optimizer
-        return [optimizer], [{"scheduler": self.lr_scheduler(optimizer), "interval": self.lr_interval}]
+        schedule = build_schedule(self.lr_scheduler, optimizer, self, self.lr_interval)
+        return [optimizer], [{"scheduler": schedule, "interval": self.lr_interval}]
 
     def pipeline(self) -> BoneRegressionPipeline:
         """The model as it stands, with the averaged network."""

@@ -18,7 +18,7 @@ from radiographs.fit import fit
 from radiographs.io import read_radiograph
 from radiographs.readable import unreadable
 from radiographs.reported import Reading, ReportedImage
-from radiographs.reports import READERS
+from radiographs.reports import READERS, RENAMED
 from radiographs.splits import refuse_overlap, split_by_patient
 
 logger = logging.getLogger(__name__)
@@ -77,8 +77,9 @@ def collate(items: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 class ReportDataModule(LightningDataModule):
     """Batches of radiograph (B, 1, S, S), view, report, demographics and name, and other views (see ReportDataset).
 
-    dataset: table (CSV or Parquet of image, report, view), mimic_cxr, chexpert, open_i or ct_rate; root and table: what
-        its reader in radiographs.reports takes. Images that it skips, and those that cannot be read, are counted in
+    dataset: table (CSV or Parquet of image, report, view), mimic_cxr, chexpert, open_i or manifest (that of
+        `radiolucent drr`; its old name, ct_rate, is accepted until version 0.3); root and table: what its reader in
+        radiographs.reports takes. Images that it skips, and those that cannot be read, are counted in
         the log. table_encoding: of a CSV of one's own that is not UTF-8, such as cp1252.
     image_size: side S in pixels; framing: `crop` cuts the middle square out, `pad` keeps all and pads with black.
     other_views: how many other images of the same study come along.
@@ -92,7 +93,7 @@ class ReportDataModule(LightningDataModule):
         self,
         root: str,
         table: str | None = None,
-        dataset: Literal["table", "mimic_cxr", "chexpert", "open_i", "ct_rate"] = "table",
+        dataset: Literal["table", "mimic_cxr", "chexpert", "open_i", "manifest", "ct_rate"] = "table",
         image_size: int = 512,
         framing: Framing = "crop",
         other_views: int = 0,
@@ -107,6 +108,9 @@ class ReportDataModule(LightningDataModule):
         for name, value in (("image_size", image_size), ("batch_size", batch_size)):
             if value < 1:
                 raise ValueError(f"{name} is {value}: it must be 1 or more")
+        if dataset in RENAMED:
+            logger.warning("the data set %s is now called %s", dataset, RENAMED[dataset])
+            dataset = RENAMED[dataset]  # type: ignore[assignment]
         if table is None and dataset in ("table", "open_i"):
             raise ValueError(f"the data set {dataset} needs `table`: see radiographs.reports")
         if table_encoding is not None and dataset != "table":

@@ -25,6 +25,7 @@ from diffusion.synthesis_objective import check_networks, check_synthesis_schedu
 from diffusion.text import TextEncoder
 from lightning_modules.measured import MeasuredModule
 from lightning_modules.processes import Spread, among_first, image_seeds, own_images, unit_scale
+from lightning_modules.schedules import build_schedule
 from vqgan.model import VQGAN
 
 logger = logging.getLogger(__name__)
@@ -138,18 +139,19 @@ class SynthesisModule(MeasuredModule):
         optimizer = self.optimizer(self.networks.parameters())
         if self.lr_scheduler is None:
             return optimizer
-        return [optimizer], [{"scheduler": self.lr_scheduler(optimizer), "interval": self.lr_interval}]
+        schedule = build_schedule(self.lr_scheduler, optimizer, self, self.lr_interval)
+        return [optimizer], [{"scheduler": schedule, "interval": self.lr_interval}]
 
     def pipeline(self) -> SynthesisPipeline:
-        """The model as it stands, with the averaged networks; its conditioner names the text encoder."""
+        """The model as it stands, with the averaged networks and the text encoder, which its conditioner names too."""
         unet, conditioner = (self.ema.module[name] for name in ("unet", "conditioner"))  # type: ignore[index]
         if self.text_encoder is not None:
             conditioner.register_to_config(
                 text_encoder=self.text_encoder.source, text_fingerprint=self.text_encoder.fingerprint
             )
-        pipeline = SynthesisPipeline(
-            self.vqgan, unet, self.sampler, conditioner, self.image_size, self.latent, self.sampling_steps
-        )
+        text = () if self.text_encoder is None else self.text_encoder.components()
+        parts = (self.vqgan, unet, self.sampler, conditioner)
+        pipeline = SynthesisPipeline(*parts, self.image_size, self.latent, self.sampling_steps, *text)
         pipeline.set_progress_bar_config(disable=True)
         return pipeline
 

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from lightning_modules.measured import MeasuredModule
 from lightning_modules.processes import Spread, find_unused_parameters, of_all_processes, own_images
+from lightning_modules.schedules import build_schedule
 from vqgan.discriminator import PatchDiscriminator
 from vqgan.losses import HybridLoss
 from vqgan.model import VQGAN
@@ -95,7 +96,7 @@ class VQGANModule(MeasuredModule):
         optimizers = [self.optimizer(self.vqgan.parameters())]
         if self.discriminator is not None:
             optimizers.append(self.discriminator_optimizer(self.discriminator.parameters()))
-        return optimizers, [self.scheduler(optimizers[0])] if self.scheduler else []
+        return optimizers, [build_schedule(self.scheduler, optimizers[0], self)] if self.scheduler else []
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> None:
         images = torch.cat([batch["radiograph"], batch["soft"]])

@@ -23,17 +23,33 @@ def read_for_suppression(path: str | Path, polarity: str = "auto") -> tuple[Radi
             is about the image as it is shown: DICOM's own MONOCHROME1 is followed before.
 
     Returns:
-        The radiograph with bright bones, and notes for a manifest: `warnings` (sentences) and `inverted` (True, so that
-        the result is to be turned back), each only if there is something to say.
+        As `as_for_suppression`.
 
     Raises:
         ValueError: as `read_radiograph`, and for a DICOM image that its header calls no radiograph.
     """
+    return as_for_suppression(read_radiograph(path), str(path), polarity)
+
+
+def as_for_suppression(image: Radiograph, name: str, polarity: str = "auto") -> tuple[Radiograph, dict[str, Any]]:
+    """A radiograph that was read, with bright bones, and what is odd about it.
+
+    Args:
+        image: As `read_radiograph` gives it.
+        name: What an error calls it.
+        polarity: See `read_for_suppression`.
+
+    Returns:
+        The radiograph with bright bones, and notes for a manifest: `warnings` (sentences) and `inverted` (True, so that
+        the result is to be turned back), each only if there is something to say.
+
+    Raises:
+        ValueError: Its DICOM header calls it no radiograph.
+    """
     if polarity not in POLARITIES:
         raise ValueError(f"polarity '{polarity}': choose one of {', '.join(POLARITIES)}")
-    image = read_radiograph(path)
     if what := other_modality(image.header):
-        raise ValueError(f"{path}: {what} (Modality {image.header.Modality}), where a radiograph was expected")
+        raise ValueError(f"{name}: {what} (Modality {image.header.Modality}), where a radiograph was expected")
     warnings = list(image.warnings)
     if polarity == "negative":
         image = replace(image, pixels=-image.pixels)

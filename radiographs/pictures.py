@@ -70,10 +70,10 @@ def decode_picture(data: bytes, path: Path) -> Picture:
     if mode in ("I", "F") or mode not in ("P", "LA", "RGB", "RGBA"):
         raise ValueError(f"{path}: pixels of kind '{mode}' where 8 or 16 bit grey was expected: convert it first")
     if mode != "P" and (data[24] == 16 if kind == "png" else _first(tags.get(BITS_PER_SAMPLE, 8)) == 16):
-        grey = _one_channel(_decode_deep_colour(data, path, orientation), path)
+        grey = one_channel(_decode_deep_colour(data, path, orientation), path)
         return _deep(grey, kind, tags, text, plain=False)
     colour = np.array(upright.convert("RGB") if mode == "P" else upright)
-    return Picture(_one_channel(colour, path), 8, 8, kind)
+    return Picture(one_channel(colour, path), 8, 8, kind)
 
 
 def picture_size(path: Path) -> tuple[int, int]:
@@ -158,7 +158,7 @@ def _decode_deep_colour(data: bytes, path: Path, orientation: int) -> np.ndarray
     return deep
 
 
-def _one_channel(colour: np.ndarray, path: Path) -> np.ndarray:
+def one_channel(colour: np.ndarray, path: Path) -> np.ndarray:
     """The grey image in (H, W, C) of equal colour channels and an opaque alpha channel."""
     channels = colour.shape[-1]
     shades = colour[..., : channels - 1] if channels in (2, 4) else colour

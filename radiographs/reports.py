@@ -227,7 +227,7 @@ def _read_xml(path: Path) -> ElementTree.Element:
         raise ValueError(f"{path}: no XML that can be read ({error})") from None
 
 
-def read_ct_rate(root: Path, table: Path | None = None) -> Reading:
+def read_manifest(root: Path, table: Path | None = None) -> Reading:
     """A manifest that `radiolucent drr` wrote (`root`/manifest.parquet), its radiographs of material total.
 
     The patient is CT-RATE's (train_1 of train_1_a_1), else the volume. A report is its findings and impression.
@@ -251,13 +251,15 @@ def read_ct_rate(root: Path, table: Path | None = None) -> Reading:
     return found
 
 
+read_ct_rate = read_manifest  # its old name, until version 0.3
 READERS: dict[str, Callable[..., Reading]] = {
     "table": read_table,
     "mimic_cxr": read_mimic_cxr,
     "chexpert": read_chexpert,
     "open_i": read_open_i,
-    "ct_rate": read_ct_rate,
+    "manifest": read_manifest,
 }
+RENAMED = {"ct_rate": "manifest"}  # readers by their old names, which are accepted until version 0.3
 
 
 def report_sections(text: str) -> str:

@@ -32,6 +32,7 @@ def add_arguments(parser: ArgumentParser) -> None:
         "--out", type=str, required=True, help="folder for the adapted model; must not exist, or be empty"
     )
     parser.add_argument("--checkpoint", type=str, help="model to start from (default: the packaged one)")
+    parser.add_argument("--trust-remote-code", action="store_true", help="run code in its folder, as in suppress")
     parser.add_argument("--hold-out", type=int, help="pairs that are held out (default: a tenth, at least one)")
     parser.add_argument(
         "--refit",
@@ -64,7 +65,7 @@ def run(args: Namespace) -> int:
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise ValueError(f"--out {out}: it is there already and not empty; choose another folder")
     held = choose_held_out(len(pairs), args.hold_out, args.seed)
-    start = starting_pipeline(model_folder(args.checkpoint))
+    start = starting_pipeline(model_folder(args.checkpoint), args.trust_remote_code)
     loaded = [load_site_pair(pair) for pair in pairs]
     training = [pair for place, pair in enumerate(loaded) if place not in held]
     aside = [loaded[place] for place in held]

@@ -26,7 +26,7 @@ COMMANDS = {
         "convert_checkpoint",
         "published weights (BS-LDM, MONAI, taming, ...) as our folders",
     ),
-    "evaluate": ("evaluate", "score suppression, lesions, synthesis, privacy or utility, with a report"),
+    "evaluate": ("evaluate", "score suppression, nodules kept, synthesis, privacy or utility, with a report"),
 }
 
 

@@ -129,21 +129,10 @@ def run(args: Namespace) -> int:
         print(f"{trained_on} pairs to train on, {held_out} held out, {SIZE}x{SIZE}, in {pairs}")
     shared = {"seed_everything": args.seed, "data.init_args.root": pairs}
     with stage("train_vqgan", seconds):
-        length = {
-            "trainer.max_epochs": args.vqgan_epochs,
-            "model.init_args.scheduler.init_args.total_iters": args.vqgan_epochs * (trained_on // BATCH),
-        }
-        fit("vqgan/demo.yaml", out / "vqgan", {**shared, **length})
+        fit("vqgan/demo.yaml", out / "vqgan", {**shared, "trainer.max_epochs": args.vqgan_epochs})
     with stage("train_diffusion", seconds):
-        length = {
-            "trainer.max_steps": args.diffusion_steps,
-            "model.init_args.lr_scheduler.init_args.total_iters": args.diffusion_steps,
-        }
-        fit(
-            "suppression/demo.yaml",
-            out / "diffusion",
-            {**shared, **length, "model.init_args.vqgan": out / "vqgan/model"},
-        )
+        trained = {"trainer.max_steps": args.diffusion_steps, "model.init_args.vqgan": out / "vqgan/model"}
+        fit("suppression/demo.yaml", out / "diffusion", {**shared, **trained})
     with stage("suppress", seconds):
         names = (pairs / "test_set.txt").read_text().split()
         radiograph, soft = read_pairs(pairs, names)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,8 +15,9 @@ def add_arguments(parser: ArgumentParser) -> None:
     from jsonargparse import ArgumentParser as Parser
 
     protocols = parser.add_subcommands(dest="protocol")
-    for name, add in PROTOCOLS.items():
-        child = Parser(description=add.__doc__, exit_on_error=False, allow_abbrev=False)
+    for name, add in {**PROTOCOLS, **{old: PROTOCOLS[new] for old, new in RENAMED.items()}}.items():
+        about = f"The old name of `{RENAMED[name]}`." if name in RENAMED else add.__doc__
+        child = Parser(description=about, exit_on_error=False, allow_abbrev=False)
         child.add_argument("--config", action="config", help="a YAML file with these options")
         child.add_argument("--out", type=str, required=True, help="folder for the report")
         child.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto")
@@ -27,7 +29,8 @@ def add_suppression(parser: ArgumentParser) -> None:
     """Bone suppression against true soft-tissue images, beside doing nothing and a blur."""
     parser.add_argument("--pred", type=list[str], default=[], help="suppressed images: DIR or NAME=DIR; repeat")
     model = (
-        "a saved pipeline's folder, or 'packaged', as [NAME=]DIR; suppresses --input itself, and nodules in it; repeat"
+        "a saved pipeline's folder or hub name, or 'packaged', as [NAME=]DIR; suppresses --input, and nodules in it; "
+        "repeat"
     )
     parser.add_argument("--checkpoint", type=list[str], default=[], help=model)
     parser.add_argument("--nodules", type=int, default=12, help="implanted into each radiograph for each --checkpoint")
@@ -49,9 +52,9 @@ def add_suppression(parser: ArgumentParser) -> None:
     )
 
 
-def add_lesions(parser: ArgumentParser) -> None:
+def add_nodules(parser: ArgumentParser) -> None:
     """Whether nodules, vessels and devices survive suppression, in rendered bodies and in given radiographs."""
-    model = "folder of a saved pipeline; default: the model in the package"
+    model = "a saved pipeline's folder, or OWNER/NAME on the Hugging Face hub; default: the packaged model"
     parser.add_argument("--checkpoint", type=str | None, default=None, help=model)
     bodies = "each with 24 nodules (6 diameters x 2 x 2), vessels and devices; 0 with --radiographs: none"
     parser.add_argument("--bodies", type=int, default=20, help=bodies)
@@ -69,6 +72,9 @@ def add_model(parser: ArgumentParser) -> None:
     parser.add_argument("--model-size", type=int | None, default=None, help="side that the model sees, as in suppress")
     parser.add_argument("--compose", choices=["subtract", "direct"], default="subtract", help="as in suppress")
     parser.add_argument("--steps", type=int | None, default=None, help="sampling steps, as in suppress")
+    parser.add_argument(
+        "--trust-remote-code", action="store_true", help="run code in the model's folder, as in suppress"
+    )
     parser.add_argument("--seed", type=int, default=0, help="of bodies, views, looks and places, and of the sampling")
 
 
@@ -150,13 +156,14 @@ def add_utility(parser: ArgumentParser) -> None:
 
 PROTOCOLS = {
     "suppression": add_suppression,
-    "lesions": add_lesions,
+    "nodules": add_nodules,
     "synthesis": add_synthesis,
     "privacy": add_privacy,
     "utility": add_utility,
 }
 
 
+RENAMED = {"lesions": "nodules"}  # protocols by their old names, which are accepted until version 0.3
 WRITTEN = (
     "report.html",
     "report.json",
@@ -196,14 +203,16 @@ def run(args: Any) -> int:
     from radiographs import atomic_path
     from radiolucent.evaluate_protocols import RUN
 
-    chosen = args[args.protocol]
+    chosen, protocol = args[args.protocol], RENAMED.get(args.protocol, args.protocol)
+    if protocol != args.protocol:
+        print(f"radiolucent: note: evaluate {args.protocol} is now called evaluate {protocol}", file=sys.stderr)
     if chosen.device == "auto":
         chosen.device = "cuda" if torch.cuda.is_available() else "cpu"
     if chosen.device == "cuda" and not torch.cuda.is_available():
         raise ValueError("--device cuda: no CUDA device was found; use --device cpu")
     refuse_foreign(Path(chosen.out))
     try:
-        RUN[args.protocol](chosen)
+        RUN[protocol](chosen)
     except BadInputs as error:
         listed = Path(chosen.out) / "refused.txt"
         with atomic_path(listed) as part:

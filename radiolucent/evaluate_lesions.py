@@ -1,4 +1,4 @@
-"""`radiolucent evaluate lesions`: what suppression leaves of nodules, vessels and devices of known size and place."""
+"""`radiolucent evaluate nodules`: what suppression leaves of nodules, vessels and devices of known size and place."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 METHOD = "suppressed"
 
 
-def run_lesions(args: Any) -> None:
+def run_nodules(args: Any) -> None:
     """Measure in rendered bodies and in given radiographs, and write the report with its CSVs and pictures."""
     from evaluation.nodule_report import survival_report, write_nodules
     from evaluation.report import Report

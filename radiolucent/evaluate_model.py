@@ -14,8 +14,8 @@ def load_suppressor(args: Any, checkpoint: str | None) -> Suppress:
     """A function of one radiograph float32 (H, W) in [-1, 1] to its soft tissue; every image has the same noise.
 
     Args:
-        args: With model_size, compose, steps, seed and device.
-        checkpoint: A pipeline's folder; "packaged" or None is the model in the package.
+        args: With model_size, compose, steps, seed, device and trust_remote_code.
+        checkpoint: A pipeline's folder or hub name; "packaged" or None is the model in the package.
 
     Raises:
         ValueError: Steps or a size that the model cannot take.
@@ -30,5 +30,6 @@ def load_suppressor(args: Any, checkpoint: str | None) -> Suppress:
         steps=args.steps,
         seed=args.seed,
         compose=args.compose,
+        trust_remote_code=args.trust_remote_code,
     )
     return lambda pixels: suppressor.suppress(pixels).soft

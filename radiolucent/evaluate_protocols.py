@@ -6,7 +6,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from radiolucent.evaluate_lesions import run_lesions
+from radiolucent.evaluate_lesions import run_nodules
 
 
 def run_suppression(args: Any) -> None:
@@ -167,7 +167,7 @@ def run_utility(args: Any) -> None:
 
 RUN = {
     "suppression": run_suppression,
-    "lesions": run_lesions,
+    "nodules": run_nodules,
     "synthesis": run_synthesis,
     "privacy": run_privacy,
     "utility": run_utility,

@@ -77,14 +77,16 @@ class Lengths(Protocol):
 
 def pipeline_class(checkpoint: str | Path) -> str:
     """The pipeline's class that a folder's model_index.json names; FileNotFoundError or ValueError without one."""
+    from diffusion.folders import class_name
+
     index = Path(checkpoint) / "model_index.json"
     if not index.is_file():
         raise FileNotFoundError(f"{checkpoint} has no model_index.json: give the folder of a saved pipeline")
     try:
-        name = json.loads(index.read_text(encoding="utf-8")).get("_class_name")
+        name = class_name(json.loads(index.read_text(encoding="utf-8")))
     except (ValueError, AttributeError):
         name = None
-    if not isinstance(name, str):
+    if name is None:
         raise ValueError(f"{index} names no pipeline class: give the folder of a saved pipeline")
     return name
 
@@ -189,7 +191,9 @@ class OwnGenerator:
 
         self.options = options
         device = claim_device(options.device)
-        pipeline: Any = SynthesisPipeline.from_pretrained(options.checkpoint)
+        pipeline: Any = SynthesisPipeline.from_pretrained(
+            options.checkpoint, text_encoder=None, tokenizer=None
+        )  # its texts go through `encoder`
         pipeline.to(device, getattr(torch, options.dtype))
         pipeline.set_progress_bar_config(disable=True)
         self.pipeline = pipeline
@@ -233,7 +237,8 @@ def own_text_encoder(options: GeneratorOptions, device: str = "cpu") -> Any:
     config: Any = Conditioner.from_pretrained(path).config
     if not config["text_width"]:
         return None
-    source = options.text_encoder or config.get("text_encoder")
+    own = options.checkpoint if (path.parent / "text_encoder").is_dir() else None  # the pipeline's own component
+    source = options.text_encoder or own or config.get("text_encoder")
     if not source:
         raise ValueError(f"{options.checkpoint} does not say which text encoder it was trained with: --text-encoder")
     encoder = TextEncoder(source, config["text_length"], "truncate" if options.cut else "error", device=device)

@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from diffusion.bone_unet import BoneUNet
-    from diffusion.regression import BoneRegressionPipeline
+    from diffusion.pipelines.contract import SuppressionPipeline
     from lightning_modules.adaptation_data import SitePair
     from lightning_modules.ct_pair_data import CTPairDataset
 
@@ -45,34 +44,27 @@ class Course:
     device: str
 
 
-def starting_pipeline(folder: str) -> BoneRegressionPipeline:
-    """The regression in a folder.
+def starting_pipeline(folder: str, trust_remote_code: bool = False) -> SuppressionPipeline:
+    """The model in a folder.
 
     Raises:
-        ValueError: A model of another kind.
+        ValueError: One that cannot be adapted.
     """
-    from diffusion.bone_unet import BoneUNet
     from radiolucent.suppress_model import load_pipeline
 
-    pipeline = load_pipeline(folder, "cpu")
-    if not isinstance(getattr(pipeline, "unet", None), BoneUNet):
+    pipeline: Any = load_pipeline(folder, "cpu", trust_remote_code)
+    if pipeline.adaptable_network() is None:
         kind = type(getattr(pipeline, "unet", pipeline)).__name__
-        raise ValueError(f"{folder}: its network is a {kind}; adapt works on the packaged regression's kind, BoneUNet")
+        raise ValueError(
+            f"{folder}: its network is a {kind}, which cannot be adapted; adapt works on models like the packaged one, "
+            "a BoneUNet"
+        )
     return pipeline
 
 
-def crop_size(pipeline: BoneRegressionPipeline) -> int:
+def crop_size(pipeline: SuppressionPipeline) -> int:
     """Side of the training crops in pixels: half of what the network sees of a whole radiograph."""
     return max(pipeline.trained_size // 2, pipeline.size_multiple)
-
-
-def complete_network(network: BoneUNet) -> BoneUNet:
-    """A copy with the same weights that predicts coarse parts too: a site's pairs know the display's tone."""
-    from diffusion.bone_unet import BoneUNet
-
-    copy = BoneUNet.from_config({**network.config, "coarse_share": 0.0})
-    copy.load_state_dict(network.state_dict())
-    return copy.float()
 
 
 def drawn_pairs(cache: Path, size: int) -> CTPairDataset:
@@ -88,14 +80,14 @@ def drawn_pairs(cache: Path, size: int) -> CTPairDataset:
 
 
 def train(
-    start: BoneRegressionPipeline,
+    start: SuppressionPipeline,
     pairs: list[SitePair],
     held_out: list[SitePair],
     drawn: CTPairDataset,
     course: Course,
     folder: Path,
     steps: int | None = None,
-) -> tuple[BoneRegressionPipeline, int]:
+) -> tuple[SuppressionPipeline, int]:
     """Fine-tune a copy of the network.
 
     Args:
@@ -109,7 +101,6 @@ def train(
     from lightning.pytorch import Trainer, seed_everything
     from lightning.pytorch.callbacks import EarlyStopping
 
-    from diffusion.regression import BoneRegressionPipeline
     from lightning_modules.adaptation_data import AdaptationData
     from lightning_modules.regression_module import RegressionModule
 
@@ -121,8 +112,9 @@ def train(
         """The part of the training that is left, by steps or by time: what the rate falls with."""
         return max(0.0, 1 - max(step / most, (time.monotonic() - begin) / (60 * course.minutes)))
 
+    trained = start.adaptable_network()
     module = RegressionModule(
-        complete_network(start.unet),
+        trained,
         image_size=start.trained_size,
         survival_weight=course.survival_weight,
         survival_margin=0.03,
@@ -162,9 +154,8 @@ def train(
     )
     trainer.fit(module, data)
     state, after = (best.state, best.step) if held_out else (module.ema.module.state_dict(), trainer.global_step)
-    trained = complete_network(start.unet)
     trained.load_state_dict(state)
-    return BoneRegressionPipeline(trained, trained.config["patch"], start.trained_size, flips=True), after
+    return start.adapted(trained), after
 
 
 def keep_best() -> Any:
@@ -183,7 +174,7 @@ def keep_best() -> Any:
     return Keep()
 
 
-def measure(pipeline: BoneRegressionPipeline, pairs: list[SitePair], seed: int) -> Figures:
+def measure(pipeline: SuppressionPipeline, pairs: list[SitePair], seed: int) -> Figures:
     """The figures of a model on whole pairs, as `radiolucent suppress` would use it."""
     import numpy as np
 

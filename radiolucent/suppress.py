@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from radiographs import Radiograph
     from radiolucent.suppressor import Suppressor
 
+MODEL_NAMES = ("model", "device", "trust_remote_code")  # the model counts by its digest; the others change no image
 STRIPS = "strips"
 STRIP_SIZE = 512  # longest side of each picture in a strip, in pixels
 
@@ -31,9 +32,16 @@ def add_arguments(parser: ArgumentParser) -> None:
 
     parser.add_argument("inputs", type=str, nargs="+", help="radiographs, or folders of them")
     parser.add_argument(
-        "--checkpoint", type=str, help="folder of a saved pipeline (default: the model that came with the package)"
+        "--checkpoint",
+        type=str,
+        help="folder of a saved pipeline, or its OWNER/NAME on the Hugging Face hub (default: the packaged model)",
     )
     parser.add_argument("--model", choices=list(PACKAGED), help="a packaged model by name, instead of --checkpoint")
+    parser.add_argument(
+        "--trust-remote-code",
+        action="store_true",
+        help="run code that lies in the model's folder; for models whose class is not Radiolucent's: read it first",
+    )
     parser.add_argument(
         "--strength",
         type=float,
@@ -54,14 +62,14 @@ def add_arguments(parser: ArgumentParser) -> None:
         help="subtract takes the predicted bone away from the original at its own resolution, so that detail stays; "
         "direct writes what the model draws",
     )
-    parser.add_argument("--steps", type=int, help="sampling steps (default: as the model records; regression has none)")
+    parser.add_argument("--steps", type=int, help="sampling steps (default: as the model records; some have none)")
     parser.add_argument("--seed", type=int, default=0, help="of the sampling noise, the same for every image")
     parser.add_argument(
         "--samples",
         type=int,
         default=1,
-        help="average N answers, and write their standard deviation as NAME_std.png: of a model that samples, or, of a "
-        "regression, for the image in slightly other sizes and tones",
+        help="average N answers, and write their standard deviation as NAME_std.png: of a model that samples, or, of "
+        "any other, for the image in slightly other sizes and tones",
     )
     parser.add_argument(
         "--size",
@@ -111,7 +119,7 @@ def run(args: Namespace) -> int:
         "command": "suppress",
         "checkpoint": checkpoint_digest(suppressor.folder),
         "lungs": args.lungs,
-        **{name: value for name, value in model if name not in ("model", "device")},
+        **{name: value for name, value in model if name not in MODEL_NAMES},
         **options,
         **({"self_test": True} if args.self_test else {}),  # not among the settings of folders that lack it
         "steps": suppressor.steps,
@@ -147,7 +155,12 @@ def suppressor_options(args: Namespace) -> tuple[tuple[str, Any], ...]:
     """The options of `Suppressor` that a command line gives, as pairs that can be sent to another process."""
     names = ("device", "compose", "seed", "samples", "strength", "steps", "size", "tile")
     given = ((name, args[name]) for name in names)
-    return (("model", args.checkpoint or args.model), *given, ("estimate", args.estimate_strength))
+    return (
+        ("model", args.checkpoint or args.model),
+        *given,
+        ("estimate", args.estimate_strength),
+        ("trust_remote_code", args.trust_remote_code),
+    )
 
 
 @functools.lru_cache(maxsize=1)
@@ -225,7 +238,7 @@ def suppress_file(
     result = suppressor.suppress(source.pixels, lungs)
     soft, samples = result.soft, len(suppressor.seeds)
     sampled = f"{suppressor.steps} steps, seed {suppressor.seeds[0]}, samples {samples}"
-    how = "regression" if suppressor.steps is None else sampled
+    how = suppressor.pipeline.method if suppressor.steps is None else sampled
     note = f"Bones suppressed by Radiolucent ({suppressor.compose}, {how}, strength {result.strength:.2f})"
     outputs = output_names(name, samples, strip)
     shown = -soft if notes.get("inverted") else soft  # a negative gets a negative back

@@ -6,11 +6,12 @@ import functools
 import hashlib
 import importlib.resources
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import numpy as np
 
+    from diffusion.pipelines.contract import SuppressionModel
 
 PACKAGED = {"regression": "model"}  # name: folder in the package; the first is the default
 
@@ -34,57 +35,63 @@ def packaged_model(name: str | None = None) -> str:
 
 
 def model_folder(model: str | Path | None) -> str:
-    """The folder of a packaged model, by name or by default, or the folder that was given.
+    """The folder of a packaged model, by name or by default; the folder that was given; or a downloaded hub model.
 
     Raises:
-        FileNotFoundError: Neither a folder nor a packaged model's name.
+        FileNotFoundError: Neither a folder, nor a packaged model's name, nor a model of the Hugging Face hub.
     """
     if model is None or str(model) in PACKAGED:
         return packaged_model(None if model is None else str(model))
-    if not Path(model).is_dir():
-        raise FileNotFoundError(f"{model}: no such folder, nor a packaged model ({', '.join(PACKAGED)})")
-    return str(model)
+    if Path(model).is_dir():
+        return str(model)
+    from diffusion.folders import is_hub_name, pipeline_folder
+
+    if Path(model).exists() or not is_hub_name(model):
+        raise FileNotFoundError(
+            f"{model}: no such folder, nor a packaged model ({', '.join(PACKAGED)}), nor a name on the Hugging Face "
+            "hub (OWNER/NAME)"
+        )
+    return str(pipeline_folder(model))
 
 
 def checkpoint_digest(folder: str | Path) -> str:
-    """sha256 over the configurations and weights in a pipeline's folder."""
+    """sha256 over the configurations, weights and code in a pipeline's folder."""
     digest = hashlib.sha256()
     for path in sorted(Path(folder).rglob("*")):
-        if path.is_file() and path.suffix in (".json", ".safetensors"):
+        if path.is_file() and path.suffix in (".json", ".safetensors", ".py"):
             digest.update(path.read_bytes())
     return digest.hexdigest()
 
 
 @functools.lru_cache(maxsize=1)
-def load_pipeline(checkpoint: str, device: str) -> Any:
-    """The BoneSuppressionPipeline or BoneRegressionPipeline of a folder on its device, loaded once in each process."""
+def load_pipeline(checkpoint: str, device: str, trust_remote_code: bool = False) -> SuppressionModel:
+    """The suppression model of a folder on its device, loaded once in each process.
+
+    Args:
+        checkpoint: A folder that a pipeline's save_pretrained wrote.
+        device: "auto", "cpu" or "cuda".
+        trust_remote_code: Whether code in the folder may run: that of a model whose class is not Radiolucent's.
+
+    Raises:
+        OSError: No pipeline's folder. ValueError: One that is no suppression model, or that has code of its own.
+    """
     import torch
     from diffusers.utils import logging
 
-    from diffusion import BoneSuppressionPipeline
-    from diffusion.regression import BoneRegressionPipeline
-    from radiographs.files import read_json
+    from diffusion.pipelines.loading import load_suppression_model
 
     logging.disable_progress_bar()
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     if device == "cuda" and not torch.cuda.is_available():
         raise ValueError("--device cuda: no CUDA device was found; use --device cpu")
-    index = Path(checkpoint) / "model_index.json"
-    name = read_json(index).get("_class_name") if index.is_file() else None
-    kind: Any = BoneRegressionPipeline if name == BoneRegressionPipeline.__name__ else BoneSuppressionPipeline
-    pipeline = kind.from_pretrained(checkpoint)  # tells what is wrong with a folder of neither
+    pipeline = load_suppression_model(checkpoint, trust_remote_code)
     pipeline.to(device)
     pipeline.set_progress_bar_config(disable=True)
     return pipeline
 
 
-def is_regression(pipeline: Any) -> bool:
-    """Whether a pipeline is one network's one pass, without sampling: no steps, seeds or second path."""
-    return "scheduler" not in pipeline.components
-
-
-def model_sizes(pipeline: Any, size: int | None, tile: int | None) -> tuple[int, int]:
+def model_sizes(pipeline: SuppressionModel, size: int | None, tile: int | None) -> tuple[int, int]:
     """Sides in pixels of the square that the model sees and of its tiles; ValueError where they do not fit the model.
 
     By default both are what the model was trained on; if that is unknown, the tile is the size, which must be given.
@@ -102,15 +109,15 @@ def model_sizes(pipeline: Any, size: int | None, tile: int | None) -> tuple[int,
     return size, tile
 
 
-def find_masks(pipeline: Any, lungs: str | None, names: list[str]) -> list[str | None]:
+def find_masks(pipeline: SuppressionModel, lungs: str | None, names: list[str]) -> list[str | None]:
     """For each result's name the file of its lung mask, "auto", or None without `lungs`.
 
     ValueError with the list of names without a mask, or for a pipeline that has no second path.
     """
     if lungs is None:
         return [None] * len(names)
-    if is_regression(pipeline):
-        raise ValueError("--lungs: this model is a regression, which has no second path in the lungs; leave it out")
+    if not pipeline.takes_lungs:
+        raise ValueError(f"--lungs: this model ({pipeline.method}) has no second path in the lungs; leave it out")
     if lungs == "auto":
         return ["auto"] * len(names)
     from evaluation.inputs import images_in, refuse
@@ -122,24 +129,25 @@ def find_masks(pipeline: Any, lungs: str | None, names: list[str]) -> list[str |
 
 
 def predict_square(
-    pipeline: Any,
+    pipeline: SuppressionModel,
     fitted: np.ndarray,
     seed: int,
     *,
     lungs: np.ndarray | None,
     steps: int | None,
     tile: int,
-    flips: bool | None = None,
 ) -> np.ndarray:
-    """The model's soft tissue of a radiograph on its grid (size, size), with `lungs`, its mask, by both paths.
-
-    flips: of a regression, whether the mirror image is asked too; None: as it records.
-    """
+    """The model's soft tissue of a radiograph on its grid (size, size), with `lungs`, its mask, by both paths."""
     import torch
 
     seen = torch.from_numpy(fitted)[None, None].to(pipeline.device)
-    if is_regression(pipeline):
-        return pipeline(seen, seeds=[seed], tile=tile, flips=flips).soft[0, 0].cpu().numpy()
     inside = None if lungs is None else torch.from_numpy(lungs)[None, None].to(pipeline.device)
-    soft = pipeline(seen, num_inference_steps=steps, seeds=[seed], tile=tile, lungs=inside).soft
-    return soft[0, 0].cpu().numpy()
+    return pipeline(seen, tile=tile, lungs=inside, seeds=[seed], steps=steps).soft[0, 0].cpu().numpy()
+
+
+def look_again(pipeline: SuppressionModel, fitted: np.ndarray, seed: int, *, steps: int | None) -> np.ndarray:
+    """The model's soft tissue of a radiograph (size, size) of its `detail_size`, in one pass."""
+    import torch
+
+    seen = torch.from_numpy(fitted)[None, None].to(pipeline.device)
+    return pipeline.second_look(seen, seeds=[seed], steps=steps).soft[0, 0].cpu().numpy()

@@ -11,12 +11,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from radiographs import Radiograph, fit, resize, unfit, write_radiograph
-from radiographs.for_suppression import read_for_suppression
+from radiographs.for_suppression import as_for_suppression, read_for_suppression
+from radiolucent.memory_images import from_array, from_dataset
 from radiolucent.strength import bone_slope, strength_of
-from radiolucent.suppress_model import is_regression, load_pipeline, model_folder, model_sizes, predict_square
+from radiolucent.suppress_model import load_pipeline, look_again, model_folder, model_sizes, predict_square
 
 if TYPE_CHECKING:
+    from jaxtyping import Bool, Float
     from matplotlib.figure import Figure
+
+    from diffusion.pipelines.contract import SuppressionModel
 
 Predict = Callable[[np.ndarray, int], np.ndarray]
 COMPOSE = ("subtract", "direct")
@@ -32,30 +36,36 @@ class Suppressed:
         bone: float32 (H, W), what was taken away: radiograph - soft.
         uncertainty: float32 (H, W), standard deviation of the samples, or None for a single one.
         strength: The factor on the model's own answer: what the image asks for times what the user asked for.
-        source: The radiograph as it was read, for `save`.
+        source: The radiograph as it was read, for `save`; None for an array of floats.
+        levels: The grey levels that -1 and 1 of the source stand for in `soft`.
         warnings: What is odd about a file as an input, in sentences: a negative (turned before, and back after), a
             lateral, no chest, ...; the same as in the command's manifest. Arrays are taken as they are.
     """
 
-    soft: np.ndarray
-    bone: np.ndarray
-    uncertainty: np.ndarray | None
+    soft: Float[np.ndarray, "height width"]
+    bone: Float[np.ndarray, "height width"]
+    uncertainty: Float[np.ndarray, "height width"] | None
     strength: float
     source: Radiograph | None = field(default=None, repr=False)
     warnings: tuple[str, ...] = ()
+    levels: tuple[float, float] = (-1.0, 1.0)
 
     def save(self, path: str | Path) -> None:
         """Write the soft tissue in the format of the suffix, with the depth (and, for DICOM, the header) of the input.
 
         Raises:
-            ValueError: An array was given, not a file: its grey scale is the caller's, who knows how to write it.
+            ValueError: An array of floats was given: its grey scale is the caller's, who knows how to write it.
         """
         if self.source is None:
             raise ValueError(
-                "save() writes what came from a file; this came from an array: write `.soft` as you need it"
+                "save() writes what came from a file, or has 8 or 16 bits; this came from an array of floats: write "
+                "`.soft` as you need it"
             )
         note = f"Bones suppressed by Radiolucent (strength {self.strength:.2f})"
-        write_radiograph(path, self.soft, self.source.bits, source=self.source, description=note)
+        low, high = self.levels
+        own = (low, high) == (-1, 1)
+        pixels = self.soft if own else (self.soft - np.float32(low)) * np.float32(2 / (high - low)) - 1
+        write_radiograph(path, pixels, self.source.bits, source=self.source, description=note)
 
     def figure(self) -> Figure:
         """Before, after and what was taken away, side by side.
@@ -91,7 +101,8 @@ class Suppressor:
         >>> result.save("without_bones.png")  # doctest: +SKIP
 
     Args:
-        model: A pipeline's folder, or the name of a packaged model; None is the default one.
+        model: A pipeline's folder, the name of a packaged model, or OWNER/NAME on the Hugging Face hub; None is the
+            packaged one.
         device: "auto", "cpu" or "cuda".
         size: Longest side in pixels that the model sees; by default as in training, and then once more at twice that,
             if the radiograph has it, for edges that are finer.
@@ -103,9 +114,11 @@ class Suppressor:
             small changes of size and tone (none with seed 0).
         compose: "subtract" takes the predicted bone from the image at its own resolution; "direct" is what the model
             drew.
+        trust_remote_code: Whether code that lies in the model's folder may run; needed for models whose class is not
+            Radiolucent's. Read it first.
 
     Raises:
-        ValueError: Options that the model cannot take. OSError: no such folder.
+        ValueError: Options that the model cannot take. OSError: No such folder or model.
     """
 
     def __init__(
@@ -121,6 +134,7 @@ class Suppressor:
         samples: int = 1,
         seed: int = 0,
         compose: str = "subtract",
+        trust_remote_code: bool = False,
     ) -> None:
         for name, value in (("steps", steps), ("samples", samples)):
             if value is not None and value < 1:
@@ -130,11 +144,11 @@ class Suppressor:
         if compose not in COMPOSE:
             raise ValueError(f"compose is {compose!r}: give one of {', '.join(COMPOSE)}")
         self.folder = model_folder(model)
-        self._use(load_pipeline(self.folder, device), size, tile, steps, range(seed, seed + samples))
+        self._use(load_pipeline(self.folder, device, trust_remote_code), size, tile, steps, range(seed, seed + samples))
         self.compose, self.strength, self.estimate = compose, strength, estimate
 
     @classmethod
-    def of(cls, pipeline: Any) -> Suppressor:
+    def of(cls, pipeline: SuppressionModel) -> Suppressor:
         """One that uses a pipeline in memory, as it is when saved and given by its folder."""
         made = cls.__new__(cls)
         made.folder = ""
@@ -142,19 +156,21 @@ class Suppressor:
         made.compose, made.strength, made.estimate = "subtract", 1.0, True
         return made
 
-    def _use(self, pipeline: Any, size: int | None, tile: int | None, steps: int | None, seeds: range) -> None:
-        options: Any = pipeline.config
+    def _use(
+        self, pipeline: SuppressionModel, size: int | None, tile: int | None, steps: int | None, seeds: range
+    ) -> None:
         self.pipeline, self.seeds = pipeline, seeds
-        self.steps = None if is_regression(pipeline) else steps or options["num_inference_steps"]
+        self.steps = None if pipeline.default_steps is None else steps or pipeline.default_steps
         self.size, self.tile = model_sizes(pipeline, size, tile)
-        self.detail = options.get("detail_size") if size is None else None
-        self.law = options.get("strength")
+        self.detail = pipeline.detail_size if size is None else None
+        self.law = pipeline.strength_law
 
     def __call__(self, image: Any) -> Suppressed | list[Suppressed]:
         """Suppress one radiograph, or each of a list of them.
 
         Args:
             image: A path; a pydicom Dataset; a PIL image; a grey array (H, W) of any real type and range, bones bright.
+                A list or tuple of them gives a list.
 
         Returns:
             For a path or Dataset, images in [-1, 1] of the file's size; for arrays and PIL images, in their own scale.
@@ -168,24 +184,34 @@ class Suppressor:
 
     def _one(self, image: Any) -> Suppressed:
         if isinstance(image, (str, Path)):
-            source, notes = read_for_suppression(image)
-            result = self.suppress(source.pixels, source=source)
-            result = replace(result, warnings=tuple(notes.get("warnings", ())))
-            if not notes.get("inverted"):
-                return result
-            return replace(result, soft=-result.soft, bone=-result.bone)  # a negative gets a negative back
+            return self._file(*read_for_suppression(image))
         if hasattr(image, "PixelData"):
-            source = _from_dataset(image)
-            return self.suppress(source.pixels, source=source)
-        pixels, low, high = _from_array(image)
-        result = self.suppress(pixels)
+            return self._file(*as_for_suppression(from_dataset(image), "the dataset"))
+        pixels, (low, high), bits = from_array(image)
+        source = None if bits is None else Radiograph(pixels, bits, "png", container_bits=8 if bits <= 8 else 16)
+        result = self.suppress(pixels, source=source)
         half = np.float32((high - low) / 2)
-        spread = None if result.uncertainty is None else result.uncertainty * half
-        soft = (result.soft + 1) * half + np.float32(low)
-        return Suppressed(soft, result.bone * half, spread, result.strength)
+        return replace(
+            result,
+            soft=(result.soft + 1) * half + np.float32(low),
+            bone=result.bone * half,
+            uncertainty=None if result.uncertainty is None else result.uncertainty * half,
+            levels=(low, high),
+        )
+
+    def _file(self, source: Radiograph, notes: dict[str, Any]) -> Suppressed:
+        """Of what was read for suppression, see radiographs.for_suppression."""
+        result = self.suppress(source.pixels, source=source)
+        result = replace(result, warnings=tuple(notes.get("warnings", ())))
+        if not notes.get("inverted"):
+            return result
+        return replace(result, soft=-result.soft, bone=-result.bone)  # a negative gets a negative back
 
     def suppress(
-        self, pixels: np.ndarray, lungs: np.ndarray | None = None, source: Radiograph | None = None
+        self,
+        pixels: Float[np.ndarray, "height width"],
+        lungs: Bool[np.ndarray, "size size"] | None = None,
+        source: Radiograph | None = None,
     ) -> Suppressed:
         """Suppress float32 (H, W) in [-1, 1], bones bright.
 
@@ -196,7 +222,7 @@ class Suppressor:
         detail = (
             None
             if self.detail is None or self.compose != "subtract"
-            else (partial(self._whole, size=self.detail), self.detail)
+            else (partial(look_again, self.pipeline, steps=self.steps), self.detail)
         )
         soft, spread, strength = suppress_pixels(
             predict,
@@ -209,10 +235,6 @@ class Suppressor:
             detail=detail,
         )
         return Suppressed(soft, pixels - soft, spread if len(self.seeds) > 1 else None, strength, source)
-
-    def _whole(self, fitted: np.ndarray, seed: int, size: int) -> np.ndarray:
-        """The model's soft tissue of an image of another size than its own, in one pass: neither tiles nor flips."""
-        return predict_square(self.pipeline, fitted, seed, lungs=None, steps=self.steps, tile=size, flips=False)
 
     def _own_strength(self, fitted: np.ndarray, bone: np.ndarray) -> float:
         """The factor that this image asks for; 1 where the model does not record how, or no lungs are found."""
@@ -267,34 +289,3 @@ def suppress_pixels(
             fine = fitted - finer(fitted, seeds[0])
             bone = bone + unfit(fine - resize(resize(fine, (size, size)), fine.shape), placed)
     return (pixels - np.float32(strength) * bone).clip(-1, 1), spread, strength
-
-
-def _from_dataset(dataset: Any) -> Radiograph:
-    """A pydicom Dataset as if it had been read from its file."""
-    import io
-
-    from radiographs.dicom import decode_dicom
-
-    buffer = io.BytesIO()
-    dataset.save_as(buffer, enforce_file_format=True)
-    decoded = decode_dicom(buffer.getvalue(), "the dataset")
-    return Radiograph(decoded.pixels, decoded.bits, "dicom", decoded.header, warnings=decoded.warnings)
-
-
-def _from_array(image: Any) -> tuple[np.ndarray, float, float]:
-    """A grey image as float32 (H, W) in [-1, 1], and the levels that -1 and 1 stand for.
-
-    Integers keep the range of their type, as files do; other numbers the range that they use.
-    """
-    array = np.asarray(image)
-    if array.ndim != 2 or not array.size or not (np.issubdtype(array.dtype, np.number) or array.dtype == bool):
-        raise ValueError(f"an image of shape {array.shape} and type {array.dtype}: one grey image (H, W) is needed")
-    if np.iscomplexobj(array) or not np.isfinite(array).all():
-        raise ValueError("an image with values that are not finite real numbers: mend or mask them first")
-    if array.dtype in (np.uint8, np.uint16):
-        low, high = 0.0, float(np.iinfo(array.dtype).max)
-    else:
-        low, high = float(array.min()), float(array.max())
-    if high <= low:
-        raise ValueError("an image of one grey level: there is nothing to suppress")
-    return ((array.astype(np.float64) - low) * (2 / (high - low)) - 1).astype(np.float32), low, high

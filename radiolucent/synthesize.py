@@ -30,7 +30,9 @@ WRITERS = 2  # threads
 def add_arguments(parser: ArgumentParser) -> None:
     """Options of `radiolucent synthesize`."""
     parser.add_argument("--prompts", type=str, required=True, help="CSV: annotated_prompt or prompt; see README")
-    parser.add_argument("--checkpoint", type=str, required=True, help="folder of a pipeline, ours or diffusers'")
+    parser.add_argument(
+        "--checkpoint", type=str, required=True, help="a pipeline, ours or diffusers': folder or OWNER/NAME"
+    )
     add_batch_arguments(parser)
     parser.add_argument("--ray-address", type=str | None, default=None, help="of a Ray cluster, for --executor ray")
     parser.add_argument("--seed", type=int, default=0, help="makes each row's seed, where the CSV gives none")
@@ -119,21 +121,23 @@ def run(args: Namespace) -> int:
 
 def read_options(args: Namespace) -> GeneratorOptions:
     """The options, checked, with what was left to the pipeline or the device filled in."""
+    from diffusion.folders import pipeline_folder
     from radiographs.files import read_json
     from radiolucent.dataset_formats import FORMATS
     from radiolucent.generators import OWN, GeneratorOptions, pipeline_class, read_guidance
 
-    own = pipeline_class(args.checkpoint) == OWN
+    checkpoint = str(pipeline_folder(args.checkpoint))
+    own = pipeline_class(checkpoint) == OWN
     steps, guidance = args.steps, read_guidance(args.guidance, own)
     if own and (args.lora or args.negative_prompt):
         raise ValueError("--lora and --negative-prompt are for diffusers' pipelines; this is a SynthesisPipeline")
     if own:
-        index = read_json(Path(args.checkpoint) / "model_index.json")
+        index = read_json(Path(checkpoint) / "model_index.json")
         steps = index.get("num_inference_steps", STEPS) if steps is None else steps
     else:
         from radiolucent.diffusers_generator import call_default, text_to_image_class
 
-        kind = text_to_image_class(args.checkpoint)
+        kind = text_to_image_class(checkpoint)
         steps = call_default(kind, "num_inference_steps") if steps is None else steps
         usual = call_default(kind, "guidance_scale")
         guidance = guidance or ((("", float(usual)),) if usual is not None else ())
@@ -155,7 +159,7 @@ def read_options(args: Namespace) -> GeneratorOptions:
         raise FileNotFoundError(f"--filter {args.filter}: there is no such classifier or folder")
     dtype = args.dtype if args.dtype != "auto" else "float32" if device == "cpu" else "bfloat16"
     return GeneratorOptions(
-        checkpoint=args.checkpoint,
+        checkpoint=checkpoint,
         steps=steps,
         guidance=guidance,
         size=args.size,

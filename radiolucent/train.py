@@ -16,6 +16,10 @@ from typing import Any
 
 import yaml
 
+RENAMED = {  # configs by their old names, which are accepted until version 0.3
+    "vqgan/box.yaml": "vqgan/ct_pairs.yaml",
+    "suppression/box.yaml": "suppression/ct_pairs.yaml",
+}
 UNTRAINED = (
     "radiolucent: warning: no --ckpt_path, so {subcommand} takes the weights that the config builds, which are random "
     "where it names no trained ones: give --ckpt_path FILE, or last"
@@ -49,6 +53,20 @@ def _training(checkpoint: Path) -> str:
     while folder.name in ("checkpoints", "lightning_logs") or re.fullmatch(r"version_\d+", folder.name):
         folder = folder.parent
     return folder.as_posix()
+
+
+def with_new_names(argv: list[str]) -> list[str]:
+    """The command line with configs under their present names; a note says so."""
+    return [_new_name(word) for word in argv]
+
+
+def _new_name(word: str) -> str:
+    name = word.removeprefix("--config=")
+    for old, new in RENAMED.items():
+        if Path(name).as_posix().endswith(f"configs/{old}") and not Path(name).exists():
+            print(f"radiolucent: note: configs/{old} is now called configs/{new}", file=sys.stderr)
+            return word[: -len(old)] + new
+    return word
 
 
 def main(argv: list[str]) -> int:
@@ -106,7 +124,7 @@ def main(argv: list[str]) -> int:
             trainer_defaults={"callbacks": [FiniteWeights()]},
             parser_kwargs={"prog": "radiolucent", "exit_on_error": False},
             auto_configure_optimizers=False,
-            args=argv,
+            args=with_new_names(argv),
         )
     except ArgumentError as error:
         raise ValueError(f"{error}; see `radiolucent {argv[0]} --help` and configs/ for complete examples") from None

@@ -56,6 +56,35 @@ def test_training_config_builds(path):
     assert all(saver.save_top_k != 0 for saver in cli.trainer.checkpoint_callbacks)
 
 
+@pytest.mark.parametrize("path", TRAINING, ids=name)
+def test_the_length_of_a_training_stands_once(path):
+    """A schedule that ends with the training takes its length from the trainer (lightning_modules.schedules)."""
+    written = yaml.safe_load(path.read_text())
+    options = written["model"]["init_args"]
+    schedules = [options.get(key) or {} for key in ("lr_scheduler", "scheduler")]
+    lengths = [
+        schedule.get("init_args", {}).get(key) for schedule in schedules for key in ("total_iters", "total_steps")
+    ]
+    most = {written["trainer"].get(key) for key in ("max_steps", "max_epochs")} - {None}
+    assert not most & set(lengths)
+    falling = ("PolynomialLR", "OneCycleLR", "CosineAnnealingLR")
+    assert not [one["class_path"] for one in schedules if one.get("class_path", "").endswith(falling)]
+
+
+def test_configs_go_by_their_old_names_too(capsys):
+    from radiolucent.train import RENAMED, with_new_names
+
+    for old, new in RENAMED.items():
+        assert (CONFIGS / new).is_file() and not (CONFIGS / old).exists()
+        for word, expected in (
+            (str(CONFIGS / old), str(CONFIGS / new)),
+            (f"--config={CONFIGS / old}", f"--config={CONFIGS / new}"),
+        ):
+            assert with_new_names(["fit", word, "--trainer.max_steps=3"]) == ["fit", expected, "--trainer.max_steps=3"]
+            assert f"configs/{old} is now called configs/{new}" in capsys.readouterr().err
+    assert with_new_names(["fit", "--config", "mine/box.yaml"]) == ["fit", "--config", "mine/box.yaml"]
+
+
 @pytest.mark.parametrize("path", RENDERING, ids=name)
 def test_rendering_config_parses(path):
     from jsonargparse import ArgumentParser

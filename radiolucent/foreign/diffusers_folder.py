@@ -7,6 +7,7 @@ from typing import Any
 
 import diffusers
 
+from diffusion.folders import class_name
 from radiographs.files import read_json
 from radiolucent.foreign.kinds import Parts
 from radiolucent.foreign.taming_vqgan import convert_diffusers_vq
@@ -22,11 +23,11 @@ def read_diffusers(folder: Path) -> Parts:
     if not index.is_file():
         return _model(folder)
     names = read_json(index)
-    if names.get("_class_name") == "BoneSuppressionPipeline":
+    if class_name(names) == "BoneSuppressionPipeline":
         raise ValueError(f"{folder} already is a bone suppression pipeline: there is nothing to convert")
     vqgan = next((name for name in ("vqvae", "vae", "movq") if name in names), None)
     if vqgan is None or "unet" not in names:
-        raise ValueError(f"{folder} is a {names.get('_class_name')} without a vqvae or a unet: it cannot be converted")
+        raise ValueError(f"{folder} is a {class_name(names)} without a vqvae or a unet: it cannot be converted")
     parts = Parts(_model(folder / vqgan).vqgan, _model(folder / "unet").unet)
     latent = parts.vqgan.config["latent_channels"]
     if (parts.unet.config["in_channels"], parts.unet.config["out_channels"]) == (2 * latent, latent):

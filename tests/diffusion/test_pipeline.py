@@ -45,7 +45,7 @@ def test_folder_round_trip_is_bitwise(pipeline, radiograph, tmp_path):
     assert loaded.scheduler.config.threshold_rate == 0.01
     assert loaded.vqgan.config.scaling_factor == 1.75
     assert torch.equal(loaded(radiograph, num_inference_steps=4, seeds=[1, 2, 3]).soft, before)
-    assert {p.suffix for p in (tmp_path / "model").rglob("*.*")} == {".json", ".safetensors"}
+    assert {p.suffix for p in (tmp_path / "model").rglob("*.*")} == {".json", ".safetensors", ".py"}
 
 
 def test_bone_target_with_a_silent_network_returns_the_radiograph(pipeline, radiograph):

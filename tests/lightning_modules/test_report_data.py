@@ -166,3 +166,8 @@ def test_bad_input_is_said(root, tmp_path):
     (tmp_path / "t.csv").write_text("image,report,view\n1_PA.png,a,PA\n1_PA.png,b,PA\n")
     with pytest.raises(ValueError, match=r"1 images of .* are listed twice"):
         ReportDataModule(str(root), str(tmp_path / "t.csv")).setup()
+
+
+def test_the_old_name_of_the_manifests_reader_is_accepted_with_a_note(tmp_path, caplog):
+    module = ReportDataModule(str(tmp_path), dataset="ct_rate")
+    assert module.dataset == "manifest" and "ct_rate is now called manifest" in caplog.text

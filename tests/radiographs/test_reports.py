@@ -14,8 +14,11 @@ import pytest
 from drr.manifest import image_row, write_manifest
 from radiographs.crop import centre_crop
 from radiographs.reports import (
+    READERS,
+    RENAMED,
     read_chexpert,
     read_ct_rate,
+    read_manifest,
     read_mimic_cxr,
     read_open_i,
     read_table,
@@ -239,7 +242,11 @@ class Beam:
     shape = (4, 4)
 
 
-def test_ct_rate_manifests_of_our_own(tmp_path):
+def test_the_reader_of_manifests_goes_by_its_old_name_too():
+    assert read_ct_rate is read_manifest is READERS[RENAMED["ct_rate"]] and "ct_rate" not in READERS
+
+
+def test_manifests_of_our_own(tmp_path):
     def images(volume: str, *views: str) -> list[dict]:
         paths = {view: f"train/{view}/{volume}.png" for view in views}
         touch(*(tmp_path / path for path in paths.values()))
@@ -254,7 +261,7 @@ def test_ct_rate_manifests_of_our_own(tmp_path):
     ]
     text = {"clinical_information": "x", "technique": None, "findings": "Nodule.", "impression": "Follow up."}
     write_manifest(tmp_path / "manifest.parquet", records, reports={"train_1_a_1": text})
-    found = read_ct_rate(tmp_path)
+    found = read_manifest(tmp_path)
     assert [(i.view, i.report, i.patient, i.study, i.split) for i in found.images] == [
         ("PA", "Nodule. Follow up.", "train_1", "train_1_a_1", "train"),
         ("AP", "Nodule. Follow up.", "train_1", "train_1_a_1", "train"),

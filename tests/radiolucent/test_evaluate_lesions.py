@@ -1,4 +1,4 @@
-"""`radiolucent evaluate lesions` with a real, small, untrained pipeline."""
+"""`radiolucent evaluate nodules` with a real, small, untrained pipeline."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SIZE = 32
 
 def test_report_csv_and_examples(checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = ["--checkpoint", str(checkpoint), "--bodies", "1", "--size", "128", "--steps", "1", "--device", "cpu"]
-    assert dispatch(["evaluate", "lesions", "--out", str(tmp_path), *words, "--seed", "7"]) == 0
+    assert dispatch(["evaluate", "nodules", "--out", str(tmp_path), *words, "--seed", "7"]) == 0
     report = json.loads((tmp_path / "report.json").read_text())
     assert [table["title"] for table in report["tables"]][1] == "Nodules that appear"
     methods = [row[1] for row in report["tables"][0]["rows"]]
@@ -42,7 +42,7 @@ def test_nodules_implanted_into_radiographs_alone(checkpoint: Path, tmp_path: Pa
     write_radiograph(tmp_path / "in" / "flat.png", np.zeros((128, 128), np.float32), 16)
     words = ["--checkpoint", str(checkpoint), "--bodies", "0", "--steps", "1", "--device", "cpu", "--nodules", "14"]
     words += ["--radiographs", str(tmp_path / "in"), "--out", str(tmp_path / "out")]
-    assert dispatch(["evaluate", "lesions", *words]) == 0
+    assert dispatch(["evaluate", "nodules", *words]) == 0
     report = json.loads((tmp_path / "out" / "report.json").read_text())
     assert [table["title"] for table in report["tables"]] == ["Nodules implanted into the radiographs, by size"]
     rows = {(row[0], row[1]): row for row in report["tables"][0]["rows"]}
@@ -57,7 +57,24 @@ def test_nodules_implanted_into_radiographs_alone(checkpoint: Path, tmp_path: Pa
     (tmp_path / "in" / "0.png").unlink()
     (tmp_path / "in" / "1.png").unlink()
     with pytest.raises(ValueError, match="lungs were found in none of 1"):
-        dispatch(["evaluate", "lesions", *words])
+        dispatch(["evaluate", "nodules", *words])
+
+
+def test_the_old_name_is_accepted_with_a_note(checkpoint, tmp_path, capsys):
+    with pytest.raises(ValueError, match="no such folder"):
+        dispatch(
+            [
+                "evaluate",
+                "lesions",
+                "--bodies",
+                "1",
+                "--checkpoint",
+                str(tmp_path / "gone"),
+                "--out",
+                str(tmp_path / "o"),
+            ]
+        )
+    assert "note: evaluate lesions is now called evaluate nodules" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -74,4 +91,4 @@ def test_nodules_implanted_into_radiographs_alone(checkpoint: Path, tmp_path: Pa
 )
 def test_bad_options(words: list[str], says: str, checkpoint: Path, tmp_path: Path) -> None:
     with pytest.raises((ValueError, OSError), match=says):
-        dispatch(["evaluate", "lesions", "--checkpoint", str(checkpoint), "--out", str(tmp_path), *words])
+        dispatch(["evaluate", "nodules", "--checkpoint", str(checkpoint), "--out", str(tmp_path), *words])

@@ -1,0 +1,130 @@
+"""SavedPipeline: folders that our classes, the commands and plain diffusers open, from a disk or the Hugging Face hub.
+
+diffusers opens a folder of a class that it does not know where its model_index.json names ["MODULE", "CLASS"] and
+MODULE.py lies beside it. That file runs only for who says so (trust_remote_code); our own classes never read it.
+"""
+
+from __future__ import annotations
+
+import inspect
+import json
+import os
+import re
+import shutil
+import sys
+from collections.abc import Container
+from pathlib import Path
+from typing import Any
+
+from diffusers.pipelines.pipeline_utils import DiffusionPipeline
+
+from diffusion.folders import MODULE, class_name, pipeline_folder, read_model_index
+
+INDEX = "model_index.json"
+OURS = ("diffusion", "vqgan")  # packages that are installed with this one
+LIBRARIES = ("diffusers", "transformers")
+OPENER = '''"""Opens this folder of Radiolucent: DiffusionPipeline.from_pretrained(FOLDER, trust_remote_code=True)."""
+
+import importlib
+
+try:
+    {name} = importlib.import_module("{module}").{name}
+except ImportError as error:
+    raise ImportError(
+        "this folder holds a {name} of Radiolucent, which is not installed here: install it, by "
+        f"`pip install .` in its source folder, and open this folder again ({{error}})"
+    ) from error
+'''
+
+
+class SavedPipeline(DiffusionPipeline):
+    """A DiffusionPipeline whose saved folder opens by its class and by plain diffusers.
+
+    Example:
+        >>> pipeline.save_pretrained("model")  # doctest: +SKIP
+        >>> diffusers.DiffusionPipeline.from_pretrained("model", trust_remote_code=True)  # doctest: +SKIP
+    """
+
+    def save_config(self, save_directory: str | os.PathLike, push_to_hub: bool = False, **options: Any) -> None:
+        """Write model_index.json, and beside it the file by which diffusers finds the class."""
+        super().save_config(save_directory, push_to_hub=push_to_hub, **options)
+        write_opener(self, Path(save_directory))
+
+    @classmethod
+    def load_config(cls, pretrained_model_name_or_path: Any, *args: Any, **options: Any) -> Any:
+        """As diffusers', with the class's name alone, so that the file beside it is not run."""
+        loaded: Any = super().load_config(pretrained_model_name_or_path, *args, **options)
+        config = loaded[0] if isinstance(loaded, tuple) else loaded
+        config["_class_name"] = class_name(config)
+        return loaded
+
+    @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path: str | Path, **options: Any) -> Any:  # type: ignore[override]
+        """Load a folder that `save_pretrained` wrote, or a model of the Hugging Face hub by its name.
+
+        Args:
+            pretrained_model_name_or_path: A folder, or OWNER/NAME.
+            options: As diffusers takes them: dtype, scheduler=..., cache_dir, revision, token, local_files_only, ...
+
+        Raises:
+            FileNotFoundError: Neither a folder nor a model of the hub that can be reached.
+        """
+        folder = pipeline_folder(pretrained_model_name_or_path, options)
+        if not options.get("trust_remote_code"):
+            options = {**imported_components(folder, options), **options}
+        return super().from_pretrained(str(folder), **options)
+
+
+def write_opener(pipeline: DiffusionPipeline, folder: Path) -> None:
+    """Write beside a model_index.json the file by which diffusers finds the pipeline's class, and name it there.
+
+    A class of ours is imported from the installed package. The source file of any other is copied, as are those of its
+    networks that are neither ours nor a library's, so that the folder can be handed on.
+    """
+    kind = type(pipeline)
+    index = read_model_index(folder / INDEX)
+    source = _own_source(kind)
+    module = re.sub(r"(?<!^)(?=[A-Z][a-z])", "_", kind.__name__).lower() if source is None else source.stem
+    if source is None:
+        text = OPENER.format(name=kind.__name__, module=kind.__module__)
+        (folder / f"{module}.py").write_text(text, encoding="utf-8")
+    else:
+        _copy(source, folder / f"{module}.py")
+    for name, component in ({} if source is None else pipeline.components).items():
+        code = None if component is None else _own_source(type(component))
+        if code is not None and (folder / name).is_dir():
+            _copy(code, folder / name / f"{type(component).__module__}.py")
+    index.pop("_name_or_path", None)  # a path of this machine
+    index |= {"_class_name": [module, kind.__name__], MODULE: kind.__module__}
+    (folder / INDEX).write_text(json.dumps(index, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+
+
+def imported_components(folder: Path, given: Container[str]) -> dict[str, Any]:
+    """Networks of a folder that come with their code, loaded by the class of that name that is imported already.
+
+    diffusers would run the code in the folder, for which it wants trust_remote_code.
+    """
+    index = read_model_index(folder / INDEX) if (folder / INDEX).is_file() else {}
+    found = {}
+    for name, value in index.items():
+        if isinstance(value, list) and not name.startswith("_") and name not in given and isinstance(value[0], str):
+            kind = getattr(sys.modules.get(value[0]), value[1], None)
+            if kind is not None and (folder / name / f"{value[0]}.py").is_file():
+                found[name] = kind.from_pretrained(folder / name, low_cpu_mem_usage=False)
+    return found
+
+
+def _own_source(kind: type) -> Path | None:
+    """The file of a class that is neither ours nor a library's; None for those, and for one without a file."""
+    if kind.__module__.split(".")[0] in (*OURS, *LIBRARIES, "builtins"):
+        return None
+    try:
+        found = inspect.getsourcefile(kind)
+    except TypeError:
+        return None
+    return None if found is None or not Path(found).is_file() else Path(found)
+
+
+def _copy(source: Path, target: Path) -> None:
+    if not (target.exists() and target.samefile(source)):
+        shutil.copyfile(source, target)

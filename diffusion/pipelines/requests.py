@@ -1,0 +1,88 @@
+"""How images are asked for and given back in diffusers' manner: prompts, views, generators, and output types."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from diffusers.pipelines.pipeline_utils import DiffusionPipeline
+from torch import Tensor
+
+from diffusion.conditioning import VIEWS
+
+OUTPUT_TYPES = ("pt", "np", "pil")
+Prompt = str | Sequence[str]
+View = str | Sequence[str | None]
+
+
+def asked_for(
+    prompt: Prompt | None, view: View | None, views: View | None
+) -> tuple[list[str] | None, list[str | None]]:
+    """Prompts and views, as many of the one as of the other.
+
+    Args:
+        prompt: One, or one an image; None: none is read.
+        view: One for all, or one an image; None leaves it open. views: The same under its older name.
+
+    Returns:
+        The prompts, or None, and the views.
+
+    Raises:
+        ValueError: Nothing is asked for, or their numbers differ.
+    """
+    if view is not None and views is not None:
+        raise ValueError("view and views are the same: give one of them")
+    chosen = views if view is None else view
+    if isinstance(chosen, str) and chosen not in VIEWS:
+        raise ValueError(f"the view is '{chosen}'; expected one of {', '.join(VIEWS)} (a text is given as prompt=...)")
+    if prompt is None and chosen is None:
+        raise ValueError("nothing is asked for: give prompt=..., view=..., or both")
+    one_view = chosen is None or isinstance(chosen, str)
+    prompts = None if prompt is None else [prompt] if isinstance(prompt, str) else list(prompt)
+    count = 1 if prompts is None else len(prompts)
+    asked: list[str | None] = [chosen] * count if one_view else list(chosen)  # type: ignore[list-item, arg-type]
+    if prompts is not None and len(prompts) != len(asked):
+        if not isinstance(prompt, str):
+            raise ValueError(f"{len(prompts)} prompts for {len(asked)} views: give as many, or one view for all")
+        prompts = prompts * len(asked)
+    return prompts, asked
+
+
+def seeds_from(generator: Any, seeds: Sequence[int] | None, count: int) -> Sequence[int]:
+    """The seeds of `count` images: as given; drawn from a torch.Generator, or from one an image; else 0, 1, ...
+
+    Raises:
+        ValueError: Both are given, or the generators are not one an image.
+    """
+    if generator is None:
+        return range(count) if seeds is None else seeds
+    if seeds is not None:
+        raise ValueError("generator and seeds: give one of them")
+    if isinstance(generator, torch.Generator):
+        return _draw(generator, count)
+    if len(generator) != count:
+        raise ValueError(f"{len(generator)} generators for {count} images: give one an image, or one for all")
+    return [_draw(one, 1)[0] for one in generator]
+
+
+def check_output_type(output_type: str) -> None:
+    """ValueError unless it is one of OUTPUT_TYPES."""
+    if output_type not in OUTPUT_TYPES:
+        raise ValueError(f"output_type is '{output_type}'; expected one of {', '.join(OUTPUT_TYPES)}")
+
+
+def given_back(images: Tensor, output_type: str) -> Any:
+    """Images (B, 1, H, W) in [-1, 1] as they are ("pt"), or in diffusers' other forms.
+
+    Returns:
+        "np": float32 (B, H, W, 1) in [0, 1]. "pil": a list of 8-bit grey PIL images.
+    """
+    if output_type == "pt":
+        return images
+    array = images.clamp(-1, 1).add(1).div(2).permute(0, 2, 3, 1).numpy()
+    return array if output_type == "np" else DiffusionPipeline.numpy_to_pil(array) if len(array) else []
+
+
+def _draw(generator: torch.Generator, count: int) -> list[int]:
+    return torch.randint(0, 2**31 - 1, (count,), generator=generator, device=generator.device).tolist()
