@@ -1,8 +1,8 @@
 """Quality against network calls: `python -m benchmarks.calls --pairs FOLDER --teacher MODEL --student MODEL`.
 
 --teacher: a pipeline's folder, sampled by DDIM and by DPM-Solver++ in 1, 2, 4, 10 and 50 calls. --student: the folder
-of its distilled network (diffusion.distillation), sampled by its own scheduler in 1, 2 and 4. All start from the same
-noise, image i from seed i. On the pairs that test_set.txt names, one JSON line a case, means over the images:
+of its distilled network (diffusion.training.distillation), sampled by its own scheduler in 1, 2 and 4. All start from
+the same noise, image i from seed i. On the pairs that test_set.txt names, one JSON line a case, means over the images:
 PSNR in dB and SSIM against the truth; PSNR in dB against the teacher's 50 calls of DDIM, which is what the student
 learns (two noises of the teacher's own are as far apart as the case `teacher, other noise` says); sharpness, the edge
 energy (mean squared difference of neighbouring pixels) over the truth's: below 1 is a blur, above 1 noise.
@@ -21,9 +21,9 @@ import torch
 from torch import Tensor
 
 from diffusion import BoneSuppressionPipeline, ThresholdedDDIMScheduler, ThresholdedDPMSolverScheduler
-from evaluation.suppression import psnr, ssim
-from radiolucent.demo import read_pairs
-from radiolucent.montage import montage, to_grey
+from evaluation.reporting.montage import montage, to_grey
+from evaluation.suppression.metrics import psnr, ssim
+from radiolucent.commands.demo import read_pairs
 
 CALLS, FEW = (1, 2, 4, 10, 50), (1, 2, 4)
 SAMPLERS = {"ddim": ThresholdedDDIMScheduler, "dpm-solver++": ThresholdedDPMSolverScheduler}

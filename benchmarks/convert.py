@@ -38,7 +38,7 @@ def write_volume(job: tuple[str, int]) -> None:
     import nibabel
 
     from drr import sample_ct
-    from drr.volume_io import LPS_FROM_RAS
+    from drr.io.read import LPS_FROM_RAS
 
     path, seed = job
     volume = sample_ct()
@@ -65,8 +65,8 @@ def decompress(path: str) -> None:
 
 def convert(path: str) -> None:
     """What `radiolucent drr` does with one volume."""
-    from drr.ct_rate import parse_name
-    from radiolucent.drr import Job, Options, render_volume
+    from drr.io.ct_rate import parse_name
+    from radiolucent.commands.drr import Job, Options, render_volume
 
     name = parse_name(path)
     options = Options(["PA", "LL"], 512, ["total", "bone", "soft"], "standard", "display", True)
@@ -132,7 +132,7 @@ class Warm:
 
 def main() -> None:
     """Print the JSON line."""
-    from radiolucent.executors import worker_environment
+    from radiolucent.batch.executors import worker_environment
 
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--volumes", type=int, default=20)

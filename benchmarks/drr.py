@@ -20,8 +20,8 @@ import torch
 
 from benchmarks.peers import PEERS
 from drr import ConeBeam, Volume, isolate_body, project, sample_ct, separate_bone
-from drr.attenuation import MU_WATER_PER_MM
-from drr.ray import project_rays
+from drr.projection.attenuation import MU_WATER_PER_MM
+from drr.projection.ray import project_rays
 
 SHAPE = (300, 512, 512)
 MATERIALS = {1: ("total",), 3: ("total", "bone", "soft")}

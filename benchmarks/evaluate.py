@@ -22,11 +22,11 @@ import torch
 import torch_fidelity
 from torch import Tensor, nn
 
-from evaluation.features import Extractor, Reading, Transform, extract
-from evaluation.frechet import fid
+from evaluation.distributions.fid import fid
+from evaluation.distributions.kid import kid
+from evaluation.distributions.prdc import prdc
+from evaluation.features.extract import Extractor, Reading, Transform, extract
 from evaluation.inputs import read_set
-from evaluation.kernel import kid
-from evaluation.manifold import prdc
 from radiographs import write_radiograph
 
 FEATURES = 256

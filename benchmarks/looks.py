@@ -3,7 +3,8 @@
     python -m benchmarks.looks --out looks.png [--real FOLDER] [--ct CT.nii.gz --ct ...] [--cache data/ct_pairs]
 
 Rows of drawn radiographs and their soft tissue, then the real radiographs of a folder (none come with the project), all
-at 384 pixels and in an order by seed. Where they differ is the next thing to mend in drr/pairs.py, look.py or film.py.
+at 384 pixels and in an order by seed. Where they differ is the next thing to mend in drr/pairs/draw.py, look.py or
+film.py.
 """
 
 from __future__ import annotations
@@ -14,9 +15,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from drr.pairs import PairOptions, draw_pair
+from drr.pairs.draw import PairOptions, draw_pair
 from evaluation.inputs import images_in
-from lightning_modules.ct_bodies import Projections, cast_missing
+from lightning_modules.data.ct_bodies import Projections, cast_missing
 from radiographs import fit, read_radiograph
 
 SIDE, COLUMNS, BODIES = 384, 6, 3

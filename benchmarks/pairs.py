@@ -11,7 +11,7 @@ import json
 import tempfile
 import time
 
-from lightning_modules.ct_pair_data import CTPairDataModule, Projections
+from lightning_modules.data.ct_pairs import CTPairDataModule, Projections
 
 
 def main() -> None:

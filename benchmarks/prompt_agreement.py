@@ -23,9 +23,9 @@ import numpy as np
 from benchmarks import proof_data
 from benchmarks.proof_classifier import agreement, load_classifier, read_images, save_classifier, train_classifier
 from benchmarks.proof_data import FRONTAL, KINDS, VIEWS, Row, read_rows
+from evaluation.reporting.montage import montage, to_grey
 from radiographs.files import atomic_path
 from radiolucent.cli import dispatch
-from radiolucent.montage import montage, to_grey
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs"
 SIZE = 128  # pixels, as both configs say

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from benchmarks.proof_data import FRONTAL, KINDS, SIDED, VIEWS, Row
-from evaluation.statistics import auroc
+from evaluation.reporting.statistics import auroc
 from radiographs import read_radiograph
 from radiographs.files import atomic_path
 

@@ -1,6 +1,7 @@
 """Radiographs whose truth is known, for benchmarks.prompt_agreement: bodies, findings, views, reports, looks.
 
-Every scene is a body of its own (the sample CT, deformed) with up to three findings put into it (drr.findings). Its
+Every scene is a body of its own (the sample CT, deformed) with up to three findings put into it
+(drr.findings.report). Its
 reports say what was put in, in drr's sentences, together with some of what is absent; the view is told by its column
 alone, never in words.
 """
@@ -19,13 +20,13 @@ import numpy as np
 from scipy import ndimage
 
 from drr import ConeBeam, Finding, Look, Volume, deform, project, render_pair
-from drr.finding_heart import add_cardiomegaly
-from drr.finding_lung import LOBES, add_consolidation, add_nodule
-from drr.finding_pleura import add_pleural_effusion, add_pneumothorax
-from drr.findings import report
+from drr.findings.heart import add_cardiomegaly
+from drr.findings.lung import LOBES, add_consolidation, add_nodule
+from drr.findings.pleura import add_pleural_effusion, add_pneumothorax
+from drr.findings.report import report
 from radiographs import write_radiograph
 from radiographs.files import atomic_path
-from radiolucent.demo_pairs import sample_body
+from radiolucent.commands.demo_pairs import sample_body
 
 VIEWS = ("PA", "AP", "LL", "RL")
 FRONTAL = ("PA", "AP")

@@ -3,8 +3,8 @@
     python -m benchmarks.strength MODEL --ct CT.nii.gz [--out radiolucent/model [--record]] [--pairs 96]
 
 Pairs are drawn from a CT that the model was not trained on. For each, the factor on the predicted bone that is best
-within the lungs is set against the slope of the radiograph on that bone (radiolucent.strength), which needs no truth.
-With --out the model is written in 16 bits for the package. Prints one JSON line.
+within the lungs is set against the slope of the radiograph on that bone (radiolucent.suppression.strength), which
+needs no truth. With --out the model is written in 16 bits for the package. Prints one JSON line.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ import cv2
 import numpy as np
 import torch
 
-from diffusion.regression import BoneRegressionPipeline
-from drr.pairs import PairOptions, draw_pair
+from diffusion.pipelines.regression import BoneRegressionPipeline
+from drr.pairs.draw import PairOptions, draw_pair
 from lightning_modules.callbacks import replace_folder
-from lightning_modules.ct_bodies import Projections, cast_missing
-from radiolucent.strength import bone_slope, strength_of
-from radiolucent.suppress_model import load_pipeline
+from lightning_modules.data.ct_bodies import Projections, cast_missing
+from radiolucent.suppression.model import load_pipeline
+from radiolucent.suppression.strength import bone_slope, strength_of
 
 BODIES = 4
 DETAIL = 1024

@@ -20,9 +20,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from radiolucent.generators import GeneratorOptions, load_generator, pipeline_class, read_guidance
-from radiolucent.prompts import Row
-from radiolucent.synthesize import draw_rows
+from radiolucent.commands.synthesize import draw_rows
+from radiolucent.synthesis.generators import GeneratorOptions, load_generator, pipeline_class, read_guidance
+from radiolucent.synthesis.prompts import Row
 
 
 def save_random_model(folder: Path) -> None:

@@ -6,35 +6,35 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .anatomy import project_structures
-    from .deformation import deform
-    from .detector import detector_response
-    from .findings import Finding, truth
-    from .geometry import ConeBeam
-    from .look import Look, render_pair
-    from .physics import Physics, expose
-    from .projector import project
-    from .tissue import isolate_body, separate_bone
-    from .volume import Volume
-    from .volume_io import read_ct, sample_ct
+    from drr.anatomy.deformation import deform
+    from drr.anatomy.structures import project_structures
+    from drr.anatomy.tissue import isolate_body, separate_bone
+    from drr.appearance.detector import detector_response
+    from drr.appearance.look import Look, render_pair
+    from drr.appearance.physics import Physics, expose
+    from drr.findings.report import Finding, truth
+    from drr.geometry import ConeBeam
+    from drr.io.read import read_ct, sample_ct
+    from drr.projection.projector import project
+    from drr.volume import Volume
 
 HOME = {
     "ConeBeam": "geometry",
-    "Finding": "findings",
-    "Look": "look",
-    "Physics": "physics",
+    "Finding": "findings.report",
+    "Look": "appearance.look",
+    "Physics": "appearance.physics",
     "Volume": "volume",
-    "deform": "deformation",
-    "detector_response": "detector",
-    "expose": "physics",
-    "isolate_body": "tissue",
-    "project": "projector",
-    "project_structures": "anatomy",
-    "read_ct": "volume_io",
-    "render_pair": "look",
-    "sample_ct": "volume_io",
-    "separate_bone": "tissue",
-    "truth": "findings",
+    "deform": "anatomy.deformation",
+    "detector_response": "appearance.detector",
+    "expose": "appearance.physics",
+    "isolate_body": "anatomy.tissue",
+    "project": "projection.projector",
+    "project_structures": "anatomy.structures",
+    "read_ct": "io.read",
+    "render_pair": "appearance.look",
+    "sample_ct": "io.read",
+    "separate_bone": "anatomy.tissue",
+    "truth": "findings.report",
 }
 __all__ = [
     "ConeBeam",

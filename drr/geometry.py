@@ -9,7 +9,7 @@ import numba
 import numpy as np
 import torch
 
-from .volume import Volume
+from drr.volume import Volume
 
 BODY_HU = -500  # denser than this is body, table or clothes: what the field of view must cover
 GAP_MM = 40.0  # between the detector and the body, which may turn: half its longest side counts

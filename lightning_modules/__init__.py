@@ -8,11 +8,11 @@ from typing import Any
 _HOMES = {
     "VQGANModule": "vqgan_module",
     "LatentDiffusionModule": "latent_diffusion_module",
-    "PairDataModule": "pair_data",
-    "CTPairDataModule": "ct_pair_data",
+    "PairDataModule": "data.pairs",
+    "CTPairDataModule": "data.ct_pairs",
     "RegressionModule": "regression_module",
     "EnhancerModule": "enhancer_module",
-    "ReportDataModule": "report_data",
+    "ReportDataModule": "data.reports",
     "SynthesisModule": "synthesis_module",
 }
 

@@ -10,8 +10,8 @@ from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from lightning.pytorch.cli import OptimizerCallable
 from torch import Tensor
 
-from diffusion.enhancement import enhance
-from diffusion.pipeline import BoneSuppressionPipeline
+from diffusion.pipelines.enhancement import enhance
+from diffusion.pipelines.suppression import BoneSuppressionPipeline
 from lightning_modules.measured import MeasuredModule
 from lightning_modules.processes import find_unused_parameters, own_images
 from lightning_modules.vqgan_module import keep_perceptual

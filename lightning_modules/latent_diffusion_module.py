@@ -12,15 +12,15 @@ from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from torch import Tensor
 from torch.optim.swa_utils import AveragedModel
 
-from diffusion.attention import use_xformers
-from diffusion.conditioning import ConditionScaling, check_condition_scaling
-from diffusion.distillation import check_solver, distillation_loss
-from diffusion.ema import warmed_up_ema
 from diffusion.latents import Latent, Target, check_latent_options, encode_pairs, to_x0
+from diffusion.networks.attention import use_xformers
+from diffusion.networks.conditioning import ConditionScaling, check_condition_scaling
 from diffusion.noise import offset_noise, seeded_generators
-from diffusion.objectives import check_scheduler, denoising_loss
-from diffusion.pipeline import BoneSuppressionPipeline
-from lightning_modules.latent_cache import LatentCache, refuse_random_images
+from diffusion.pipelines.suppression import BoneSuppressionPipeline
+from diffusion.training.distillation import check_solver, distillation_loss
+from diffusion.training.ema import warmed_up_ema
+from diffusion.training.objectives import check_scheduler, denoising_loss
+from lightning_modules.data.latent_cache import LatentCache, refuse_random_images
 from lightning_modules.measured import MeasuredModule
 from lightning_modules.processes import Spread, among_first, image_seeds, own_images, unit_scale
 from lightning_modules.schedules import build_schedule
@@ -33,10 +33,12 @@ class LatentDiffusionModule(MeasuredModule):
     vqgan: a trained VQ-GAN, or the folder of one (read when a run starts), or diffusion.PixelSpace; it stays frozen.
     unet: diffusion.build_unet's or a diffusion.LatentDiT. scheduler: the noise schedule and what the network predicts.
     sampler: scheduler of validation and of the saved pipeline, the same one where none is given.
-    condition_scaling, target, latent: see diffusion.conditioning and diffusion.latents.
-    offset_noise_strength: see diffusion.noise; min_snr_gamma: see diffusion.objectives, None weighs all steps alike.
+    condition_scaling, target, latent: see diffusion.networks.conditioning and diffusion.latents.
+    offset_noise_strength: see diffusion.noise; min_snr_gamma: see diffusion.training.objectives, None weighs all
+        steps alike.
     condition_dropout: how often training leaves the condition out, for guidance; guidance_scale: of sampling.
-    teacher: a pipeline's folder to distil (diffusion.distillation) into this network on a grid of `solver_steps`:
+    teacher: a pipeline's folder to distil (diffusion.training.distillation) into this network on a grid of
+        `solver_steps`:
         `vqgan` and the weights then come from it, `unet` and `scheduler` must be of its form, and `ema` is the target.
     measure_latents: before the first step, set vqgan.config.scaling_factor, and for target `bone` the residual scale,
         so that the first batch's latents, of all processes, have standard deviation 1 (Rombach et al., arXiv
@@ -47,7 +49,7 @@ class LatentDiffusionModule(MeasuredModule):
     channels_last: keep weights and features in that memory format.
     compile: let torch.compile translate what a training step runs: the U-Net, the teacher, and the encoder where
         latents are not cached. The averaged network, checkpoints and folders stay as they are.
-    xformers: let it compute the trained U-Net's attention, on CUDA, instead of torch (diffusion.attention).
+    xformers: let it compute the trained U-Net's attention, on CUDA, instead of torch (diffusion.networks.attention).
     ema_decay: of the averaged network, `ema`, which validation, prediction and the pipeline use.
     optimizer: AdamW at 2e-4 by default. lr_scheduler: of its rate, stepped each `lr_interval`.
     validation_images: pairs, the first ones, that validation samples, in `sampling_steps` steps.

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 
 from evaluation.inputs import read_mask
-from evaluation.lungs import lung_mask
-from radiographs.fit import BLACK, fit
+from radiographs.letterbox import BLACK, fit
+from radiographs.lungs import lung_mask
 
 
 def read_lungs(mask: str | Path, pixels: np.ndarray, size: int) -> np.ndarray:
@@ -23,5 +23,5 @@ def read_lungs(mask: str | Path, pixels: np.ndarray, size: int) -> np.ndarray:
 
 
 def blacken(image: np.ndarray, lungs: np.ndarray) -> np.ndarray:
-    """The image (H, W) with all black but where `lungs` (H, W), bool, is true; as diffusion.fusion.lungs_only."""
+    """The image (H, W) with all black but where `lungs` (H, W), bool, is true, as lung_fusion.lungs_only has it."""
     return np.where(lungs, image, np.float32(BLACK))

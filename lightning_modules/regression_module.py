@@ -9,17 +9,16 @@ from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from torch import Tensor
 from torch.optim.swa_utils import AveragedModel
 
-from diffusion.bone_unet import BoneUNet, fine_part
-from diffusion.ema import warmed_up_ema
-from diffusion.regression import BoneRegressionPipeline
-from drr.pairs import FIRST_DEVICE
-from evaluation.suppression import fit_gain_offset, mse
+from diffusion.networks.bone_unet import BoneUNet, fine_part
+from diffusion.pipelines.regression import BoneRegressionPipeline
+from diffusion.training.ema import warmed_up_ema
+from drr.pairs.draw import FIRST_DEVICE
+from evaluation.suppression.metrics import fit_gain_offset, mse
 from lightning_modules.measured import MeasuredModule
 from lightning_modules.processes import own_images
 from lightning_modules.schedules import build_schedule
 
 SMALLEST_OBJECT = 0.6  # sum of squares, in units of the image's deviation, from where on a nodule or device counts
-COARSE_SHARE = 0.9  # of a drawn pair's error, for a network that leaves no coarse part of its own
 GAINS = {"whole": None, "lungs": "lungs"}
 
 
@@ -119,12 +118,9 @@ class RegressionModule(MeasuredModule):
             radiograph = torch.cat([radiograph, batch["without"][:twins]])
             soft = torch.cat([soft, batch["soft_without"][:twins]])
             added = torch.cat([added, added[:twins]])
-        complete = batch.get("complete")
-        if complete is not None and twins:
-            complete = torch.cat([complete, complete[:twins]])
         with torch.no_grad():
             deviation = self.unet.deviation(radiograph)
-        wrong = self._wrong(radiograph, soft, complete)
+        wrong = self._wrong(radiograph, soft)
         error = wrong / deviation
         weight = 1 + self.focus * (added.abs() > 0.03 * radiograph.std(dim=(2, 3), keepdim=True)).float()
         if self.lung_weight and "lungs" in batch:
@@ -143,17 +139,9 @@ class RegressionModule(MeasuredModule):
         self.log_step({"train/loss": loss, **measured})
         return loss
 
-    def _wrong(self, radiograph: Tensor, soft: Tensor, complete: Tensor | None) -> Tensor:
-        """The predicted bone less the true one, (B, 1, H, W), without the coarse part where that is not known.
-
-        complete: bool (B,), the pairs whose soft tissue has the display's own tone, as a site's dual-energy pairs have;
-            for a network that predicts coarse parts as well. None: no pair has.
-        """
-        sigma, own = self.unet.sigma, self.unet.coarse_share
-        if complete is None:
-            return self.unet(radiograph) - fine_part(radiograph - soft, sigma, own)
-        wrong = self.unet(radiograph) - (radiograph - soft)
-        return torch.where(complete[:, None, None, None], wrong, fine_part(wrong, sigma, COARSE_SHARE))
+    def _wrong(self, radiograph: Tensor, soft: Tensor) -> Tensor:
+        """The predicted bone less the true one, (B, 1, H, W), without the coarse part, which is the display's."""
+        return self.unet(radiograph) - fine_part(radiograph - soft, self.unet.sigma, self.unet.coarse_share)
 
     def optimizer_step(self, *args: Any, **options: Any) -> None:
         super().optimizer_step(*args, **options)

@@ -14,15 +14,20 @@ from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
-from diffusion.conditioning import CONDITIONS, Conditioner, Conditions
-from diffusion.ema import warmed_up_ema
 from diffusion.guidance import guidance_terms
 from diffusion.latents import Latent, check_latent_options, encode
+from diffusion.networks.conditioning import CONDITIONS, Conditioner, Conditions
+from diffusion.networks.text import TextEncoder
 from diffusion.noise import offset_noise, seeded_generators
-from diffusion.synthesis import SynthesisPipeline
-from diffusion.synthesis_distillation import check_teacher, synthesis_distillation_loss
-from diffusion.synthesis_objective import check_networks, check_synthesis_scheduler, synthesis_loss, training_times
-from diffusion.text import TextEncoder
+from diffusion.pipelines.synthesis import SynthesisPipeline
+from diffusion.training.ema import warmed_up_ema
+from diffusion.training.synthesis_distillation import check_teacher, synthesis_distillation_loss
+from diffusion.training.synthesis_objective import (
+    check_networks,
+    check_synthesis_scheduler,
+    synthesis_loss,
+    training_times,
+)
 from lightning_modules.measured import MeasuredModule
 from lightning_modules.processes import Spread, among_first, image_seeds, own_images, unit_scale
 from lightning_modules.schedules import build_schedule
@@ -32,17 +37,17 @@ logger = logging.getLogger(__name__)
 
 
 class SynthesisModule(MeasuredModule):
-    """Batches are those of lightning_modules.report_data.ReportDataModule.
+    """Batches are those of lightning_modules.data.reports.ReportDataModule.
 
     vqgan: a trained VQ-GAN, or the folder of one (read when a run starts), or diffusion.PixelSpace; it stays frozen.
     unet: UNet2DConditionModel or a LatentDiT with cross_attention_dim. conditioner: of the same width.
     scheduler: FlowMatchEulerDiscreteScheduler for flow matching, else the noise schedule and what is predicted.
     sampler: scheduler of validation and of the saved pipeline, the same one where none is given.
     text_encoder: for the reports; None for a conditioner without them (text_width 0).
-    teacher: a SynthesisPipeline's folder to distil (diffusion.synthesis_distillation), `teacher_guidance` folded in,
-        on a grid of `solver_steps`: `vqgan` and the first weights are its, and `ema` is the target.
+    teacher: a SynthesisPipeline's folder to distil (diffusion.training.synthesis_distillation), `teacher_guidance`
+        folded in, on a grid of `solver_steps`: `vqgan` and the first weights are its, and `ema` is the target.
     image_size: side S of the batches' images in pixels; latent: see diffusion.latents.
-    offset_noise_strength: see diffusion.noise; min_snr_gamma: see diffusion.objectives, not for flow matching.
+    offset_noise_strength: see diffusion.noise; min_snr_gamma: see diffusion.training.objectives, not for flow matching.
     dropout: {condition: how often training leaves it out}, 0.1 where none is given; unconditional: how often all are.
     measure_latents: before the first step, set vqgan.config.scaling_factor so that the first batch's latents, of all
         processes, have standard deviation 1 (Rombach et al., arXiv 2112.10752, appendix G).

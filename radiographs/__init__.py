@@ -6,9 +6,9 @@
 from __future__ import annotations
 
 from radiographs.files import atomic_path
-from radiographs.fit import Fit, fit, resize, unfit
 from radiographs.io import Radiograph, read_radiograph, read_together, to_levels, to_unit, write_radiograph
 from radiographs.kinds import FORMATS
+from radiographs.letterbox import Fit, fit, resize, unfit
 from radiographs.pairs import Pair, find_pairs
 from radiographs.splits import refuse_overlap, split_by_patient
 

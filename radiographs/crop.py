@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from radiographs.fit import resize
+from radiographs.letterbox import resize
 
 
 def centre_crop(pixels: np.ndarray, size: int) -> np.ndarray:

@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from radiographs.dicom import other_modality
+from radiographs.dicom.read import other_modality
 from radiographs.io import Radiograph, read_radiograph
 from radiographs.suitability import NEGATIVE, assess
 

@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from radiographs.derived_dicom import encode_dicom
-from radiographs.dicom import decode_dicom, dicom_size
+from radiographs.dicom.derived import encode_dicom
+from radiographs.dicom.read import decode_dicom, dicom_size
 from radiographs.files import atomic_path
 from radiographs.kinds import FORMATS, HEAD_BYTES, kind_of, kind_of_file
 from radiographs.pictures import decode_picture, encode_picture, picture_size

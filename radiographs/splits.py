@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from itertools import accumulate
 from pathlib import Path
 
-from radiographs.reported import plain_text
+from radiographs.readers.base import plain_text
 from radiographs.tables import read_rows
 
 

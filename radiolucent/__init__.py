@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from drr import ConeBeam, Volume, project, read_ct, sample_ct, separate_bone
     from radiographs import read_radiograph
-    from radiolucent.suppressor import Suppressor
+    from radiolucent.suppression.suppressor import Suppressor
 
 __version__ = "0.1.0"
 
 HOME = {
     "ConeBeam": "drr",
-    "Suppressor": "radiolucent.suppressor",
+    "Suppressor": "radiolucent.suppression.suppressor",
     "Volume": "drr",
     "project": "drr",
     "read_ct": "drr",

@@ -13,10 +13,10 @@ from radiolucent.refusals import refusal
 COMMANDS = {
     "demo": ("demo", "sample CT -> paired radiographs -> VQ-GAN -> latent diffusion -> bones suppressed"),
     "drr": ("drr", "render radiographs (total, bone, soft tissue) from CT volumes"),
-    "fit": ("train", "train a model from a YAML config (Lightning CLI)"),
-    "validate": ("train", "validate a model from a YAML config"),
-    "test": ("train", "test a model from a YAML config"),
-    "predict": ("train", "predict with a model from a YAML config"),
+    "fit": ("fit", "train a model from a YAML config (Lightning CLI)"),
+    "validate": ("fit", "validate a model from a YAML config"),
+    "test": ("fit", "test a model from a YAML config"),
+    "predict": ("fit", "predict with a model from a YAML config"),
     "export": ("export", "the model's folder of any checkpoint of a training"),
     "suppress": ("suppress", "remove the bones from radiographs"),
     "adapt": ("adapt", "fit the packaged model to a site's own dual-energy pairs"),
@@ -26,7 +26,7 @@ COMMANDS = {
         "convert_checkpoint",
         "published weights (BS-LDM, MONAI, taming, ...) as our folders",
     ),
-    "evaluate": ("evaluate", "score suppression, nodules kept, synthesis, privacy or utility, with a report"),
+    "evaluate": ("evaluate.command", "score suppression, nodules kept, synthesis, privacy or utility, with a report"),
 }
 
 
@@ -85,8 +85,8 @@ def dispatch(argv: list[str]) -> int:
         return 0
     if argv[0] not in COMMANDS:
         raise ValueError(f"unknown command '{argv[0]}': choose one of {', '.join(COMMANDS)}")
-    module = importlib.import_module(f"radiolucent.{COMMANDS[argv[0]][0]}")
-    if COMMANDS[argv[0]][0] == "train":  # LightningCLI parses its own subcommands
+    module = importlib.import_module(f"radiolucent.commands.{COMMANDS[argv[0]][0]}")
+    if COMMANDS[argv[0]][0] == "fit":  # LightningCLI parses its own subcommands
         return module.main(argv)
     from jsonargparse import ArgumentError, ArgumentParser
 

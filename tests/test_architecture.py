@@ -41,7 +41,7 @@ def test_imports_run_only_downwards(package):
 
 
 def test_the_check_sees_a_wrong_import():
-    assert imported("def f():\n    from lightning_modules.x import y\n    import drr.ray as r") == {
+    assert imported("def f():\n    from lightning_modules.x import y\n    import drr.projection.ray as r") == {
         "lightning_modules",
         "drr",
     }

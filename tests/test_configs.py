@@ -72,7 +72,7 @@ def test_the_length_of_a_training_stands_once(path):
 
 
 def test_configs_go_by_their_old_names_too(capsys):
-    from radiolucent.train import RENAMED, with_new_names
+    from radiolucent.commands.fit import RENAMED, with_new_names
 
     for old, new in RENAMED.items():
         assert (CONFIGS / new).is_file() and not (CONFIGS / old).exists()
@@ -89,7 +89,7 @@ def test_configs_go_by_their_old_names_too(capsys):
 def test_rendering_config_parses(path):
     from jsonargparse import ArgumentParser
 
-    from radiolucent import drr
+    from radiolucent.commands import drr
 
     parser = ArgumentParser(exit_on_error=False)
     parser.add_argument("--config", action="config")

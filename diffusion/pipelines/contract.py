@@ -12,15 +12,17 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
 
 import torch
 from diffusers.utils import BaseOutput
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from diffusion.finite import refuse_broken
+from diffusion.networks.tiles import tiled
 from diffusion.pipelines.folder import SavedPipeline
-from diffusion.tiles import tiled
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float
+
+    from diffusion.networks.site_unet import SiteUNet
 
 SIZE_RANGE, TONE_RANGE = 0.17, 0.15  # natural logarithms of the most that a seed changes an image's size and gamma
 
@@ -49,7 +51,8 @@ class SuppressionModel(Protocol):
         default_steps: Steps of sampling if a call gives none; None for a model without steps.
         detail_size: Side in pixels at which `second_look` finds finer edges; None for a model without.
         strength_law: {"gain", "offset", "bounds"} of the factor that an image's own slope of bone asks for (see
-            radiolucent.strength); None: 1.
+            radiolucent.suppression.strength); None: 1.
+        adaptable: Whether `adapted` can be called.
         method: One or two words on how it answers, for the note in a file.
         device: Where it computes.
     """
@@ -68,6 +71,8 @@ class SuppressionModel(Protocol):
     def detail_size(self) -> int | None: ...
     @property
     def strength_law(self) -> dict[str, Any] | None: ...
+    @property
+    def adaptable(self) -> bool: ...
     @property
     def method(self) -> str: ...
     @property
@@ -91,12 +96,8 @@ class SuppressionModel(Protocol):
         """The soft tissue of images of `detail_size`, in one pass."""
         ...
 
-    def adaptable_network(self) -> nn.Module | None:
-        """A copy of the network for `radiolucent adapt` to train; None for a model that it cannot adapt."""
-        ...
-
-    def adapted(self, network: nn.Module) -> SuppressionModel:
-        """The model with that network after training."""
+    def adapted(self, site: SiteUNet) -> SuppressionModel:
+        """The model with what a site's pairs have taught beside it, see `radiolucent adapt`."""
         ...
 
 
@@ -218,12 +219,13 @@ class SuppressionPipeline(SavedPipeline):
         """The soft tissue of images (B, 1, H, W) of `detail_size`, in one pass, for edges that are finer."""
         return self(radiograph, seeds=seeds, steps=steps)
 
-    def adaptable_network(self) -> nn.Module | None:
-        """A copy of the network for `radiolucent adapt` to train, a BoneUNet; None: it cannot be adapted."""
-        return None
+    @property
+    def adaptable(self) -> bool:
+        """Whether `radiolucent adapt` can put a site's correction beside it."""
+        return False
 
-    def adapted(self, network: nn.Module) -> SuppressionPipeline:
-        """The model with its trained `adaptable_network`."""
+    def adapted(self, site: SiteUNet) -> SuppressionPipeline:
+        """The model with a site's correction beside it."""
         raise NotImplementedError(f"{type(self).__name__} cannot be adapted")
 
     def answer(

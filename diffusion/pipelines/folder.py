@@ -6,6 +6,7 @@ MODULE.py lies beside it. That file runs only for who says so (trust_remote_code
 
 from __future__ import annotations
 
+import importlib
 import inspect
 import json
 import os
@@ -28,6 +29,8 @@ OPENER = '''"""Opens this folder of Radiolucent: DiffusionPipeline.from_pretrain
 import importlib
 
 try:
+    for parts in {parts}:  # diffusers wants the networks' modules imported
+        importlib.import_module(parts)
     {name} = importlib.import_module("{module}").{name}
 except ImportError as error:
     raise ImportError(
@@ -56,6 +59,7 @@ class SavedPipeline(DiffusionPipeline):
         loaded: Any = super().load_config(pretrained_model_name_or_path, *args, **options)
         config = loaded[0] if isinstance(loaded, tuple) else loaded
         config["_class_name"] = class_name(config)
+        config |= present_homes(config, Path(pretrained_model_name_or_path))
         return loaded
 
     @classmethod
@@ -83,10 +87,12 @@ def write_opener(pipeline: DiffusionPipeline, folder: Path) -> None:
     """
     kind = type(pipeline)
     index = read_model_index(folder / INDEX)
-    source = _own_source(kind)
+    source, home = _own_source(kind), _home(kind)
     module = re.sub(r"(?<!^)(?=[A-Z][a-z])", "_", kind.__name__).lower() if source is None else source.stem
     if source is None:
-        text = OPENER.format(name=kind.__name__, module=kind.__module__)
+        parts = {index[name][0] for name in pipeline.components if name in index and index[name][0] is not None}
+        own = tuple(sorted(part for part in parts if part.split(".")[0] in OURS))
+        text = OPENER.format(name=kind.__name__, module=home, parts=json.dumps(own))
         (folder / f"{module}.py").write_text(text, encoding="utf-8")
     else:
         _copy(source, folder / f"{module}.py")
@@ -95,8 +101,36 @@ def write_opener(pipeline: DiffusionPipeline, folder: Path) -> None:
         if code is not None and (folder / name).is_dir():
             _copy(code, folder / name / f"{type(component).__module__}.py")
     index.pop("_name_or_path", None)  # a path of this machine
-    index |= {"_class_name": [module, kind.__name__], MODULE: kind.__module__}
+    index |= {"_class_name": [module, kind.__name__], MODULE: home}
     (folder / INDEX).write_text(json.dumps(index, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+
+
+def present_homes(index: dict[str, Any], folder: Path) -> dict[str, list[str]]:
+    """Where the components that an index names in our packages are defined today, {name: [module, class]}.
+
+    A module that moved keeps its old name, by which folders of earlier versions go. diffusers looks into modules that are
+    imported already, and only where the class itself is defined.
+
+    Raises:
+        ValueError: This version has no such class.
+    """
+    found = {}
+    for name, value in index.items():
+        if not name.startswith("_") and isinstance(value, (list, tuple)) and str(value[0]).split(".")[0] in OURS:
+            try:
+                kind = getattr(importlib.import_module(value[0]), value[1])
+            except (ImportError, AttributeError):
+                raise ValueError(
+                    f"{folder} names {value[1]} of {value[0]} as its {name}, which this version of Radiolucent does not have"
+                ) from None
+            found[name] = [kind.__module__, kind.__name__]
+    return found
+
+
+def _home(kind: type) -> str:
+    """Where a class is imported from: its package if that offers it, which outlasts a move of the file."""
+    package = kind.__module__.split(".")[0]
+    return package if getattr(sys.modules[package], kind.__name__, None) is kind else kind.__module__
 
 
 def imported_components(folder: Path, given: Container[str]) -> dict[str, Any]:

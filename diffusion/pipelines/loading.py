@@ -11,9 +11,9 @@ from diffusers.pipelines.pipeline_utils import DiffusionPipeline
 
 from diffusion.finite import refuse_broken
 from diffusion.folders import MODULE, class_name, read_model_index
-from diffusion.pipeline import BoneSuppressionPipeline
 from diffusion.pipelines.contract import SuppressionModel, SuppressionPipeline
-from diffusion.regression import BoneRegressionPipeline
+from diffusion.pipelines.regression import BoneRegressionPipeline
+from diffusion.pipelines.suppression import BoneSuppressionPipeline
 
 KNOWN = {kind.__name__: kind for kind in (BoneSuppressionPipeline, BoneRegressionPipeline)}
 PACKAGE = "diffusion"  # a folder that names a class in here needs nobody's trust

@@ -9,7 +9,7 @@ import torch
 from diffusers.pipelines.pipeline_utils import DiffusionPipeline
 from torch import Tensor
 
-from diffusion.conditioning import VIEWS
+from diffusion.networks.conditioning import VIEWS
 
 OUTPUT_TYPES = ("pt", "np", "pil")
 Prompt = str | Sequence[str]

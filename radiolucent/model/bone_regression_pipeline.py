@@ -1,9 +1,11 @@
-"""Opens this folder of Radiolucent: diffusers.DiffusionPipeline.from_pretrained(FOLDER, trust_remote_code=True)."""
+"""Opens this folder of Radiolucent: DiffusionPipeline.from_pretrained(FOLDER, trust_remote_code=True)."""
 
 import importlib
 
 try:
-    BoneRegressionPipeline = importlib.import_module("diffusion.regression").BoneRegressionPipeline
+    for parts in ["diffusion.networks.bone_unet"]:  # diffusers wants the networks' modules imported
+        importlib.import_module(parts)
+    BoneRegressionPipeline = importlib.import_module("diffusion").BoneRegressionPipeline
 except ImportError as error:
     raise ImportError(
         "this folder holds a BoneRegressionPipeline of Radiolucent, which is not installed here: install it, by "

@@ -7,7 +7,7 @@ import pytest
 
 from drr import ConeBeam, Volume, project, sample_ct
 from drr.geometry import body_box
-from drr.ray import index_geometry
+from drr.projection.ray import index_geometry
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ from torchmetrics.functional.image import peak_signal_noise_ratio
 from torchvision.transforms.functional import gaussian_blur
 
 from diffusion import BoneSuppressionPipeline, PixelSpace, ThresholdedDDIMScheduler, build_unet
-from diffusion.enhancement import build_enhancer, enhance
+from diffusion.pipelines.enhancement import build_enhancer, enhance
 from lightning_modules.callbacks import FolderExport
 from lightning_modules.enhancer_module import EnhancerModule
 from vqgan import HybridLoss, PatchDiscriminator

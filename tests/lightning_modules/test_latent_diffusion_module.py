@@ -13,8 +13,8 @@ from torch.utils.data import DataLoader
 
 from diffusion import BoneSuppressionPipeline, LatentDiT, ThresholdedDDIMScheduler, ThresholdedLCMScheduler, build_unet
 from diffusion.latents import encode_pairs
-from lightning_modules.ct_pair_data import CTPairDataModule
-from lightning_modules.latent_cache import refuse_random_images
+from lightning_modules.data.ct_pairs import CTPairDataModule
+from lightning_modules.data.latent_cache import refuse_random_images
 from lightning_modules.latent_diffusion_module import LatentDiffusionModule
 from vqgan import VQGAN
 
@@ -306,7 +306,7 @@ def test_xformers_without_cuda_is_refused(vqgan, pairs, tmp_path):
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 def test_xformers_computes_the_same_attention():
     pytest.importorskip("xformers")
-    from diffusion.attention import use_xformers
+    from diffusion.networks.attention import use_xformers
 
     torch.manual_seed(0)
     unet = build_unet(base_channels=64, multipliers=(1, 2), residual_blocks=1, attention_levels=(1,)).cuda()

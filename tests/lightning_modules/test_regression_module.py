@@ -10,7 +10,7 @@ import torch
 from lightning.pytorch import Trainer
 from torch.utils.data import DataLoader
 
-from diffusion.bone_unet import BoneUNet
+from diffusion.networks.bone_unet import BoneUNet
 from lightning_modules.regression_module import RegressionModule, edge_loss, lost_signal
 
 

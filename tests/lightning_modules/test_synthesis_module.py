@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader
 
 from diffusion import Conditioner, LatentDiT, PixelSpace, SynthesisPipeline, ThresholdedDDIMScheduler
 from lightning_modules.callbacks import FolderExport
-from lightning_modules.report_data import collate
+from lightning_modules.data.reports import collate
 from lightning_modules.synthesis_module import SynthesisModule
 
 VIEWS = ("PA", "AP", "LL", "LATERAL")

@@ -156,7 +156,7 @@ def synthesis(stable_diffusion: Path, tmp_path_factory: pytest.TempPathFactory) 
     from diffusers import UNet2DConditionModel
 
     from diffusion import Conditioner, SynthesisPipeline, ThresholdedDDIMScheduler
-    from diffusion.text import TextEncoder
+    from diffusion.networks.text import TextEncoder
     from vqgan import VQGAN
 
     folder = tmp_path_factory.mktemp("ours")

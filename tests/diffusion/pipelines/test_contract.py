@@ -8,8 +8,8 @@ from diffusers.configuration_utils import ConfigMixin, register_to_config
 from diffusers.models.modeling_utils import ModelMixin
 
 from diffusion import BoneSuppressionPipeline, SuppressionModel, SuppressionPipeline
-from diffusion.bone_unet import BoneUNet
-from diffusion.regression import BoneRegressionPipeline
+from diffusion.networks.bone_unet import BoneUNet
+from diffusion.pipelines.regression import BoneRegressionPipeline
 
 
 class Ramp(ModelMixin, ConfigMixin):
@@ -49,7 +49,7 @@ def test_three_lines_make_a_model(image):
     assert isinstance(model, SuppressionModel)
     assert (model.trained_size, model.size_multiple, model.stochastic, model.default_steps) == (32, 4, False, None)
     assert (model.takes_lungs, model.detail_size, model.strength_law) == (False, None, None)
-    assert model.adaptable_network() is None
+    assert not model.adaptable
     soft = model(image, tile=None, lungs=None, seeds=None, steps=None).soft
     torch.testing.assert_close(soft, image - 0.5 * torch.nn.functional.avg_pool2d(image, 3, 1, 1))
     torch.testing.assert_close(model.second_look(image, seeds=[0, 0], steps=None).soft, soft)

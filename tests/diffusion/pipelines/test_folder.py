@@ -13,10 +13,10 @@ import pytest
 import torch
 
 from diffusion import BoneSuppressionPipeline
-from diffusion.bone_unet import BoneUNet
 from diffusion.folders import class_name, pipeline_folder, read_model_index
+from diffusion.networks.bone_unet import BoneUNet
 from diffusion.pipelines.loading import load_suppression_model
-from diffusion.regression import BoneRegressionPipeline
+from diffusion.pipelines.regression import BoneRegressionPipeline
 
 PACKAGED = Path(__file__).resolve().parents[3] / "radiolucent" / "model"
 TOY = """
@@ -106,11 +106,25 @@ def test_a_folder_of_version_0_1_opens(regression, image, tmp_path):
     regression.save_pretrained(tmp_path)
     index = read_model_index(tmp_path / "model_index.json")
     old = {key: value for key, value in index.items() if key != "_pipeline_module"}
+    old["unet"] = ["diffusion.bone_unet", "BoneUNet"]  # where it was defined
     (tmp_path / "model_index.json").write_text(json.dumps({**old, "_class_name": class_name(index)}))
     for path in tmp_path.glob("*.py"):
         path.unlink()
     for load in (BoneRegressionPipeline.from_pretrained, load_suppression_model):
         assert torch.equal(load(tmp_path)(image).soft, regression(image).soft)
+
+
+def test_a_process_that_has_imported_nothing_opens_a_folder(tmp_path):
+    from diffusion import ThresholdedDDIMScheduler, build_unet
+    from vqgan import VQGAN
+
+    unet = build_unet(4, 4, 32, (1, 2), 1, (), mid_attention=False)
+    vqgan = VQGAN(channels=32, channel_multipliers=(1, 2), residual_blocks=1, resolution=16)
+    BoneSuppressionPipeline(vqgan, unet, ThresholdedDDIMScheduler(prediction_type="sample")).save_pretrained(tmp_path)
+    code = "import sys, diffusers; "
+    code += "print(type(diffusers.DiffusionPipeline.from_pretrained(sys.argv[1], trust_remote_code=True)).__name__)"
+    done = subprocess.run([sys.executable, "-c", code, tmp_path], capture_output=True, text=True)
+    assert done.stdout.split()[-1] == "BoneSuppressionPipeline", done.stderr
 
 
 def test_without_the_package_the_folder_says_what_to_install(regression, tmp_path):

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from diffusion import Conditioner, LatentDiT, PixelSpace, SynthesisPipeline, ThresholdedDDIMScheduler
-from diffusion.text import TextEncoder
+from diffusion.networks.text import TextEncoder
 
 transformers = pytest.importorskip("transformers")
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "no", "pleural", "effusion", "right", "lung", "."]

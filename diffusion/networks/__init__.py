@@ -1,0 +1,1 @@
+"""The networks: U-Nets, transformers, what conditions them, and what stands in for an autoencoder."""

@@ -1,0 +1,244 @@
+"""Conditioning: images' latents beside the noisy target; a view, demographics and a report as tokens to attend to."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal, get_args
+
+import torch
+from diffusers.configuration_utils import ConfigMixin, register_to_config
+from diffusers.models.modeling_utils import ModelMixin
+from torch import Tensor, nn
+
+# LL is the left lateral, RL the right one, LATERAL one whose side the data do not tell (as in MIMIC-CXR).
+VIEWS = ("PA", "AP", "LL", "LATERAL", "RL")
+CONDITIONS = ("image", "view", "demographics", "report")  # in the order of guidance
+SEXES = ("F", "M")
+Demographics = Mapping[str, Any]
+
+ConditionScaling = Literal["clean", "legacy", "scaled"]
+
+
+def check_condition_scaling(scaling: str) -> None:
+    """Raise ValueError unless `scaling` is a ConditionScaling."""
+    if scaling not in get_args(ConditionScaling):
+        raise ValueError(f"condition_scaling is '{scaling}'; expected one of {', '.join(get_args(ConditionScaling))}")
+
+
+def concatenate_condition(
+    noisy: Tensor, condition: Tensor, alpha: Tensor, scaling: ConditionScaling, training: bool
+) -> Tensor:
+    """The U-Net's input (B, C + Cc, H, W) from the noisy target (B, C, H, W) and the condition (B, Cc, H, W).
+
+    alpha: what x0 is multiplied by in the noisy target, sqrt(alpha_bar_t), (B, 1, 1, 1).
+    scaling: `clean` gives the condition as it is. BS-LDM's code noises target and condition together with zero noise on
+    the condition, so that its training sees sqrt(alpha_bar_t) * condition while its sampling feeds the clean one:
+    `legacy` reproduces that, and `scaled` scales in sampling as well, as weights trained so would want it.
+    """
+    if scaling == "scaled" or (scaling == "legacy" and training):
+        condition = alpha * condition
+    return torch.cat([noisy, condition], dim=1)
+
+
+@dataclass(frozen=True)
+class Conditions:
+    """What is asked of B images; whatever is absent is zero, in training's dropout as in sampling.
+
+    view (B,) int: 0 for none, else 1 + its place in VIEWS. report (B, T, D) with report_mask (B, T) bool.
+    demographics (B, 4): age in centuries, whether it is known, female, male.
+    image (B, K, C, h, w): scaled latents of other views of the study; image_view (B, K) int as `view`, 0 for no image.
+    """
+
+    view: Tensor
+    report: Tensor
+    report_mask: Tensor
+    demographics: Tensor
+    image: Tensor
+    image_view: Tensor
+
+    def without(self, name: str, rows: Tensor | None = None) -> Conditions:
+        """With one of CONDITIONS left out, of all images or of those where `rows` (B,) bool holds."""
+        fields = {"view": ("view",), "demographics": ("demographics",), "report": ("report", "report_mask")}
+        changed = {}
+        for field in fields.get(name, ("image", "image_view")):
+            value = getattr(self, field)
+            gone = value.new_ones(len(value), dtype=torch.bool) if rows is None else rows.to(value.device)
+            changed[field] = value.masked_fill(gone.reshape(-1, *[1] * (value.ndim - 1)), 0)
+        return replace(self, **changed)
+
+    def rows(self, rows: Sequence[int]) -> Conditions:
+        """Those of some images, in that order."""
+        return Conditions(*(getattr(self, field)[list(rows)] for field in self.__dataclass_fields__))
+
+    def to(self, device: torch.device | str, dtype: torch.dtype) -> Conditions:
+        """On a device, the floating ones in `dtype`."""
+        values = (getattr(self, field) for field in self.__dataclass_fields__)
+        return Conditions(*(v.to(device, dtype if v.is_floating_point() else v.dtype) for v in values))
+
+
+def view_index(view: str | None) -> int:
+    """1 + the view's place in VIEWS; 0 for None. ValueError for any other name."""
+    if view is None:
+        return 0
+    if view not in VIEWS:
+        raise ValueError(f"the view is '{view}'; expected one of {', '.join(VIEWS)}")
+    return 1 + VIEWS.index(view)
+
+
+def demographics_row(given: Demographics | None) -> list[float]:
+    """The four numbers of Conditions.demographics from {"age": years, "sex": "F" or "M"}, both optional."""
+    given = given or {}
+    age, sex = given.get("age"), given.get("sex")
+    if set(given) - {"age", "sex"}:
+        raise ValueError(f"demographics are {', '.join(sorted(given))}; expected age and sex, no more")
+    if age is not None and not 0 <= float(age) <= 120:
+        raise ValueError(f"the age is {age}; expected years from 0 to 120, or none")
+    if sex is not None and sex not in SEXES:
+        raise ValueError(f"the sex is '{sex}'; expected F, M or none")
+    return [0.0 if age is None else float(age) / 100, float(age is not None), float(sex == "F"), float(sex == "M")]
+
+
+class Conditioner(ModelMixin, ConfigMixin):  # type: ignore[misc]
+    """forward(Conditions) -> (tokens (B, N, width), mask (B, N) bool, vector (B, width)) for either network.
+
+    The tokens, for cross-attention: the view, demographics where `demographics`, one an other image, whether there is
+    a report, and the report's own. The vector, their sum with the report's mean, is added to the time's embedding.
+    width: of tokens and vector. text_width: D of the report's embeddings, 0 for a model without reports;
+    text_length: tokens T that every report is padded to. images: other views of the study, K; latent_channels: theirs.
+    text_encoder, text_fingerprint: which encoder the reports went through (diffusion.networks.text); kept for whoever
+    samples.
+    """
+
+    @register_to_config
+    def __init__(
+        self,
+        width: int = 768,
+        text_width: int = 768,
+        text_length: int = 256,
+        demographics: bool = False,
+        images: int = 0,
+        latent_channels: int = 4,
+        text_encoder: str | None = None,
+        text_fingerprint: str | None = None,
+    ) -> None:
+        super().__init__()
+        self.view = nn.Embedding(1 + len(VIEWS), width)
+        self.person = nn.Linear(4, width) if demographics else None
+        self.image_view = nn.Embedding(1 + len(VIEWS), width) if images else None
+        self.image_place = nn.Parameter(torch.randn(images, width)) if images else None
+        self.has_report = nn.Embedding(2, width) if text_width else None
+        # normalized (Imagen: Saharia et al. 2022, section 2.4), so that small differences such as left and right count
+        self.report = nn.Sequential(nn.LayerNorm(text_width), nn.Linear(text_width, width)) if text_width else None
+
+    @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path: str | os.PathLike | None, **options: Any) -> Conditioner:
+        """diffusers' ModelMixin.from_pretrained. ValueError: the weights are not all there; diffusers would go on
+        with random ones in their place."""
+        options = {"low_cpu_mem_usage": False, **options, "output_loading_info": True}
+        loaded: Any = super().from_pretrained(pretrained_model_name_or_path, **options)
+        model, info = loaded
+        if missing := sorted(info["missing_keys"]):
+            raise ValueError(
+                f"{pretrained_model_name_or_path} lacks weights of its conditioner: {', '.join(missing)}; "
+                "an older version wrote them, or the file is damaged: train again, or use that version"
+            )
+        return model
+
+    @property
+    def conditions(self) -> tuple[str, ...]:
+        """Which of CONDITIONS this model has."""
+        config: Any = self.config
+        absent = {"image": config.images, "demographics": config.demographics, "report": config.text_width}
+        return tuple(name for name in CONDITIONS if absent.get(name, True))
+
+    def prepare(
+        self,
+        views: Sequence[str | None],
+        embeddings: Tensor | None = None,
+        mask: Tensor | None = None,
+        demographics: Sequence[Demographics | None] | None = None,
+        image: Tensor | None = None,
+        image_views: Sequence[Sequence[str | None]] | None = None,
+    ) -> Conditions:
+        """Conditions, checked and padded to fixed sizes, of B images.
+
+        embeddings (B, T, D) with mask (B, T), true where there is a token (all where none is given); an image without
+        a token has no report. image (B, K, C, h, w): scaled latents, with the view of each or None where there is none.
+        ValueError: unknown views, lists of other lengths, sizes or conditions that are not this model's.
+        """
+        config: Any = self.config
+        count = len(views)
+        report, kept = self._pad_report(count, embeddings, mask)
+        if demographics is not None and (not config.demographics or len(demographics) != count):
+            has = "has" if config.demographics else "has no"
+            raise ValueError(f"{len(demographics)} demographics for {count} images; this model {has} demographics")
+        people = torch.tensor([demographics_row(row) for row in demographics or [None] * count]).reshape(count, 4)
+        image, image_view = self._pad_images(count, image, image_views)
+        view = torch.tensor([view_index(view) for view in views], dtype=torch.long)
+        return Conditions(view, report, kept, people, image, image_view)
+
+    def _pad_report(self, count: int, embeddings: Tensor | None, mask: Tensor | None) -> tuple[Tensor, Tensor]:
+        config: Any = self.config
+        length, width = (config.text_length, config.text_width) if config.text_width else (0, 0)
+        report, kept = torch.zeros(count, length, width), torch.zeros(count, length, dtype=torch.bool)
+        if embeddings is None:
+            return report, kept
+        if mask is None:
+            mask = torch.ones(embeddings.shape[:2], dtype=torch.bool)
+        if embeddings.ndim != 3 or len(embeddings) != count or embeddings.shape[2] != width:
+            raise ValueError(
+                f"the reports' embeddings are {tuple(embeddings.shape)} for {count} images; this model needs "
+                f"({count}, up to {length} tokens, {width})"
+            )
+        if mask.shape != embeddings.shape[:2]:
+            raise ValueError(f"the mask is {tuple(mask.shape)} for embeddings {tuple(embeddings.shape)}")
+        mask = mask.cpu().bool()
+        used = int(mask.any(0).nonzero().max()) + 1 if mask.any() else 0
+        if used > length:
+            raise ValueError(f"a report has {used} tokens and this model takes {length}: shorten it, or truncate it")
+        kept[:, :used] = mask[:, :used]
+        report[:, :used] = embeddings[:, :used].cpu().float()
+        return report.masked_fill(~kept.unsqueeze(-1), 0), kept
+
+    def _pad_images(
+        self, count: int, image: Tensor | None, views: Sequence[Sequence[str | None]] | None
+    ) -> tuple[Tensor, Tensor]:
+        config: Any = self.config
+        if image is None:
+            return torch.zeros(count, config.images, 0, 0, 0), torch.zeros(count, config.images, dtype=torch.long)
+        if not config.images:
+            raise ValueError("other views of the study were given, but this model takes none (images is 0)")
+        given = [] if views is None else [[view_index(view) for view in row] for row in views]
+        if (
+            image.ndim != 5
+            or image.shape[:2] != (count, config.images)
+            or [len(r) for r in given] != ([config.images] * count)
+        ):
+            raise ValueError(
+                f"other views are {tuple(image.shape)} with views {views}; this model needs ({count}, {config.images}, "
+                "C, h, w) and the view of each, None where there is none"
+            )
+        image_view = torch.tensor(given, dtype=torch.long)
+        return image.masked_fill((image_view == 0).reshape(*image.shape[:2], 1, 1, 1).to(image.device), 0), image_view
+
+    def forward(self, given: Conditions) -> tuple[Tensor, Tensor, Tensor]:
+        view = self.view(given.view)
+        tokens, vector = [view.unsqueeze(1)], view
+        if self.person is not None:
+            people = self.person(given.demographics)
+            tokens.append(people.unsqueeze(1))
+            vector = vector + people
+        if self.image_view is not None:
+            others = self.image_view(given.image_view) + self.image_place
+            tokens.append(others)
+            vector = vector + others.mean(1)
+        mask = given.report_mask.new_ones(len(view), sum(part.shape[1] for part in tokens))
+        if self.report is not None and self.has_report is not None:
+            there = self.has_report(given.report_mask.any(1).long())
+            words = self.report(given.report) * given.report_mask.unsqueeze(-1)
+            tokens += [there.unsqueeze(1), words]
+            vector = vector + there + words.sum(1) / given.report_mask.sum(1, keepdim=True).clamp(min=1)
+            mask = torch.cat([mask, mask[:, :1], given.report_mask], dim=1)
+        return torch.cat(tokens, dim=1), mask, vector

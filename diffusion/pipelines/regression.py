@@ -1,0 +1,160 @@
+"""BoneRegressionPipeline: one network call from radiograph to soft-tissue image, without diffusion."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from diffusion.networks.bone_unet import BoneUNet
+from diffusion.networks.site_unet import SiteUNet
+from diffusion.networks.tiles import TiledNetwork
+from diffusion.networks.unet import size_multiple
+from diffusion.pipelines.contract import BoneSuppressionOutput, SuppressionPipeline, check_radiograph
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
+
+
+def predict_bone(unet: nn.Module, radiograph: Tensor, patch: int, tile: int | None = None) -> Tensor:
+    """The bone to take away from a radiograph (B, 1, H, W), in its grey levels, as one call of a network.
+
+    What is larger than `tile` pixels is seen in blended tiles (see diffusion.networks.tiles), standardised as a whole.
+
+    A BoneUNet does all of it. Diffusers' U-Net, as folders of version 0.1 hold it, sees the image standardised (mean 0,
+    standard deviation 1 each), as patch x patch pixels side by side in its channels (pixel unshuffle; Shi et al.,
+    arXiv:1609.05158), at timestep 0; its output is scaled back.
+    """
+    if isinstance(unet, BoneUNet):
+        return unet(radiograph, tile)
+    network: Any = unet
+    if tile is not None:
+        network = TiledNetwork(unet, tile // patch, size_multiple(unet))
+    mean = radiograph.mean(dim=(2, 3), keepdim=True)
+    deviation = radiograph.std(dim=(2, 3), keepdim=True).clamp(min=1e-3)
+    seen = F.pixel_unshuffle((radiograph - mean) / deviation, patch)
+    timesteps = torch.zeros(len(seen), dtype=torch.long, device=seen.device)
+    return F.pixel_shuffle(network(seen, timesteps, return_dict=False)[0], patch) * deviation
+
+
+class BoneRegressionPipeline(SuppressionPipeline):
+    """A network that was trained to predict the bone itself: always the same answer, in one call.
+
+    Args:
+        unet: A BoneUNet, or build_unet's with patch^2 channels in and out.
+        patch: See `predict_bone`.
+        trained_size: Side in pixels of the square images that the network is for.
+        flips: Whether the answers for an image and its mirror image are averaged.
+        detail_size: Side in pixels at which the network is asked once more, for what fits into no image of
+            `trained_size`; None: not at all.
+        strength: {"gain", "offset", "bounds"} of the factor that an image's own slope of bone asks for, see
+            radiolucent.suppression.strength; None: 1.
+        site: What a site's own pairs have taught, taken away besides; None: nothing.
+    """
+
+    method: ClassVar[str] = "regression"
+    _optional_components = ["site"]  # noqa: RUF012 (diffusers' own name, read by its save and load)
+
+    def __init__(
+        self,
+        unet: nn.Module,
+        patch: int = 2,
+        trained_size: int = 256,
+        flips: bool = False,
+        detail_size: int | None = None,
+        strength: dict[str, Any] | None = None,
+        site: SiteUNet | None = None,
+    ) -> None:
+        super().__init__()
+        channels: Any = unet.config
+        if not isinstance(unet, BoneUNet) and {channels["in_channels"], channels["out_channels"]} != {patch**2}:
+            raise ValueError(
+                f"a U-Net of {channels['in_channels']} channels in and {channels['out_channels']} out: patch {patch} "
+                f"needs {patch**2} of both"
+            )
+        self.register_modules(unet=unet.eval(), site=None if site is None else site.eval())
+        self.register_to_config(
+            patch=patch, trained_size=trained_size, flips=flips, detail_size=detail_size, strength=strength
+        )
+
+    @property
+    def size_multiple(self) -> int:
+        """What an image's height and width must be divisible by."""
+        if isinstance(self.unet, BoneUNet):
+            return self.unet.size_multiple
+        return self.config["patch"] * size_multiple(self.unet)
+
+    @torch.no_grad()
+    def __call__(
+        self,
+        radiograph: Float[Tensor, "batch 1 height width"],
+        num_inference_steps: int = 1,
+        seeds: Sequence[int] | None = None,
+        tile: int | None = None,
+        flips: bool | None = None,
+        *,
+        lungs: Tensor | None = None,
+        steps: int | None = None,
+    ) -> BoneSuppressionOutput:
+        """Suppress the bones of a batch.
+
+        Args:
+            radiograph: (B, 1, H, W) in [-1, 1], bones bright.
+            num_inference_steps, steps: As of models that sample; nothing here depends on them.
+            seeds: One an image. 0, the default, is the image as it is; any other sees it a little larger or smaller and
+                in another tone, so that the spread over seeds tells how sure the answer is.
+            tile: Side in pixels, a multiple of `size_multiple`, of tiles for larger images; None: they are seen whole.
+            flips: Whether the mirror image is asked too; None: as the pipeline records.
+            lungs: None: there is no second path here.
+
+        Returns:
+            `.soft`, (B, 1, H, W) float32 in [-1, 1].
+
+        Raises:
+            ValueError: Another shape or range, a size that is not a multiple of `size_multiple`, or lungs.
+        """
+        if flips is None:
+            return super().__call__(radiograph, tile=tile, lungs=lungs, seeds=seeds, steps=steps)
+        check_radiograph(radiograph, self.size_multiple)
+        return self.answer(radiograph, seeds, lambda seen: seen.float() - self.bone(seen, tile, flips))
+
+    def soft_tissue(
+        self,
+        radiograph: Float[Tensor, "batch 1 height width"],
+        *,
+        tile: int | None,
+        lungs: Tensor | None,
+        seeds: Sequence[int],
+        steps: int | None,
+    ) -> Float[Tensor, "batch 1 height width"]:
+        """The radiographs less their bone; tiles are standardised as the whole image is."""
+        return radiograph.float() - self.bone(radiograph, tile)
+
+    def second_look(
+        self, radiograph: Float[Tensor, "batch 1 height width"], *, seeds: Sequence[int], steps: int | None
+    ) -> BoneSuppressionOutput:
+        """As a call, without the mirror image: what is read off it are edges, at four times the pixels."""
+        return self(radiograph, seeds=seeds, flips=False)
+
+    @property
+    def adaptable(self) -> bool:
+        """Whether it is no site's yet."""
+        return self.site is None
+
+    def adapted(self, site: SiteUNet) -> BoneRegressionPipeline:
+        """The same network with what a site's pairs have taught beside it."""
+        kept = {name: self.config[name] for name in ("patch", "trained_size", "flips", "detail_size", "strength")}
+        return BoneRegressionPipeline(self.unet, site=site, **kept)
+
+    def bone(self, radiograph: Tensor, tile: int | None = None, flips: bool | None = None) -> Tensor:
+        """What is taken away from radiographs (B, 1, H, W): float32 of that shape, in their grey levels."""
+        mirrored = self.config["flips"] if flips is None else flips
+        bones = [self._taken(view, tile) for view in ([radiograph, radiograph.flip(-1)] if mirrored else [radiograph])]
+        return bones[0] if len(bones) == 1 else (bones[0] + bones[1].flip(-1)) / 2
+
+    def _taken(self, radiograph: Tensor, tile: int | None) -> Tensor:
+        bone = predict_bone(self.unet, radiograph.to(self.unet.dtype), self.config["patch"], tile).float()
+        return bone if self.site is None else bone + self.site(radiograph, bone)

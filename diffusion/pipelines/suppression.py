@@ -1,0 +1,225 @@
+"""BoneSuppressionPipeline: radiograph in, soft-tissue image out; saved and loaded as a diffusers folder."""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
+from diffusers.models.modeling_utils import ModelMixin
+from torch import Tensor, nn
+
+from diffusion.folders import class_name, pipeline_folder, read_model_index
+from diffusion.latents import check_latent_options, decode, encode, from_x0
+from diffusion.networks.conditioning import check_condition_scaling
+from diffusion.networks.tiles import TiledAutoencoder, TiledNetwork, tiled
+from diffusion.networks.unet import size_multiple
+from diffusion.pipelines.contract import BoneSuppressionOutput, SuppressionPipeline, check_radiograph
+from diffusion.pipelines.enhancement import enhance, enhancer_multiple
+from diffusion.pipelines.lung_fusion import LocalGuidance, check_lungs, fuse, lungs_only
+from diffusion.pipelines.sampler import sample
+from diffusion.training.objectives import check_scheduler
+
+COMPONENTS = ("vqgan", "unet", "scheduler")
+
+
+class BoneSuppressionPipeline(SuppressionPipeline):
+    """Conditional latent diffusion from a radiograph to its soft-tissue image (BS-LDM, arXiv 2412.15670).
+
+    vqgan: the autoencoder (see diffusion.latents); unet: build_unet's or a LatentDiT; both are put to evaluation.
+    scheduler: of diffusion.schedulers.thresholded, or one of diffusers' that diffusion.schedulers.served names; to
+    exchange it,
+    `pipeline.scheduler = Other.from_config(pipeline.scheduler.config)` (with thresholding=False for diffusers' own).
+    condition_scaling: see diffusion.networks.conditioning. target, latent, residual_scale: see diffusion.latents.
+    num_inference_steps: sampling steps where a call names none.
+    enhancer: a second stage on the image (BS-Diff's, see diffusion.pipelines.enhancement), or none.
+    trained_size: side in pixels of the images that it was trained on; None where only the U-Net's sample_size may say.
+    """
+
+    stochastic: ClassVar[bool] = True
+    takes_lungs: ClassVar[bool] = True
+    method: ClassVar[str] = "sampling"
+    _optional_components = ["enhancer"]  # noqa: RUF012 (diffusers' own name, read by its save and load)
+
+    def __init__(
+        self,
+        vqgan: nn.Module,
+        unet: ModelMixin,
+        scheduler: Any,
+        condition_scaling: str = "clean",
+        target: str = "soft",
+        latent: str = "quantized",
+        residual_scale: float = 1.0,
+        num_inference_steps: int = 50,
+        enhancer: AutoencoderKL | None = None,
+        trained_size: int | None = None,
+    ) -> None:
+        super().__init__()
+        check_condition_scaling(condition_scaling)
+        check_latent_options(target, latent)
+        check_scheduler(scheduler, target)
+        self.register_modules(vqgan=vqgan.eval(), unet=unet.eval(), scheduler=scheduler)
+        self.register_modules(enhancer=None if enhancer is None else enhancer.eval())
+        self.register_to_config(
+            condition_scaling=condition_scaling,
+            target=target,
+            latent=latent,
+            residual_scale=residual_scale,
+            num_inference_steps=num_inference_steps,
+            trained_size=trained_size,
+        )
+
+    @property
+    def size_multiple(self) -> int:
+        """What an image's height and width must be divisible by."""
+        multiple = self.vqgan.downsampling * size_multiple(self.unet)
+        return multiple if self.enhancer is None else math.lcm(multiple, enhancer_multiple(self.enhancer))
+
+    @property
+    def trained_size(self) -> int | None:
+        """Side in pixels of the images that the network was trained on; None where no configuration says."""
+        if self.config["trained_size"] is not None:
+            return self.config["trained_size"]
+        latent = self.unet.config.get("sample_size")
+        return None if latent is None else latent * self.vqgan.downsampling
+
+    @torch.no_grad()
+    def __call__(
+        self,
+        radiograph: Tensor,
+        num_inference_steps: int | None = None,
+        seeds: Sequence[int] | None = None,
+        guidance_scale: float = 1.0,
+        tile: int | None = None,
+        lungs: Tensor | None = None,
+        local_guidance: float | None = None,
+        local_threshold: float = 3.5,
+        *,
+        steps: int | None = None,
+    ) -> BoneSuppressionOutput:
+        """Suppress the bones of a batch.
+
+        radiograph: float (B, 1, H, W) in [-1, 1], bones bright; H and W divisible by `size_multiple`.
+        steps: of sampling; as the pipeline records where none are given. num_inference_steps: diffusers' name for it.
+        seeds: one an image (0, 1, ... where none are given); the image depends on its own seed, not on its batch.
+        guidance_scale: see diffusion.pipelines.sampler; 1 is none.
+        tile: side in pixels, a multiple of `size_multiple`, of the tiles in which a larger image is encoded, denoised
+            step by step and decoded, see diffusion.networks.tiles; None: in one pass. `trained_size` is the tile to
+            take.
+        lungs: bool (B, 1, H, W), for GL-LCM's second path inside them and its fusion, see
+            diffusion.pipelines.lung_fusion.
+        local_guidance: scale of that path's guidance; by default GL-LCM's 3 where the network predicts the noise, the
+            only networks it is for, else 1, none. local_threshold: where that path's clipping of x0 starts.
+        """
+        check_radiograph(radiograph, self.size_multiple)
+        if steps is not None and num_inference_steps not in (None, steps):
+            raise ValueError(f"steps is {steps} and num_inference_steps {num_inference_steps}: give one of them")
+        options: Any = self.config
+        check_scheduler(self.scheduler, options.target)
+        steps = num_inference_steps if steps is None else steps
+        steps = options.num_inference_steps if steps is None else steps
+        seeds = range(len(radiograph)) if seeds is None else seeds
+        vqgan, network = self.vqgan, self.unet
+        if tile is not None:
+            vqgan = TiledAutoencoder(vqgan, tile, self.size_multiple)
+            network = TiledNetwork(network, tile // self.vqgan.downsampling, size_multiple(network))
+        if lungs is None:
+            soft = self._sample(radiograph, vqgan, network, self.scheduler, steps, seeds, guidance_scale)
+            return BoneSuppressionOutput(soft=self._enhance(soft, tile))
+        check_lungs(lungs, radiograph)
+        scheduler: Any = self.scheduler
+        epsilon = scheduler.config.prediction_type == "epsilon"
+        local_guidance = (3.0 if epsilon else 1.0) if local_guidance is None else local_guidance
+        if local_guidance != 1 and not epsilon:
+            raise ValueError(
+                f"local_guidance is {local_guidance:g}, but this network predicts "
+                f"{self.scheduler.config.prediction_type}: the guidance is for epsilon prediction, give 1"
+            )
+        soft = self._sample(radiograph, vqgan, network, scheduler, steps, seeds, guidance_scale)
+        if "threshold_start" in scheduler.config:
+            scheduler = type(scheduler).from_config(scheduler.config, threshold_start=local_threshold)
+        if local_guidance != 1:
+            network = LocalGuidance(network, local_guidance, seeds)
+        inside = lungs_only(radiograph, lungs)
+        local = self._sample(inside, vqgan, network, scheduler, steps, seeds, guidance_scale)
+        return BoneSuppressionOutput(soft=self._enhance(fuse(soft, local, lungs).clamp(-1, 1), tile))
+
+    def _enhance(self, soft: Tensor, tile: int | None) -> Tensor:
+        """The second stage's image (B, 1, H, W) of the first's, or that itself where there is no second."""
+        enhancer = self.enhancer
+        if enhancer is None:
+            return soft
+        size = max(soft.shape[2:]) if tile is None else tile
+        better = tiled(functools.partial(enhance, enhancer), soft.to(self.device), size, self.size_multiple)
+        return better.clamp(-1, 1).to(soft.device)
+
+    def _sample(
+        self,
+        radiograph: Tensor,
+        vqgan: Any,
+        network: Any,
+        scheduler: Any,
+        steps: int,
+        seeds: Sequence[int],
+        guidance_scale: float,
+    ) -> Tensor:
+        """Soft-tissue images (B, 1, H, W) by way of an autoencoder and a network like this pipeline's."""
+        options: Any = self.config
+        condition = encode(vqgan, radiograph.to(self.device, self.vqgan.dtype), options.latent).float()
+        x0 = sample(
+            network,
+            scheduler,
+            condition,
+            steps,
+            seeds,
+            channels=condition.shape[1],
+            condition_scaling=options.condition_scaling,
+            guidance_scale=guidance_scale,
+            progress=self.progress_bar,
+        )
+        soft = from_x0(x0, condition, options.target, options.residual_scale)
+        return decode(vqgan, soft.to(self.vqgan.dtype)).float().clamp(-1, 1).to(radiograph.device)
+
+    @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path: str | Path, **options: Any) -> BoneSuppressionPipeline:
+        """Load a folder that `save_pretrained` wrote, or a model of the Hugging Face hub.
+
+        Args:
+            pretrained_model_name_or_path: A folder, or OWNER/NAME.
+            options: As diffusers takes them (dtype, scheduler=..., revision, ...).
+
+        Raises:
+            FileNotFoundError: The folder or a part of it is missing.
+            ValueError: It is of another kind, or its weights are not finite.
+        """
+        folder = pipeline_folder(pretrained_model_name_or_path, options)
+        index = _read_index(folder, cls.__name__)
+        weights = {"vqgan", "unet"} | ({"enhancer"} if any(index.get("enhancer", [])) else set())
+        needed = sorted({*COMPONENTS, *weights} - options.keys())
+        missing = [name for name in needed if not (folder / name).is_dir()]
+        if missing:
+            raise FileNotFoundError(f"{folder} lacks {', '.join(missing)}; copy the whole folder that training wrote")
+        for name in weights - options.keys():
+            if not list((folder / name).glob("*.safetensors*")):
+                raise FileNotFoundError(f"{folder / name} holds no safetensors weights; copy the whole pipeline folder")
+        options = {"low_cpu_mem_usage": False, "use_safetensors": True, **options}
+        return super().from_pretrained(folder, **options)
+
+
+def _read_index(folder: Path, kind: str) -> dict[str, Any]:
+    """model_index.json of a pipeline folder, checked to be of class `kind`."""
+    if not folder.is_dir():
+        raise FileNotFoundError(f"{folder} is no folder; give the pipeline folder that training wrote")
+    if not (folder / "model_index.json").is_file():
+        raise FileNotFoundError(
+            f"{folder} has no model_index.json, so it is no pipeline folder; give the folder that holds "
+            f"{', '.join(COMPONENTS)}"
+        )
+    index = read_model_index(folder / "model_index.json")
+    if class_name(index) != kind:
+        raise ValueError(f"{folder} holds a {class_name(index)}, not a {kind}; give a bone suppression folder")
+    return index

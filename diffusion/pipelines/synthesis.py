@@ -1,0 +1,262 @@
+"""SynthesisPipeline: view, report, demographics and other views in, radiographs out; a diffusers folder."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers.models.modeling_utils import ModelMixin
+from diffusers.utils import BaseOutput
+from torch import Tensor, nn
+
+from diffusion.finite import refuse_broken
+from diffusion.folders import class_name, pipeline_folder, read_model_index
+from diffusion.guidance import Terms, guidance_terms, weighted_sum
+from diffusion.latents import check_latent_options, decode, encode
+from diffusion.networks.conditioning import Conditioner, Conditions, Demographics
+from diffusion.networks.text import TextEncoder
+from diffusion.noise import seeded_generators, seeded_noise
+from diffusion.pipelines.folder import SavedPipeline
+from diffusion.pipelines.requests import Prompt, View, asked_for, check_output_type, given_back, seeds_from
+from diffusion.pipelines.sampler import denoise
+from diffusion.training.synthesis_objective import ask, check_networks, check_synthesis_scheduler, network_multiple
+
+COMPONENTS = ("vqgan", "unet", "scheduler", "conditioner")
+
+
+@dataclass
+class SynthesisOutput(BaseOutput):
+    """What SynthesisPipeline returns.
+
+    Attributes:
+        images: (B, 1, H, W) float32 on the CPU, in [-1, 1], bones bright; with output_type "np" float32 (B, H, W, 1) in
+            [0, 1], with "pil" a list of 8-bit PIL images.
+    """
+
+    images: Any
+
+
+class SynthesisPipeline(SavedPipeline):
+    """Latent diffusion from a view and a report to a radiograph.
+
+    vqgan: the autoencoder (see diffusion.latents). unet: UNet2DConditionModel or a LatentDiT with cross attention, of
+    the conditioner's width. scheduler: FlowMatchEulerDiscreteScheduler, or one of diffusion.schedulers.served.
+    image_size: side in pixels of the images that it was trained on; latent: see diffusion.latents.
+    num_inference_steps: of sampling, where a call does not say.
+    text_encoder, tokenizer: transformers' model and tokenizer for prompts; without them, they are loaded by the name
+        that the conditioner records when the first prompt comes.
+
+    Example:
+        >>> pipeline = SynthesisPipeline.from_pretrained("FOLDER or OWNER/NAME")  # doctest: +SKIP
+        >>> pipeline(prompt="Small left effusion.", view="PA", output_type="pil").images[0]  # doctest: +SKIP
+    """
+
+    _optional_components = ["text_encoder", "tokenizer"]  # noqa: RUF012 (diffusers' own name, read by its save and load)
+
+    def __init__(
+        self,
+        vqgan: nn.Module,
+        unet: ModelMixin,
+        scheduler: Any,
+        conditioner: Conditioner,
+        image_size: int = 512,
+        latent: str = "continuous",
+        num_inference_steps: int = 50,
+        text_encoder: Any = None,
+        tokenizer: Any = None,
+    ) -> None:
+        super().__init__()
+        check_latent_options("soft", latent)
+        check_synthesis_scheduler(scheduler)
+        check_networks(unet, conditioner)
+        self.register_modules(vqgan=vqgan.eval(), unet=unet.eval(), scheduler=scheduler, conditioner=conditioner.eval())
+        self.register_modules(text_encoder=text_encoder, tokenizer=tokenizer)
+        self._reader: TextEncoder | None = None  # of prompts: it remembers what it has read
+        self.register_to_config(image_size=image_size, latent=latent, num_inference_steps=num_inference_steps)
+
+    @property
+    def size_multiple(self) -> int:
+        """What an image's height and width must be divisible by."""
+        return self.vqgan.downsampling * network_multiple(self.unet)
+
+    @torch.no_grad()
+    def __call__(
+        self,
+        views: View | None = None,
+        embeddings: Tensor | None = None,
+        mask: Tensor | None = None,
+        demographics: Sequence[Demographics | None] | None = None,
+        images: Tensor | None = None,
+        image_views: Sequence[Sequence[str | None]] | None = None,
+        num_inference_steps: int | None = None,
+        guidance: Mapping[str, float] | None = None,
+        seeds: Sequence[int] | None = None,
+        size: tuple[int, int] | None = None,
+        micro_batch: int | None = None,
+        *,
+        prompt: Prompt | None = None,
+        view: View | None = None,
+        generator: torch.Generator | Sequence[torch.Generator] | None = None,
+        output_type: str = "pt",
+        return_dict: bool = True,
+    ) -> SynthesisOutput | tuple[Any]:
+        """One image for each prompt or view.
+
+        prompt: a text, or one an image. view: of diffusion.networks.conditioning.VIEWS, one for all or one an image;
+            None leaves it open. views: the same, by position.
+        embeddings, mask: of prompts that were encoded before, instead of `prompt`.
+        demographics, image_views: see Conditioner.prepare.
+        images: (B, K, 1, H, W) in [-1, 1], other views of the study, of the same size as what is asked for.
+        guidance: {condition: scale} (diffusion.guidance), 1 where none is given.
+        seeds: one an image (0, 1, ... where none are given). generator: torch's, from which they are drawn instead, or
+            one an image. size: (H, W), `image_size` squared where none is given.
+        micro_batch: images that go through the networks at once; the last lot is filled up. An image depends on its
+            row, its seed and this number, not on its batch: on a CPU floating-point sums change with a matrix's size.
+            1 on a CPU and 8 elsewhere, where none is given. They change with torch's number of threads as well: who
+            wants the same bytes from every machine sets it (torch.set_num_threads).
+        """
+        check_output_type(output_type)
+        check_synthesis_scheduler(self.scheduler)  # it may have been exchanged
+        prompts, views = asked_for(prompt, view, views)
+        if prompts is not None:
+            if embeddings is not None:
+                raise ValueError("prompt and embeddings: give one of them")
+            embeddings, mask = self.encode_prompt(prompts)
+        count = len(views)
+        seeds = seeds_from(generator, seeds, count)
+        steps = num_inference_steps if num_inference_steps is not None else self.config["num_inference_steps"]
+        lot = micro_batch or (1 if self.device.type == "cpu" else 8)
+        height, width = size or (self.config["image_size"],) * 2
+        self._check(count, seeds, steps, lot, (height, width), images)
+        self.conditioner.prepare(views, embeddings, mask, demographics)
+        terms = guidance_terms(self.conditioner.conditions, guidance or {})
+        shape = (height // self.vqgan.downsampling, width // self.vqgan.downsampling)
+        pieces = []
+        for start in self.progress_bar(range(0, count, lot)):
+            rows = [min(start + i, count - 1) for i in range(lot)]
+            given = self.conditioner.prepare(
+                [views[i] for i in rows],
+                None if embeddings is None else embeddings[rows],
+                None if mask is None else mask[rows],
+                None if demographics is None else [demographics[i] for i in rows],
+                None if images is None else self._encode(images[rows]),
+                None if image_views is None else [image_views[i] for i in rows],
+            )
+            latent = self._sample(given, terms, steps, [seeds[i] for i in rows], shape)
+            image = decode(self.vqgan, latent.to(self.vqgan.dtype)).float().clamp(-1, 1).cpu()
+            pieces.append(image[: count - start])
+        drawn = given_back(torch.cat(pieces) if pieces else torch.empty(0, 1, height, width), output_type)
+        return SynthesisOutput(images=drawn) if return_dict else (drawn,)
+
+    def encode_prompt(self, prompts: Sequence[str]) -> tuple[Tensor, Tensor]:
+        """(embeddings (B, T, D), mask (B, T)) of texts, float32, as `embeddings` and `mask` of a call.
+
+        Raises:
+            ValueError: The model reads no text, or a text is too long; or see `load_text_encoder`.
+        """
+        config: Any = self.conditioner.config
+        if not config["text_width"]:
+            raise ValueError("this model reads no prompts (its conditioner's text_width is 0): give view=... alone")
+        if self.text_encoder is None:
+            self.load_text_encoder()
+        reader = self._reader
+        if reader is None or reader.model is not self.text_encoder or reader.device != str(self.text_encoder.device):
+            reader = self._reader = TextEncoder.of(self.text_encoder, self.tokenizer, config["text_length"])
+        return reader(prompts)
+
+    def load_text_encoder(self, source: str | None = None) -> None:
+        """Take in the text encoder that the model was trained with; `save_pretrained` then writes it too.
+
+        Args:
+            source: Its folder or name on the Hugging Face hub; None: as the conditioner records.
+
+        Raises:
+            ValueError: None is recorded, none could be read, or it is another one.
+        """
+        config: Any = self.conditioner.config
+        source = source or config.get("text_encoder")
+        if not source:
+            raise ValueError("the model does not record its text encoder: call load_text_encoder(FOLDER or OWNER/NAME)")
+        encoder = TextEncoder(source, config["text_length"])
+        if config.get("text_fingerprint") not in (None, encoder.fingerprint):
+            raise ValueError(f"{source} is not the text encoder that this model was trained with: give that one")
+        model, tokenizer = encoder.components()
+        self.register_modules(text_encoder=model.to(self.device), tokenizer=tokenizer)
+
+    def _check(
+        self, count: int, seeds: Sequence[int], steps: int, lot: int, size: tuple[int, int], images: Tensor | None
+    ) -> None:
+        if len(seeds) != count:
+            raise ValueError(f"{count} images were asked for with {len(seeds)} seeds; give one seed an image")
+        if steps < 1 or lot < 1:
+            raise ValueError(f"num_inference_steps is {steps} and micro_batch {lot}; both must be 1 or more")
+        if min(size) < 1 or size[0] % self.size_multiple or size[1] % self.size_multiple:
+            raise ValueError(f"the size is {size[0]} x {size[1]}; this model needs multiples of {self.size_multiple}")
+        if images is None:
+            return
+        if images.ndim != 5 or images.shape[2:] != (1, *size):
+            raise ValueError(f"other views are {tuple(images.shape)}; expected (B, K, 1, {size[0]}, {size[1]})")
+        low, high = images.aminmax()
+        if not (low >= -1.001 and high <= 1.001):  # false for NaN as well
+            raise ValueError(f"other views' values run from {low:g} to {high:g}; expected [-1, 1], bones bright")
+
+    def _encode(self, images: Tensor) -> Tensor:
+        flat = images.flatten(0, 1).to(self.device, self.vqgan.dtype)
+        return encode(self.vqgan, flat, self.config["latent"]).float().unflatten(0, images.shape[:2])
+
+    def _sample(
+        self,
+        given: Conditions,
+        terms: Terms,
+        steps: int,
+        seeds: Sequence[int],
+        shape: tuple[int, int],
+    ) -> Tensor:
+        """Scaled latents (B, C, h, w), float32."""
+        given = given.to(self.device, self.unet.dtype)
+        asked = []
+        for weight, left_out in terms:
+            part = given
+            for name in left_out:
+                part = part.without(name)
+            asked.append((weight, part, self.conditioner(part)))
+        generators = seeded_generators(seeds)
+        channels = self.unet.config.get("out_channels") or self.unet.config["latent_channels"]
+        noise = seeded_noise(generators, (channels, *shape), self.device)
+
+        def answer(noisy: Tensor, timestep: Tensor) -> Tensor:
+            answers = [(weight, ask(self.unet, noisy, timestep, part, context)) for weight, part, context in asked]
+            return weighted_sum(answers)
+
+        return denoise(answer, self.scheduler, noise, steps, generators)
+
+    @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path: str | Path, **options: Any) -> SynthesisPipeline:
+        """Load a folder that `save_pretrained` wrote, or a model of the Hugging Face hub.
+
+        Args:
+            pretrained_model_name_or_path: A folder, or OWNER/NAME.
+            options: As diffusers takes them (dtype, scheduler=..., revision, ...).
+
+        Raises:
+            FileNotFoundError: The folder or a part of it is missing.
+            ValueError: It is of another kind, has an older version's conditioner, or weights that are not finite.
+        """
+        folder = pipeline_folder(pretrained_model_name_or_path, options)
+        index = folder / "model_index.json"
+        if not index.is_file():
+            raise FileNotFoundError(f"{folder} has no model_index.json; give the pipeline folder that training wrote")
+        names = read_model_index(index)
+        if class_name(names) != cls.__name__:
+            raise ValueError(f"{folder} holds a {class_name(names)}, not a {cls.__name__}")
+        for name in COMPONENTS:
+            pattern = "*.json" if name == "scheduler" else "*.safetensors*"
+            if name not in options and not list((folder / name).glob(pattern)):
+                raise FileNotFoundError(f"{folder / name} lacks {pattern}; copy the whole folder that training wrote")
+        options = {"low_cpu_mem_usage": False, "use_safetensors": True, **options}
+        pipeline = super().from_pretrained(folder, **options)
+        refuse_broken(pipeline.components, folder)
+        return pipeline

@@ -1,0 +1,131 @@
+"""Consistency distillation: a network that leads any x_t of a teacher's trajectory to its x_0 in one call.
+
+Song et al., arXiv 2303.01469, algorithm 2, in the discrete form of latent consistency models (Luo et al., arXiv
+2310.04378): on a grid of timesteps, the student at t_n+1 must say what the target network, its moving average, says at
+t_n, where the teacher's DDIM step from t_n+1 has led. diffusers' LCMScheduler samples the student.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from diffusers.models.modeling_utils import ModelMixin
+from torch import Tensor
+
+from diffusion.networks.conditioning import ConditionScaling, concatenate_condition
+from diffusion.parametrization import predicted_x0
+from diffusion.training.objectives import noise_levels
+
+SIGMA_DATA = 0.5  # of LCMScheduler
+TIMESTEP_SCALING = 10.0
+SMALLEST_ALPHA = 0.01  # of x0 in the noisiest x_t of a grid, where the noise is predicted
+SeesX0 = Callable[[Tensor, Tensor], Tensor]
+
+
+def boundary_scalings(timesteps: Tensor) -> tuple[Tensor, Tensor]:
+    """(c_skip, c_out), shaped as timesteps: 1 and 0 at t = 0, so that f(x_0, 0) = x_0 whatever the network says.
+
+    c_skip = sigma_data^2 / ((s t)^2 + sigma_data^2), c_out = s t / sqrt((s t)^2 + sigma_data^2), as in LCMScheduler.
+    """
+    scaled = TIMESTEP_SCALING * timesteps.float()
+    return SIGMA_DATA**2 / (scaled**2 + SIGMA_DATA**2), scaled / (scaled**2 + SIGMA_DATA**2).sqrt()
+
+
+def solver_timesteps(num_train_timesteps: int, steps: int) -> Tensor:
+    """The grid 0, t_1, ..., t_steps, t_n = n T / steps - 1; that of LCMScheduler(original_inference_steps=steps)."""
+    grid = torch.arange(1, steps + 1) * (num_train_timesteps // steps) - 1
+    return torch.cat([torch.zeros(1, dtype=grid.dtype), grid])
+
+
+def check_solver(scheduler: Any, steps: int) -> None:
+    """Raise ValueError for a grid whose noisiest step holds next to nothing of x0 for a network that predicts noise.
+
+    There x0 is its answer's error over alpha: at t = 999 of the squared cosine, 20,000 times that error.
+    """
+    last = solver_timesteps(scheduler.config.num_train_timesteps, steps)[-1:]
+    alpha = noise_levels(scheduler, last)[0].item()
+    if scheduler.config.prediction_type == "epsilon" and alpha < SMALLEST_ALPHA:
+        raise ValueError(
+            f"a grid of {steps} steps begins at timestep {last.item()}, where the image counts {alpha:.1g}, so a "
+            f"network that predicts noise cannot tell it: take another number, such as {steps + 1}, in solver_steps "
+            "and original_inference_steps"
+        )
+
+
+def network_x0(
+    network: ModelMixin, scheduler: Any, noisy: Tensor, condition: Tensor, timesteps: Tensor, scaling: ConditionScaling
+) -> Tensor:
+    """The x0 (B, C, H, W) that a network sees in `noisy` at timesteps (B,), float32."""
+    alpha, sigma = noise_levels(scheduler, timesteps)
+    output = network(concatenate_condition(noisy, condition, alpha, scaling, training=False), timesteps).sample
+    output = output[:, : noisy.shape[1]].float()
+    return predicted_x0(scheduler.config.prediction_type, output, noisy, alpha, sigma)
+
+
+def consistency_function(
+    network: ModelMixin, scheduler: Any, noisy: Tensor, condition: Tensor, timesteps: Tensor, scaling: ConditionScaling
+) -> Tensor:
+    """f(x_t, t) = c_skip(t) x_t + c_out(t) x0(x_t, t), (B, C, H, W)."""
+    return _consistent(lambda x, t: network_x0(network, scheduler, x, condition, t, scaling), noisy, timesteps)
+
+
+def _consistent(sees: SeesX0, noisy: Tensor, timesteps: Tensor) -> Tensor:
+    skip, out = (scale.reshape(-1, 1, 1, 1) for scale in boundary_scalings(timesteps))
+    return skip * noisy + out * sees(noisy, timesteps)
+
+
+def ddim_step(scheduler: Any, x0: Tensor, noisy: Tensor, timesteps: Tensor, previous: Tensor) -> Tensor:
+    """x at `previous` (B,) from x_t = `noisy` at timesteps (B,) and the x0 in it (DDIM, arXiv 2010.02502, eq. 12)."""
+    alpha, sigma = noise_levels(scheduler, timesteps)
+    alpha_previous, sigma_previous = noise_levels(scheduler, previous)
+    return alpha_previous * x0 + sigma_previous * (noisy - alpha * x0) / sigma
+
+
+def consistency_loss(
+    student: SeesX0,
+    target: SeesX0,
+    teacher: SeesX0,
+    scheduler: Any,
+    x0: Tensor,
+    noise: Tensor,
+    index: Tensor,
+    steps: int = 50,
+    huber: float = 0.001,
+) -> Tensor:
+    """Pseudo-Huber distance, a scalar, between the student at t_n+1 and the target network at t_n, n = index.
+
+    student, target, teacher: (x_t (B, C, H, W), timesteps (B,)) -> the x0 that each sees in it, float32.
+    x0, noise (B, C, H, W); index (B,) in [0, steps). Only the student gets a gradient.
+    """
+    grid = solver_timesteps(scheduler.config.num_train_timesteps, steps).to(x0.device)
+    later, earlier = grid[index + 1], grid[index]
+    alpha, sigma = noise_levels(scheduler, later)
+    noisy = alpha * x0 + sigma * noise
+    with torch.no_grad():
+        led = ddim_step(scheduler, teacher(noisy, later), noisy, later, earlier)
+        wanted = _consistent(target, led, earlier)
+    said = _consistent(student, noisy, later)
+    return ((said - wanted).square() + huber**2).sqrt().sub(huber).mean()
+
+
+def distillation_loss(
+    student: ModelMixin,
+    target: ModelMixin,
+    teacher: ModelMixin,
+    scheduler: Any,
+    x0: Tensor,
+    condition: Tensor,
+    noise: Tensor,
+    index: Tensor,
+    steps: int = 50,
+    condition_scaling: ConditionScaling = "clean",
+    huber: float = 0.001,
+) -> Tensor:
+    """`consistency_loss` of networks that see their condition (B, Cc, H, W) beside the noisy target."""
+
+    def sees(network: ModelMixin) -> SeesX0:
+        return lambda noisy, timesteps: network_x0(network, scheduler, noisy, condition, timesteps, condition_scaling)
+
+    return consistency_loss(sees(student), sees(target), sees(teacher), scheduler, x0, noise, index, steps, huber)

@@ -1,0 +1,87 @@
+"""The training loss: epsilon, v, x0 or difference prediction under a scheduler's noise levels, with min-SNR weights.
+
+x_t = alpha_t x0 + sigma_t epsilon. For diffusers' schedulers alpha_t^2 = alpha_bar_t and sigma_t^2 = 1 - alpha_bar_t;
+their config may ask for zero terminal SNR (`rescale_betas_zero_snr`, Lin et al., arXiv 2305.08891).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor, nn
+
+from diffusion.networks.conditioning import ConditionScaling, concatenate_condition
+from diffusion.parametrization import PREDICTION_TYPES, prediction_target
+from diffusion.schedulers.brownian_bridge import BrownianBridgeScheduler
+from diffusion.schedulers.served import check_served
+from diffusion.schedulers.thresholded import TemporalAdaptiveThresholding
+
+
+def check_scheduler(scheduler: Any, target: str) -> None:
+    """Raise ValueError for a scheduler that cannot be trained and sampled with (see diffusion.schedulers.served), or
+    whose prediction type or target (see diffusion.latents) does not go with it."""
+    prediction = scheduler.config.get("prediction_type")
+    bridge = isinstance(scheduler, BrownianBridgeScheduler)
+    if not bridge:
+        check_served(scheduler)
+    if prediction not in PREDICTION_TYPES:
+        raise ValueError(f"prediction_type is '{prediction}'; expected one of {', '.join(PREDICTION_TYPES)}")
+    if bridge and target != "bone":
+        raise ValueError(f"the Brownian bridge diffuses what is taken away: target is '{target}', set it to bone")
+    if not bridge and scheduler.config.get("thresholding") and not isinstance(scheduler, TemporalAdaptiveThresholding):
+        raise ValueError(
+            f"{type(scheduler).__name__} has thresholding set, which rescales latents; make it by from_config(config, "
+            "thresholding=False), or take a Thresholded scheduler of diffusion"
+        )
+    if prediction == "epsilon" and not bridge and scheduler.config.get("rescale_betas_zero_snr"):
+        raise ValueError(
+            "with rescale_betas_zero_snr the noisiest step holds nothing of x0, so epsilon prediction cannot recover "
+            "it; set prediction_type to v_prediction or sample"
+        )
+
+
+def noise_levels(scheduler: Any, timesteps: Tensor) -> tuple[Tensor, Tensor]:
+    """(alpha_t, sigma_t), float32, each (B, 1, 1, 1) on the device of timesteps (B,)."""
+    if isinstance(scheduler, BrownianBridgeScheduler):
+        alpha, sigma = scheduler.levels(timesteps)
+    else:
+        alpha_bar = scheduler.alphas_cumprod.to(timesteps.device)[timesteps]
+        alpha, sigma = alpha_bar.sqrt(), (1 - alpha_bar).sqrt()
+    return alpha.reshape(-1, 1, 1, 1), sigma.reshape(-1, 1, 1, 1)
+
+
+def min_snr_weights(prediction: str, alpha: Tensor, sigma: Tensor, gamma: float) -> Tensor:
+    """Loss weights (B,) of Min-SNR (Hang et al., arXiv 2303.09556): min(SNR, gamma) on the error of x0.
+
+    Expressed for what is predicted: over SNR for epsilon, over SNR + 1 for v; alpha, sigma (B, 1, 1, 1).
+    """
+    snr = (alpha / sigma).square().flatten()
+    clipped = snr.clamp(max=gamma)
+    if prediction == "epsilon":
+        return clipped / snr
+    return clipped / (snr + 1) if prediction == "v_prediction" else clipped
+
+
+def denoising_loss(
+    network: nn.Module,
+    scheduler: Any,
+    x0: Tensor,
+    condition: Tensor,
+    noise: Tensor,
+    timesteps: Tensor,
+    condition_scaling: ConditionScaling = "clean",
+    min_snr_gamma: float | None = None,
+) -> Tensor:
+    """Mean squared error of the network's answer, a scalar; only the target is noised (unlike BS-LDM's code).
+
+    x0, noise (B, C, H, W); condition (B, Cc, H, W); timesteps (B,) in [0, T). Further output channels of the network
+    than C, which BS-LDM's has, are not used.
+    """
+    prediction = scheduler.config.prediction_type
+    alpha, sigma = noise_levels(scheduler, timesteps)
+    inputs = concatenate_condition(alpha * x0 + sigma * noise, condition, alpha, condition_scaling, training=True)
+    output = network(inputs, timesteps).sample[:, : x0.shape[1]].float()
+    error = (output - prediction_target(prediction, x0, noise, alpha, sigma)).square().mean(dim=(1, 2, 3))
+    if min_snr_gamma is not None:
+        error = error * min_snr_weights(prediction, alpha, sigma, min_snr_gamma)
+    return error.mean()

@@ -1,0 +1,1 @@
+"""Findings put into a CT, with known truth."""

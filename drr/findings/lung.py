@@ -1,0 +1,121 @@
+"""Findings in the lung: nodule and consolidation."""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy import ndimage
+
+from drr.findings.report import Finding
+from drr.volume import Volume
+
+LOBES = {
+    "right upper lobe": "lung_upper_lobe_right",
+    "right middle lobe": "lung_middle_lobe_right",
+    "right lower lobe": "lung_lower_lobe_right",
+    "left upper lobe": "lung_upper_lobe_left",
+    "left lower lobe": "lung_lower_lobe_left",
+}
+
+
+def add_nodule(
+    volume: Volume,
+    lobe: str,
+    rng: np.random.Generator,
+    diameter_mm: float = 18.0,
+    hu: float = 40.0,
+    spiculation: float = 0.0,
+) -> tuple[Volume, Finding]:
+    """A nodule somewhere in a lobe, where there is room for it.
+
+    lobe: a key of LOBES. hu: 40 solid, about -500 ground glass, from 200 calcified.
+    spiculation: 0 smooth and lobulated, 1 with spikes of up to the nodule's radius.
+    ValueError: an unknown lobe, no label map, a size outside 4 to 60 mm, or no room.
+    """
+    if not 4 <= diameter_mm <= 60 or not 0 <= spiculation <= 1:
+        raise ValueError(f"a nodule of {diameter_mm} mm, spiculation {spiculation}: give 4 to 60 mm and 0 to 1")
+    mask = lobe_mask(volume, lobe)
+    spacing, radius = volume.spacing[::-1], diameter_mm / 2
+    room = ndimage.distance_transform_edt(mask, sampling=spacing) > radius + 2
+    room &= ndimage.uniform_filter(volume.hu.astype(np.float32), 5) < -650  # away from the hilum's vessels
+    places = np.flatnonzero(room)
+    if not len(places):
+        raise ValueError(f"there is no room for a nodule of {diameter_mm:g} mm in the {lobe}")
+    centre = np.array(np.unravel_index(rng.choice(places), mask.shape))
+    reach = np.ceil(radius * (1 + spiculation) / spacing).astype(int) + 2
+    low, high = np.maximum(centre - reach, 0), np.minimum(centre + reach + 1, mask.shape)
+    box = tuple(slice(a, b) for a, b in zip(low, high))
+    offset = np.stack(np.meshgrid(*(np.arange(a, b) for a, b in zip(low, high)), indexing="ij"), axis=-1) - centre
+    offset = offset * spacing
+    distance = np.linalg.norm(offset, axis=-1)
+    edge = _radius(offset / np.maximum(distance, 1e-6)[..., None], radius, spiculation, rng)
+    part = np.clip(0.5 + (edge - distance) / spacing.mean(), 0, 1)  # of each voxel that the nodule fills
+    part *= ndimage.gaussian_filter(mask[box].astype(np.float32), 0.7)
+    changed = volume.hu.copy()
+    inside = changed[box].astype(np.float32)
+    changed[box] = np.rint(np.maximum(inside, inside + part * (hu - inside)))
+    filled = np.zeros(mask.shape, bool)
+    filled[box] = part > 0.5
+    size = {"diameter_mm": diameter_mm, "hu": hu, "spiculation": spiculation}
+    return volume.replace(hu=changed), Finding("nodule", lobe.split()[0], lobe, filled, size)
+
+
+def _radius(direction: np.ndarray, radius: float, spiculation: float, rng: np.random.Generator) -> np.ndarray:
+    """The nodule's radius in mm towards unit vectors (..., 3): lobules, and thin spikes."""
+    edge = np.ones(direction.shape[:-1])
+    for axis in _random_directions(6, rng):
+        edge += rng.uniform(-0.12, 0.12) * (direction @ axis) ** 3
+    for axis in _random_directions(round(24 * spiculation), rng):
+        edge += spiculation * rng.uniform(0.3, 1) * np.exp((direction @ axis - 1) * 60)
+    return radius * edge
+
+
+def _random_directions(count: int, rng: np.random.Generator) -> np.ndarray:
+    vectors = rng.normal(size=(count, 3))
+    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+
+
+def add_consolidation(
+    volume: Volume, lobe: str, rng: np.random.Generator, lobe_fraction: float = 0.4, density: float = 0.85
+) -> tuple[Volume, Finding]:
+    """Airspace filled with fluid in part of a lobe: fluffy edges, sharp at the fissures.
+
+    lobe_fraction: part of the lobe that is filled, (0, 1]. density: part of its air that is replaced, (0, 1].
+    ValueError: an unknown lobe, no label map, or fractions outside of (0, 1].
+    """
+    if not (0 < lobe_fraction <= 1 and 0 < density <= 1):
+        raise ValueError(f"lobe_fraction {lobe_fraction}, density {density}: both lie above 0, at most 1")
+    mask = lobe_mask(volume, lobe)
+    box = ndimage.find_objects(mask.astype(np.uint8))[0]
+    inside, spacing = mask[box], volume.spacing[::-1]
+    places = np.argwhere(inside)
+    centre = places[rng.integers(len(places))]
+    grid = np.stack(np.meshgrid(*(np.arange(n) for n in inside.shape), indexing="ij"), axis=-1)
+    distance = np.linalg.norm((grid - centre) * spacing, axis=-1)
+    fluff = sum(_smooth_noise(inside.shape, mm / spacing, rng) * amount for mm, amount in ((14, 14.0), (5, 7.0)))
+    field = distance + fluff  # mm
+    threshold = np.quantile(field[inside], lobe_fraction)
+    part = density / (1 + np.exp((field - threshold) / 4))
+    part *= ndimage.gaussian_filter(inside.astype(np.float32), 0.5) * inside
+    changed = volume.hu.copy()
+    before = changed[box].astype(np.float32)
+    changed[box] = np.rint(np.maximum(before, before + part * (30 - before)))
+    filled = np.zeros(mask.shape, bool)
+    filled[box] = part > 0.5 * density
+    size = {"lobe_fraction": float(filled.sum() / mask.sum())}
+    return volume.replace(hu=changed), Finding("consolidation", lobe.split()[0], lobe, filled, size)
+
+
+def _smooth_noise(shape: tuple[int, ...], sigma: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Gaussian noise of unit variance, smooth over sigma voxels."""
+    noise = ndimage.gaussian_filter(rng.normal(size=shape), sigma)
+    return noise / noise.std()
+
+
+def lobe_mask(volume: Volume, lobe: str) -> np.ndarray:
+    """bool (D, H, W) of a lobe in words. ValueError: an unknown lobe, or a volume without it."""
+    if lobe not in LOBES:
+        raise ValueError(f"no lobe is called {lobe!r}; give one of {', '.join(LOBES)}")
+    mask = volume.mask(LOBES[lobe])
+    if not mask.any():
+        raise ValueError(f"{volume.source or 'volume'}: the {lobe} is not in the label map")
+    return mask

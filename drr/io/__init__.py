@@ -1,0 +1,1 @@
+"""CT volumes from files, and the tables beside them, read strictly."""

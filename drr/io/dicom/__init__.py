@@ -1,0 +1,1 @@
+"""A CT series as DICOM: its files, its slices, and how they stack."""

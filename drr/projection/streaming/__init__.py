@@ -1,0 +1,1 @@
+"""Slice streaming: the CPU's backend, which reads every voxel once and in memory order."""

@@ -1,0 +1,1 @@
+"""Features, labels and neighbours of images, from any network."""

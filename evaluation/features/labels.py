@@ -1,0 +1,121 @@
+"""Labels of images from a CSV, and how well a classifier finds them again."""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from evaluation.features.extract import TRANSFORMS, Extractor
+from evaluation.features.networks import load_torchscript
+from evaluation.inputs import ImageSet
+
+DICT_COLUMNS = ("labels_dict", "chexpert_labels")  # SynthCheX-75K and CheXGenBench
+CHEXPERT = (
+    "Atelectasis",
+    "Cardiomegaly",
+    "Consolidation",
+    "Edema",
+    "Enlarged Cardiomediastinum",
+    "Fracture",
+    "Lung Lesion",
+    "Lung Opacity",
+    "No Finding",
+    "Pleural Effusion",
+    "Pleural Other",
+    "Pneumonia",
+    "Pneumothorax",
+    "Support Devices",
+)
+
+
+def read_labels(images: ImageSet, classes: Sequence[str], missing: str = "unknown") -> np.ndarray:
+    """float (N, len(classes)) of 0, 1 and NaN, from columns of those names or a column that holds a dict of them.
+
+    -1 (CheXpert's "uncertain") is NaN. missing: an empty value is "unknown" (NaN) or "negative" (0), as CheXpert's
+    labeller means it. Raises ValueError for other values and for classes that are nowhere.
+    """
+    columns = next(iter(images.rows.values()), {})
+    dicts = next((name for name in DICT_COLUMNS if name in columns), None)
+    places = [getattr(images.rows.get(image), "where", images.source) for image in images.paths]  # file and line
+    rows = [_dict(text, place) for text, place in zip(images.column(dicts), places)] if dicts else None
+    labels = np.empty((len(images.paths), len(classes)))
+    for index, name in enumerate(classes):
+        if name in columns:
+            values: list = images.column(name)
+        elif rows is not None:
+            values = [row.get(name) for row in rows]
+        else:
+            raise ValueError(
+                f"{images.source}: no column '{name}' and none of {', '.join(DICT_COLUMNS)} for the labels"
+            )
+        labels[:, index] = [_value(value, name, place, missing) for value, place in zip(values, places)]
+    return labels
+
+
+def has_labels(images: ImageSet, classes: Sequence[str]) -> bool:
+    """Whether a set's table has a column of each of the classes, or one that holds a dict of them."""
+    columns = next(iter(images.rows.values()), {})
+    return any(name in columns for name in DICT_COLUMNS) or all(name in columns for name in classes)
+
+
+def _dict(text: object, source: str) -> dict[str, object]:
+    if isinstance(text, dict):  # a struct of Parquet
+        return text
+    text = "" if text is None else str(text)
+    try:
+        found = ast.literal_eval(re.sub(r"\bnan\b", "None", text)) if text else {}
+    except (ValueError, SyntaxError):
+        found = None
+    if not isinstance(found, dict):
+        raise ValueError(f"{source}: '{text[:40]}' where a dict of labels was expected")
+    return found
+
+
+def _value(value: object, name: str, source: str, missing: str) -> float:
+    text = "" if value is None else str(value).strip()
+    if text.lower() in ("", "nan", "none"):
+        return 0.0 if missing == "negative" else float("nan")
+    known = {"1": 1.0, "1.0": 1.0, "0": 0.0, "0.0": 0.0, "-1": float("nan"), "-1.0": float("nan")}
+    known |= {"true": 1.0, "false": 0.0}
+    if text.lower() not in known:
+        raise ValueError(f"{source}: label '{text}' of {name} where 0, 1, -1 or nothing was expected")
+    return known[text.lower()]
+
+
+def load_classifier(path: str, transform: str | None, classes: Sequence[str]) -> Extractor:
+    """A TorchScript classifier (B, C, S, S) -> logits (B, len(classes)) as an Extractor of logits."""
+    network = load_torchscript(Path(path))
+    if transform not in TRANSFORMS:
+        raise ValueError(f"--transform {transform}: a classifier needs one of {', '.join(TRANSFORMS)}")
+    chosen = TRANSFORMS[transform]
+    with torch.inference_mode():
+        shape = tuple(network(torch.zeros(1, chosen.channels, chosen.size, chosen.size)).shape)
+    if shape != (1, len(classes)):
+        raise ValueError(
+            f"{path} gives {shape} for one image where {len(classes)} classes were named: {', '.join(classes)}"
+        )
+    return Extractor(Path(path).name, network, chosen, hashlib.sha256(Path(path).read_bytes()).hexdigest())
+
+
+def accuracy_by_class(
+    truth: Sequence[str], logits: np.ndarray, classes: Sequence[str]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Whether the largest logit is the true class (N,), and the confusion counts (true, found).
+
+    Raises ValueError with the classes in `truth` that the classifier does not know.
+    """
+    unknown = sorted(set(truth) - set(classes))
+    if unknown:
+        raise ValueError(
+            f"classes {', '.join(unknown)} that the classifier does not know; it knows {', '.join(classes)}"
+        )
+    true, found = np.array([classes.index(name) for name in truth]), logits.argmax(axis=1)
+    confusion = np.zeros((len(classes), len(classes)), int)
+    np.add.at(confusion, (true, found), 1)
+    return true == found, confusion

@@ -1,0 +1,1 @@
+"""Reports as HTML and JSON, statistics with intervals, labelled pictures."""

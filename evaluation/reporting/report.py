@@ -1,0 +1,218 @@
+"""One evaluation as a self-contained HTML page (no script or picture from elsewhere) and as JSON."""
+
+from __future__ import annotations
+
+import base64
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from evaluation.reporting.template import TEMPLATE
+from radiographs import atomic_path
+
+SLIDER_SIDE = 480  # pictures in the page are scaled down to this
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A value with the interval around it, such as 30.1 [29.8, 30.4]."""
+
+    value: float
+    low: float
+    high: float
+
+
+Cell = str | int | float | Interval | None
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows of cells under column titles."""
+
+    title: str
+    columns: Sequence[str]
+    rows: Sequence[Sequence[Cell]]
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Slider:
+    """Two pictures uint8 (H, W) of one size, one over the other."""
+
+    title: str
+    before: np.ndarray
+    after: np.ndarray
+    labels: tuple[str, str] = ("before", "after")
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A PNG file's content with its title."""
+
+    title: str
+    png: bytes
+
+
+@dataclass(frozen=True)
+class Chart:
+    """Points (x, y) and a straight line (intercept, slope) through them."""
+
+    title: str
+    x: Sequence[float]
+    y: Sequence[float]
+    line: tuple[float, float]
+    x_label: str
+    y_label: str
+
+
+@dataclass
+class Report:
+    """What one evaluation found. settings: its options; notes: what a reader must know; data: for the JSON.
+
+    links: (text, file beside the page).
+    """
+
+    title: str
+    settings: dict[str, Any]
+    tables: list[Table] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    sliders: list[Slider] = field(default_factory=list)
+    pictures: list[Picture] = field(default_factory=list)
+    charts: list[Chart] = field(default_factory=list)
+    links: list[tuple[str, str]] = field(default_factory=list)
+    data: dict[str, Any] = field(default_factory=dict)
+
+
+def write_report(report: Report, out: str | Path) -> tuple[Path, Path]:
+    """Write `report.html` and `report.json` into the folder `out`; return their paths."""
+    html, data = Path(out) / "report.html", Path(out) / "report.json"
+    with atomic_path(html) as part:
+        part.write_text(render(report), encoding="utf-8")
+    content = {
+        "title": report.title,
+        "settings": report.settings,
+        "notes": report.notes,
+        "tables": [
+            {"title": t.title, "columns": list(t.columns), "rows": [list(row) for row in t.rows]} for t in report.tables
+        ],
+        "data": report.data,
+    }
+    with atomic_path(data) as part:
+        part.write_text(json.dumps(plain(content), indent=1, allow_nan=False) + "\n", encoding="utf-8")
+    return html, data
+
+
+def plain(value: Any) -> Any:
+    """Nested values as JSON takes them; numbers that are not finite become the words nan, inf and -inf."""
+    if isinstance(value, Interval):
+        return plain({"value": value.value, "low": value.low, "high": value.high})
+    if isinstance(value, dict):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    if isinstance(value, np.ndarray):
+        return plain(value.tolist())
+    if isinstance(value, np.generic):
+        return plain(value.item())
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    return value
+
+
+def number(value: float) -> str:
+    """Four significant digits, and no exponent between 0.001 and a million."""
+    if not math.isfinite(value):
+        return "–" if math.isnan(value) else ("∞" if value > 0 else "-∞")
+    if value == 0 or 1e-3 <= abs(value) < 1e6:
+        digits = 4 if value == 0 else max(0, 3 - math.floor(math.log10(abs(value))))
+        return f"{value:.{min(digits, 4)}f}"
+    return f"{value:.2e}"
+
+
+def show(cell: Cell) -> str:
+    """A cell's value as text."""
+    if isinstance(cell, Interval):
+        return number(cell.value)
+    if cell is None:
+        return "–"
+    return number(cell) if isinstance(cell, float) else str(cell)
+
+
+def bounds(cell: Cell) -> str:
+    """The interval of a cell as text, empty where there is none."""
+    known = isinstance(cell, Interval) and not (math.isnan(cell.low) or math.isnan(cell.high))
+    return f"[{number(cell.low)}, {number(cell.high)}]" if known else ""  # type: ignore[union-attr]
+
+
+def encode_png(pixels: np.ndarray, side: int | None = None) -> bytes:
+    """uint8 (H, W) as PNG, its longer side scaled down to `side`."""
+    scale = 1.0 if side is None else min(1.0, side / max(pixels.shape))
+    if scale < 1:
+        pixels = cv2.resize(pixels, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+    return cv2.imencode(".png", pixels)[1].tobytes()
+
+
+def data_uri(png: bytes) -> str:
+    return "data:image/png;base64," + base64.b64encode(png).decode()
+
+
+def draw_chart(chart: Chart) -> dict[str, Any]:
+    """Pixel coordinates of a chart of 420x240: points, the line's ends, and the numbers at the axes' ends."""
+    x, y = np.asarray(chart.x, float), np.asarray(chart.y, float)
+    intercept, slope = chart.line
+    right = float(x.max()) * 1.05
+    ends = np.array([[0.0, intercept], [right, intercept + slope * right]])
+    heights = np.concatenate([y, ends[:, 1]])
+    low, high = float(heights.min()), float(heights.max())
+    spread = (high - low) or 1.0
+
+    def place(px: float, py: float) -> tuple[float, float]:
+        return round(60 + 340 * px / right, 1), round(200 - 180 * (py - low) / spread, 1)
+
+    return {
+        "title": chart.title,
+        "points": [place(px, py) for px, py in zip(x, y)],
+        "line": [place(px, py) for px, py in ends],
+        "x_label": chart.x_label,
+        "y_label": chart.y_label,
+        "low": number(low),
+        "high": number(high),
+        "right": number(right),
+    }
+
+
+def render(report: Report) -> str:
+    """The HTML page; all text is escaped."""
+    from jinja2 import Environment
+
+    environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
+    sliders = [
+        {
+            "title": s.title,
+            "before": data_uri(encode_png(s.before, SLIDER_SIDE)),
+            "after": data_uri(encode_png(s.after, SLIDER_SIDE)),
+            "labels": s.labels,
+        }
+        for s in report.sliders
+    ]
+    return environment.from_string(TEMPLATE).render(
+        report=report,
+        tables=[
+            {
+                "title": t.title,
+                "note": t.note,
+                "columns": t.columns,
+                "rows": [[(show(cell), bounds(cell)) for cell in row] for row in t.rows],
+            }
+            for t in report.tables
+        ],
+        sliders=sliders,
+        pictures=[{"title": p.title, "source": data_uri(p.png)} for p in report.pictures],
+        charts=[draw_chart(chart) for chart in report.charts],
+    )

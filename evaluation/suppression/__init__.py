@@ -1,0 +1,1 @@
+"""Bone suppression: metrics, gains over doing nothing, the protocol and its report."""

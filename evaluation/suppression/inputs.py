@@ -1,0 +1,61 @@
+"""What the bone suppression protocol reads beside the images: masks of the lungs, and findings."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import numpy as np
+
+from evaluation.inputs import images_in, read_mask, refuse
+from evaluation.suppression.contrast import lesions_from_mask, read_boxes
+from radiographs.io import radiograph_size
+from radiographs.lungs import inner_lungs
+
+
+def lungs_of(
+    source: str | None, path: Path | None, pixels: Mapping[str, np.ndarray], name: str, without: dict[str, str]
+) -> np.ndarray | None:
+    """The mask of an image bool (H, W), or None; an image in which none are found is written into `without`."""
+    if source is None:
+        return None
+    if path is None:
+        try:
+            return inner_lungs(pixels["radiograph"])
+        except ValueError as error:
+            without[name] = str(error)
+            return None
+    mask = read_mask(path)
+    if mask.shape != pixels["truth"].shape or not mask.any():
+        raise ValueError(f"a lung mask of {mask.sum()} pixels in {mask.shape[0]}x{mask.shape[1]}")
+    return mask
+
+
+def masks_of(folder: str, images: Mapping) -> dict[str, Path]:
+    masks = images_in(folder)
+    refuse(folder, [f"{name}: no mask" for name in images if name not in masks])
+    return masks
+
+
+def findings_of(source: str | None, images: Mapping[str, Mapping[str, Path]]) -> Callable[[str], list]:
+    """A function from an image's name to its findings; an image may have none."""
+    if source is None:
+        return lambda name: []
+    if Path(source).is_dir():
+        masks = images_in(source)
+        refuse(source, [f"{name}: a mask of no image here" for name in masks if name not in images])
+
+        def from_mask(name: str) -> list:
+            if name not in masks:
+                return []
+            mask, shape = read_mask(masks[name]), radiograph_size(images[name]["truth"])
+            if mask.shape != shape:
+                raise ValueError(f"the findings' mask has {mask.shape} pixels, the image {shape}")
+            return lesions_from_mask(mask)
+
+        return from_mask
+    if not Path(source).is_file():
+        raise FileNotFoundError(f"{source}: there is no such folder of masks or CSV file")
+    shapes = {name: radiograph_size(paths["truth"]) for name, paths in images.items()}
+    boxes = read_boxes(source, shapes)
+    return lambda name: [box.draw(shapes[name]) for box in boxes.get(name, [])]

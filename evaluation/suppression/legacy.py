@@ -1,0 +1,42 @@
+"""The published numbers, with their wrapping arithmetic, for comparison with papers only.
+
+BS-LDM and GL-LCM compute their PSNR on uint8 arrays: the difference wraps modulo 256, and so does its square. Their
+scripts resize to 1024x1024 first. CheXGenBench's pixel distance wraps in the same way.
+"""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+
+SIDE = 1024
+
+
+def resized(image: np.ndarray) -> np.ndarray:
+    """At the scripts' 1024x1024."""
+    return cv2.resize(image, (SIDE, SIDE))
+
+
+def psnr_wrapping(prediction: np.ndarray, truth: np.ndarray) -> float:
+    """BS-LDM's PSNR in dB of uint8 (H, W): the mean of ((truth - prediction) mod 256)^2 mod 256; 100 where it is 0."""
+    error = ((resized(truth) - resized(prediction)) ** 2).mean()
+    return 100.0 if error == 0 else float(20 * np.log10(255 / np.sqrt(error)))
+
+
+def mse_published(prediction: np.ndarray, truth: np.ndarray) -> float:
+    """BS-LDM's MSE of uint8 (H, W), on the scale 0 to 1; this one does not wrap."""
+    return float(np.mean((resized(truth / 255) - resized(prediction / 255)) ** 2))
+
+
+def bsr_one_sided(prediction: np.ndarray, truth: np.ndarray, radiograph: np.ndarray) -> float:
+    """BS-LDM's bone suppression ratio of uint8 (H, W); see `evaluation.suppression.metrics.bsr_published`."""
+    soft, shifted = resized(truth / 255), resized(prediction / 255)
+    bone = resized(radiograph / 255 - truth / 255)
+    shifted = shifted + np.average(soft - shifted)
+    lacking = np.maximum(soft - shifted, 0)
+    return float(1 - np.sum(lacking**2) / np.sum(bone**2))
+
+
+def pixel_distance_wrapping(a: np.ndarray, b: np.ndarray) -> float:
+    """CheXGenBench's pixel distance of uint8 arrays of one shape: norm((a - b) mod 256) / sqrt(size)."""
+    return float(np.linalg.norm(a - b) / np.sqrt(a.size))

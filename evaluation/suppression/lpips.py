@@ -1,0 +1,23 @@
+"""LPIPS restricted to a mask (Zhang et al. 2018, eq. 1), on the network of `vqgan.perceptual.load_perceptual`."""
+
+from __future__ import annotations
+
+from torch import Tensor
+from torch.nn import functional as F
+
+from evaluation.suppression.ssim import masked_mean
+from vqgan.perceptual import VGGPerceptual
+
+
+def lpips(network: VGGPerceptual, prediction: Tensor, truth: Tensor, mask: Tensor | None = None) -> Tensor:
+    """Distance (B,) between images (B, 1, H, W) in [-1, 1]; lower is nearer.
+
+    mask: (B, 1, H, W) of 0 and 1: each stage's distances are averaged with the share of the mask in their cells.
+    """
+    total = prediction.new_zeros(prediction.shape[0], dtype=truth.dtype)
+    stages = zip(network.stages(prediction.to(truth.dtype)), network.stages(truth), network.heads)
+    for ours, theirs, head in stages:
+        distance = ((ours - theirs).square() * head[:, None, None]).sum(1, keepdim=True)
+        share = None if mask is None else F.adaptive_avg_pool2d(mask.to(distance.dtype), distance.shape[-2:])
+        total = total + masked_mean(distance, share)
+    return total

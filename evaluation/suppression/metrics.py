@@ -1,0 +1,99 @@
+"""Bone suppression metrics on float images, one value per image.
+
+All take tensors (B, 1, H, W) in [-1, 1], compute in float64, and take an optional mask (B, 1, H, W) of 0 and 1 (the
+lungs) to which they are restricted. Published scripts subtract uint8 images, which wraps (see
+evaluation.suppression.legacy);
+these never do. `bsr_two_sided` is this project's own: the published bone suppression ratio is one-sided, and gives a
+radiograph left as it is 0.66 to 0.89 (`bsr_published`).
+"""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from evaluation.suppression.ssim import masked_mean, ms_ssim, ssim_maps
+
+DATA_RANGE = 2.0  # images span [-1, 1]
+
+
+def _check(*images: Tensor | None) -> None:
+    shapes = {tuple(image.shape) for image in images if image is not None}
+    if len(shapes) != 1 or len(next(iter(shapes))) != 4:
+        raise ValueError(f"expected images of one shape (B, 1, H, W), got {sorted(shapes)}")
+
+
+def mse(prediction: Tensor, truth: Tensor, mask: Tensor | None = None) -> Tensor:
+    """Mean squared error (B,) on the scale where black is 0 and white is 1, as papers give it."""
+    _check(prediction, truth, mask)
+    return masked_mean((prediction.double() - truth.double()).square(), mask) / DATA_RANGE**2
+
+
+def psnr(prediction: Tensor, truth: Tensor, mask: Tensor | None = None) -> Tensor:
+    """Peak signal-to-noise ratio (B,) in dB; infinite for equal images."""
+    return -10 * mse(prediction, truth, mask).log10()
+
+
+def ssim(prediction: Tensor, truth: Tensor, mask: Tensor | None = None) -> Tensor:
+    """Structural similarity (B,), Gaussian window of sigma 1.5 (Wang et al. 2004)."""
+    _check(prediction, truth, mask)
+    return masked_mean(ssim_maps(prediction, truth, DATA_RANGE)[0], mask)
+
+
+def multiscale_ssim(prediction: Tensor, truth: Tensor, mask: Tensor | None = None) -> Tensor:
+    """Multi-scale structural similarity (B,); sides of at least 176 pixels (Wang et al. 2003)."""
+    _check(prediction, truth, mask)
+    return ms_ssim(prediction, truth, DATA_RANGE, mask)
+
+
+def fit_gain_offset(prediction: Tensor, truth: Tensor, mask: Tensor | None = None) -> Tensor:
+    """`prediction` after the least-squares gain and offset onto `truth`, per image (fitted inside the mask).
+
+    Dual-energy soft-tissue images have their own tone; a fit takes it out of the comparison. A flat image has no gain:
+    it becomes the truth's mean.
+    """
+    _check(prediction, truth, mask)
+    x, y = prediction.double(), truth.double()
+    x_mean, y_mean = masked_mean(x, mask)[:, None, None, None], masked_mean(y, mask)[:, None, None, None]
+    covariance = masked_mean((x - x_mean) * (y - y_mean), mask)[:, None, None, None]
+    variance = masked_mean((x - x_mean).square(), mask)[:, None, None, None]
+    gain = covariance / variance.clamp_min(1e-12)
+    return gain * (x - x_mean) + y_mean
+
+
+def error_ratio(prediction: Tensor, truth: Tensor, radiograph: Tensor, mask: Tensor | None = None) -> Tensor:
+    """1 - ||prediction - truth||^2 / ||radiograph - truth||^2 (B,), nothing fitted."""
+    left, before = mse(prediction, truth, mask), mse(radiograph, truth, mask)
+    return 1 - left / before.clamp_min(1e-15)
+
+
+def bsr_two_sided(prediction: Tensor, truth: Tensor, radiograph: Tensor, mask: Tensor | None = None) -> Tensor:
+    """Two-sided bone suppression ratio (B,): 1 - ||fit(prediction) - truth||^2 / ||fit(radiograph) - truth||^2.
+
+    0 for doing nothing, 1 for the truth, negative for harm; over-suppression counts as much as under-suppression.
+    """
+    _check(prediction, truth, radiograph, mask)
+    fitted = fit_gain_offset(prediction, truth, mask)
+    return error_ratio(fitted, truth, fit_gain_offset(radiograph, truth, mask), mask)
+
+
+def bsr_published(prediction: Tensor, truth: Tensor, radiograph: Tensor, mask: Tensor | None = None) -> Tensor:
+    """The one-sided bone suppression ratio (B,) of the BS-LDM papers, on float images.
+
+    1 - sum max(0, truth - shifted)^2 / sum (radiograph - truth)^2, with the prediction shifted to the truth's mean.
+    Bone that is left behind makes the prediction too bright, which this does not count.
+    """
+    _check(prediction, truth, radiograph, mask)
+    difference = truth.double() - prediction.double()
+    lacking = (difference - masked_mean(difference, mask)[:, None, None, None]).clamp_min(0)
+    bone = masked_mean((radiograph.double() - truth.double()).square(), mask)
+    return 1 - masked_mean(lacking.square(), mask) / bone.clamp_min(1e-15)
+
+
+def suppression_scores(prediction: Tensor, truth: Tensor, radiograph: Tensor) -> dict[str, float]:
+    """Means over the batch: psnr and ssim as they are, psnr_fit after the least-squares fit, bsr_two_sided."""
+    return {
+        "psnr": psnr(prediction, truth).mean().item(),
+        "psnr_fit": psnr(fit_gain_offset(prediction, truth), truth).mean().item(),
+        "ssim": ssim(prediction, truth).mean().item(),
+        "bsr_two_sided": bsr_two_sided(prediction, truth, radiograph).mean().item(),
+    }

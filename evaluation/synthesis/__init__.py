@@ -1,0 +1,1 @@
+"""Synthetic images: the protocols of quality, privacy and utility."""

@@ -1,0 +1,1 @@
+"""Data modules, and the data sets behind them."""

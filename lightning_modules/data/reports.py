@@ -1,0 +1,192 @@
+"""ReportDataModule: radiographs with views and reports, for training synthesis."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from lightning.pytorch import LightningDataModule
+from torch.utils.data import Dataset
+
+from lightning_modules.data.resumable import ResumableLoader, epoch_loader
+from radiographs.crop import centre_crop
+from radiographs.io import read_radiograph
+from radiographs.letterbox import fit
+from radiographs.readable import unreadable
+from radiographs.readers.base import Reading, ReportedImage
+from radiographs.readers.reports import READERS, RENAMED
+from radiographs.splits import refuse_overlap, split_by_patient
+
+logger = logging.getLogger(__name__)
+Framing = Literal["crop", "pad"]
+
+
+class ReportDataset(Dataset):
+    """One image as a dict: radiograph (1, S, S) in [-1, 1], name, view, report, demographics, and of `others` other
+    views of its study images (K, 1, S, S), image_views and image_names, None where the study has no further one.
+
+    An item is asked for by (epoch, index). Which other views it gets, where there are more, depends on seed, epoch and
+    index alone.
+    """
+
+    def __init__(self, images: Sequence[ReportedImage], size: int, framing: Framing, others: int, seed: int) -> None:
+        self.images, self.size, self.framing, self.others, self.seed = list(images), size, framing, others, seed
+        self.studies: dict[str, list[int]] = {}
+        for index, image in enumerate(self.images):
+            self.studies.setdefault(image.study, []).append(index)
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def _pixels(self, image: ReportedImage) -> torch.Tensor:
+        pixels = read_radiograph(image.path).pixels
+        square = centre_crop(pixels, self.size) if self.framing == "crop" else fit(pixels, self.size)[0]
+        return torch.from_numpy(square).unsqueeze(0)
+
+    def __getitem__(self, key: tuple[int, int]) -> dict[str, Any]:
+        epoch, index = key
+        image = self.images[index]
+        siblings = [i for i in self.studies[image.study] if i != index]
+        order = np.random.default_rng([self.seed, epoch, index]).permutation(len(siblings))[: self.others]
+        chosen: list[ReportedImage | None] = [self.images[siblings[i]] for i in order]
+        chosen += [None] * (self.others - len(chosen))
+        black = torch.full((1, self.size, self.size), -1.0)
+        pictures = [black if other is None else self._pixels(other) for other in chosen]
+        return {
+            "radiograph": self._pixels(image),
+            "name": image.name,
+            "view": image.view,
+            "report": image.report,
+            "demographics": {"age": image.age, "sex": image.sex},
+            "images": torch.stack(pictures) if pictures else torch.empty(0, 1, self.size, self.size),
+            "image_views": [None if other is None else other.view for other in chosen],
+            "image_names": [None if other is None else other.name for other in chosen],
+        }
+
+
+def collate(items: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Tensors stacked, everything else as lists."""
+    columns = {key: [item[key] for item in items] for key in items[0]}
+    return {key: torch.stack(column) if torch.is_tensor(column[0]) else column for key, column in columns.items()}
+
+
+class ReportDataModule(LightningDataModule):
+    """Batches of radiograph (B, 1, S, S), view, report, demographics and name, and other views (see ReportDataset).
+
+    dataset: table (CSV or Parquet of image, report, view), mimic_cxr, chexpert, open_i or manifest (that of
+        `radiolucent drr`; its old name, ct_rate, is accepted until version 0.3); root and table: what its reader in
+        radiographs.readers.reports takes. Images that it skips, and those that cannot be read, are counted in
+        the log. table_encoding: of a CSV of one's own that is not UTF-8, such as cp1252.
+    image_size: side S in pixels; framing: `crop` cuts the middle square out, `pad` keeps all and pads with black.
+    other_views: how many other images of the same study come along.
+    validation_fraction, test_fraction: of the patients, dealt by hash and `seed`; where the data set names every
+        image's split, that is taken. A patient in two splits is refused.
+    """
+
+    transform = None  # an image is the same in every epoch, so that its latent may be cached
+
+    def __init__(
+        self,
+        root: str,
+        table: str | None = None,
+        dataset: Literal["table", "mimic_cxr", "chexpert", "open_i", "manifest", "ct_rate"] = "table",
+        image_size: int = 512,
+        framing: Framing = "crop",
+        other_views: int = 0,
+        batch_size: int = 8,
+        workers: int = 0,
+        seed: int = 0,
+        validation_fraction: float = 0.02,
+        test_fraction: float = 0.02,
+        table_encoding: str | None = None,
+    ) -> None:
+        super().__init__()
+        for name, value in (("image_size", image_size), ("batch_size", batch_size)):
+            if value < 1:
+                raise ValueError(f"{name} is {value}: it must be 1 or more")
+        if dataset in RENAMED:
+            logger.warning("the data set %s is now called %s", dataset, RENAMED[dataset])
+            dataset = RENAMED[dataset]  # type: ignore[assignment]
+        if table is None and dataset in ("table", "open_i"):
+            raise ValueError(f"the data set {dataset} needs `table`: see radiographs.readers.reports")
+        if table_encoding is not None and dataset != "table":
+            raise ValueError(f"table_encoding {table_encoding}: the data set {dataset} is UTF-8; leave it out")
+        self.root, self.table, self.dataset = Path(root), None if table is None else Path(table), dataset
+        self.image_size, self.framing, self.other_views = image_size, framing, other_views
+        self.batch_size, self.workers, self.seed = batch_size, workers, seed
+        self.validation_fraction, self.test_fraction = validation_fraction, test_fraction
+        self.table_encoding = table_encoding
+        self.splits: dict[str, list[ReportedImage]] = {}
+
+    def setup(self, stage: str | None = None) -> None:
+        """Read the table and deal the patients. ValueError: no image, equal names, or a patient in two splits."""
+        if self.splits:
+            return
+        reading = self._read()
+        if reading.set_aside:
+            logger.warning("skipped images: %s", reading.skipped())
+        images = {image.name: image for image in reading.images}
+        if not images:
+            raise ValueError(f"no image in {self.root} to train on ({reading.skipped() or 'the table is empty'})")
+        if len(images) < len(reading.images):
+            raise ValueError(
+                f"{len(reading.images) - len(images)} images of {self.root} are listed twice: keep one row"
+            )
+        patients = {name: image.patient for name, image in images.items()}
+        names = self._split(images, patients)
+        refuse_overlap(names, patients)
+        self.splits = {split: [images[name] for name in chosen] for split, chosen in names.items()}
+
+    def _read(self) -> Reading:
+        """What the data set's reader finds, without the images that cannot be read: an epoch would end at the first."""
+        encoding = () if self.table_encoding is None else (self.table_encoding,)
+        reading = READERS[self.dataset](self.root, self.table, *encoding)
+        bad = unreadable(list(dict.fromkeys(image.path for image in reading.images)))
+        reading.images = [image for image in reading.images if image.path not in bad]
+        for problem in bad.values():
+            reading.skip("the image cannot be read", problem)
+        return reading
+
+    def _split(self, images: Mapping[str, ReportedImage], patients: Mapping[str, str]) -> dict[str, list[str]]:
+        if all(image.split is not None for image in images.values()):
+            splits = ("train", "validation", "test")
+            return {split: [name for name, image in images.items() if image.split == split] for split in splits}
+        without = [name for name, image in images.items() if image.split is None]
+        if len(without) < len(images):
+            raise ValueError(
+                f"{len(without)} of {len(images)} images have no split, such as {without[0]}, and the others have one: "
+                "a test patient could be trained on; give every image's split or none"
+            )
+        rest = 1 - self.validation_fraction - self.test_fraction
+        fractions = {"train": rest, "validation": self.validation_fraction, "test": self.test_fraction}
+        return split_by_patient(list(images), patients, fractions, self.seed)
+
+    def _loader(self, split: str) -> ResumableLoader:
+        self.setup()
+        images = self.splits[split]
+        if not images:
+            raise ValueError(f"no images for {split} in {self.root}: change the split's fraction or the seed")
+        train = split == "train"
+        dataset = ReportDataset(images, self.image_size, self.framing, self.other_views, self.seed)
+        return epoch_loader(dataset, self.trainer, train, self.batch_size, self.workers, self.seed, collate)
+
+    def train_dataloader(self) -> ResumableLoader:
+        """Shuffled by seed and epoch; an incomplete last batch is left out."""
+        return self._loader("train")
+
+    def val_dataloader(self) -> ResumableLoader | list:
+        """In the order of the table; none where no image is for validation."""
+        self.setup()
+        return self._loader("validation") if self.splits["validation"] else []
+
+    def test_dataloader(self) -> ResumableLoader:
+        """In the order of the table."""
+        return self._loader("test")
+
+    def predict_dataloader(self) -> ResumableLoader:
+        """As `test_dataloader`."""
+        return self._loader("test")

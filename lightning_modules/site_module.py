@@ -1,0 +1,90 @@
+"""SiteModule: training of a SiteUNet, what one site's soft tissue lacks beside a packaged model's bone."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import torch
+from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
+from torch import Tensor
+from torch.optim.swa_utils import AveragedModel
+
+from diffusion.networks.site_unet import SiteUNet
+from diffusion.training.ema import warmed_up_ema
+from evaluation.suppression.metrics import fit_gain_offset, mse
+from lightning_modules.measured import MeasuredModule
+from lightning_modules.regression_module import lost_signal
+
+
+class SiteModule(MeasuredModule):
+    """Batches are AdaptationData's: "radiograph", "bone", "missing" (what the bone lacks), each (B, 1, S, S).
+
+    The loss is the mean absolute error of the correction in units of the radiograph's deviation, `focus` times more on
+    nodules. With `survival_weight` the batch is seen without its nodules too, and what each nodule loses beyond
+    `survival_margin` of its signal counts.
+
+    Args:
+        unet: The network.
+        survival_weight: Of the lost signal; 0: nodules are not looked after.
+        ema_decay: Of the averaged network, which validation uses.
+        optimizer: AdamW at 2e-3 by default. lr_scheduler: of its rate, each step.
+    """
+
+    def __init__(
+        self,
+        unet: SiteUNet,
+        focus: float = 4.0,
+        survival_weight: float = 0.5,
+        survival_margin: float = 0.03,
+        ema_decay: float = 0.98,
+        optimizer: OptimizerCallable = lambda parameters: torch.optim.AdamW(parameters, lr=2e-3, weight_decay=1e-3),
+        lr_scheduler: LRSchedulerCallable | None = None,
+    ) -> None:
+        super().__init__()
+        self.unet, self.focus = unet, focus
+        self.survival_weight, self.survival_margin = survival_weight, survival_margin
+        self.ema = AveragedModel(unet, multi_avg_fn=warmed_up_ema(ema_decay)).requires_grad_(False).eval()
+        self.optimizer, self.lr_scheduler = optimizer, lr_scheduler
+
+    def configure_optimizers(self) -> Any:
+        optimizer = self.optimizer(self.unet.parameters())
+        if self.lr_scheduler is None:
+            return optimizer
+        return [optimizer], [{"scheduler": self.lr_scheduler(optimizer), "interval": "step"}]
+
+    def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
+        keys = ("radiograph", "bone", "missing")
+        radiograph, bone, missing = (batch[key] for key in keys)
+        count = len(radiograph)
+        if self.survival_weight:
+            plain = (batch[f"{key}_without"] for key in keys)
+            radiograph, bone, missing = (torch.cat(both) for both in zip((radiograph, bone, missing), plain))
+        unit = radiograph.std(dim=(2, 3), keepdim=True)
+        wrong = (self.unet(radiograph, bone) - missing) / unit
+        weight = 1 + self.focus * (batch["objects"] > 0).float()
+        weight = torch.cat([weight] * (len(radiograph) // count))
+        loss = (weight * wrong.abs()).mean()
+        measured = {"train/error": wrong.abs().mean()}
+        if self.survival_weight:
+            added = (radiograph[:count] - radiograph[count:]) / unit[:count]
+            lost = lost_signal(wrong[:count], wrong[count:], added, batch["objects"])
+            if len(lost):
+                loss = loss + self.survival_weight * (lost - self.survival_margin).clamp(min=0).mean()
+                measured["train/lost"] = lost.mean()
+        self.log_step({"train/loss": loss, **measured})
+        return loss
+
+    def optimizer_step(self, *args: Any, **options: Any) -> None:
+        super().optimizer_step(*args, **options)
+        self.ema.update_parameters(self.unet)
+
+    def validation_step(self, batch: dict[str, Any], batch_idx: int) -> None:
+        """Gains in dB over doing nothing on a whole pair that is held out, after the best gain and offset."""
+        radiograph, soft, bone = (batch[name] for name in ("radiograph", "soft", "bone"))
+        predicted = radiograph - bone - cast(SiteUNet, self.ema.module)(radiograph, bone)
+        for region in ("whole", "lungs"):
+            if region == "lungs" and "lungs" not in batch:
+                continue
+            mask = batch["lungs"].double() if region == "lungs" else None
+            before, after = (mse(fit_gain_offset(image, soft, mask), soft, mask) for image in (radiograph, predicted))
+            self.means.add(f"val/gain_{region}", (10 * (before / after).log10()).mean(), len(radiograph))

@@ -1,0 +1,1 @@
+"""DICOM radiographs in and out: grey levels, derived images, de-identification."""

@@ -1,0 +1,1 @@
+"""What every batch command shares: record of finished items, executors, notes about inputs."""

@@ -1,0 +1,152 @@
+"""Fit the packaged model to a site: `radiolucent adapt PAIRS --out FOLDER`.
+
+PAIRS: a folder in BS-LDM's layout (CXR/ and BS/ with images of the same names) of a site's own dual-energy pairs, two
+to some hundreds; or two folders, --radiographs and --softs. A small network learns what the site's soft tissue lacks
+beside the packaged model's answer, which stays as it is. The pairs that are held out say when to stop and what the
+site gains; then all pairs train once more for as long. FOLDER is a pipeline for `radiolucent suppress --checkpoint`;
+adaptation.json in it has the figures. Research use only.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from jsonargparse import ArgumentParser, Namespace
+
+    from radiographs import Pair
+    from radiolucent.suppression.site_training import Figures
+
+FEWEST = 2
+GRID = 192  # side in pixels on which a site's correction is learned
+REPORT = "adaptation.json"
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """Options of `radiolucent adapt`."""
+    parser.add_argument("pairs", type=str, nargs="?", help="folder with CXR/ and BS/")
+    parser.add_argument("--radiographs", type=str, help="folder of radiographs, instead of PAIRS")
+    parser.add_argument("--softs", type=str, help="folder of their soft-tissue images, of the same names")
+    parser.add_argument(
+        "--out", type=str, required=True, help="folder for the adapted model; must not exist, or be empty"
+    )
+    parser.add_argument("--checkpoint", type=str, help="model to start from (default: the packaged one)")
+    parser.add_argument("--trust-remote-code", action="store_true", help="run code in its folder, as in suppress")
+    parser.add_argument("--hold-out", type=int, help="pairs that are held out (default: a tenth, at least one)")
+    parser.add_argument(
+        "--refit",
+        type=bool,
+        default=True,
+        help="train once more on all pairs, for as long as was best on those held out",
+    )
+    parser.add_argument("--steps", type=int, default=3000, help="most steps of each training")
+    parser.add_argument("--minutes", type=float, default=5.0, help="most minutes of each training")
+    parser.add_argument("--lr", type=float, default=2e-3, help="learning rate at the beginning")
+    parser.add_argument(
+        "--survival-weight", type=float, default=0.5, help="how much the signal counts that nodules lose; 0: not at all"
+    )
+    parser.add_argument("--workers", type=int, default=0, help="data processes")
+    parser.add_argument("--seed", type=int, default=0, help="of the held-out pairs, the crops and the nodules")
+    parser.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto", help="where training runs")
+
+
+def run(args: Namespace) -> int:
+    """Adapt, report, and write the model; 0."""
+    import tempfile
+
+    from lightning_modules.callbacks import replace_folder
+    from lightning_modules.data.adaptation import load_site_pair
+    from radiolucent.suppression.model import model_folder
+    from radiolucent.suppression.site_training import Course, measure, prepare, starting_model, train
+
+    pairs = find_site_pairs(args)
+    out = Path(args.out)
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise ValueError(f"--out {out}: it is there already and not empty; choose another folder")
+    held = choose_held_out(len(pairs), args.hold_out, args.seed)
+    start = starting_model(model_folder(args.checkpoint), args.trust_remote_code)
+    loaded = [load_site_pair(pair) for pair in pairs]
+    aside = [loaded[place] for place in held]
+    grid = min(GRID, start.trained_size)
+    course = Course(args.steps, args.minutes, args.lr, args.survival_weight, args.workers, args.seed, args.device, grid)
+    print(
+        f"{len(loaded) - len(aside)} pairs to train on, {len(aside)} held out: {', '.join(pair.name for pair in aside)}"
+    )
+    before = measure(start, aside, args.seed)
+    with tempfile.TemporaryDirectory() as scratch:
+        prepared = prepare(start, loaded, course.grid, args.seed)
+        training = [variants for place, variants in enumerate(prepared) if place not in held]
+        best, steps = train(start, training, aside, course, Path(scratch) / "first")
+        after = measure(best, aside, args.seed)
+        if args.refit:
+            print(f"once more on all {len(loaded)} pairs, for {steps} steps")
+            best, _ = train(start, prepared, [], course, Path(scratch) / "all", steps)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    replace_folder(best, out)
+    report = {
+        "note": "Research use only. The figures are those of the pairs held out, before they were trained on.",
+        "pairs": len(loaded),
+        "held_out": [pair.name for pair in aside],
+        "steps": steps,
+        "refitted_on_all": args.refit,
+        "before": asdict(before),
+        "after": asdict(after),
+    }
+    (out / REPORT).write_text(json.dumps(report, indent=1))
+    show(before, after, len(aside))
+    print(f"radiolucent suppress INPUT --checkpoint {out} --out DIR")
+    return 0
+
+
+def find_site_pairs(args: Namespace) -> list[Pair]:
+    """The pairs that the command line names, checked.
+
+    Raises:
+        ValueError: No or two ways of naming them, fewer than three, or images without a partner.
+    """
+    from radiographs import find_pairs
+    from radiographs.pairs import RADIOGRAPHS, SOFTS
+
+    two = args.radiographs is not None and args.softs is not None
+    if (args.pairs is None) != two or (args.pairs is not None and (args.radiographs or args.softs)):
+        raise ValueError("give PAIRS, a folder with CXR/ and BS/, or both --radiographs and --softs")
+    folders = (args.radiographs, args.softs) if two else (Path(args.pairs) / RADIOGRAPHS, Path(args.pairs) / SOFTS)
+    for name in ("steps", "minutes", "lr"):
+        if args[name] <= 0:
+            raise ValueError(f"--{name} {args[name]}: it must be more than 0")
+    pairs = find_pairs(*folders)
+    if len(pairs) < FEWEST:
+        raise ValueError(f"{folders[0]}: {len(pairs)} pairs; at least {FEWEST} are needed, one of which is held out")
+    return pairs
+
+
+def choose_held_out(pairs: int, wanted: int | None, seed: int) -> list[int]:
+    """Places of the pairs that are held out, in order; by default a tenth of them, at least one.
+
+    Raises:
+        ValueError: So many that fewer than one would train.
+    """
+    import numpy as np
+
+    count = max(1, pairs // 10) if wanted is None else wanted
+    if not 1 <= count < pairs:
+        raise ValueError(f"--hold-out {count} of {pairs} pairs: give at least 1, and leave at least 1 to train on")
+    return sorted(np.random.default_rng(seed).choice(pairs, count, replace=False).tolist())
+
+
+def show(before: Figures, after: Figures, held_out: int) -> None:
+    """A table of both."""
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(title=f"{held_out} pairs held out: gains over doing nothing, and {after.nodules} implanted nodules")
+    for column in ("", "whole, dB", "lungs, dB", "nodules' signal kept", "keep 90%"):
+        table.add_column(column)
+    for name, figures in (("before", before), ("adapted", after)):
+        table.add_row(
+            name, f"{figures.whole:+.2f}", f"{figures.lungs:+.2f}", f"{figures.kept:.0%}", f"{figures.kept_90:.0%}"
+        )
+    Console().print(table)

@@ -1,0 +1,1 @@
+"""`radiolucent evaluate`: options, and one file a protocol."""

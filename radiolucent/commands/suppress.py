@@ -1,0 +1,277 @@
+"""Remove the bones from radiographs: `radiolucent suppress INPUT... --out DIR [--checkpoint DIR]`.
+
+INPUT: files, or folders that are searched, of PNG, TIFF, JPEG or DICOM radiographs, 8 to 16 bit, any size and aspect.
+Each result has its input's size, depth and format (JPEG becomes PNG, so that nothing is lost twice). Research use only.
+"""
+
+from __future__ import annotations
+
+import functools
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from radiolucent.batch.input_notes import tell_left_out, tell_warnings
+from radiolucent.batch.runner import Task, add_batch_arguments, file_identity, run_batch
+from radiolucent.suppression.model import PACKAGED, checkpoint_digest, find_masks
+
+if TYPE_CHECKING:
+    import numpy as np
+    from jsonargparse import ArgumentParser, Namespace
+
+    from radiographs import Radiograph
+    from radiolucent.suppression.suppressor import Suppressor
+
+MODEL_NAMES = ("model", "device", "trust_remote_code")  # the model counts by its digest; the others change no image
+STRIPS = "strips"
+STRIP_SIZE = 512  # longest side of each picture in a strip, in pixels
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """Options of `radiolucent suppress`."""
+    from radiographs.for_suppression import POLARITIES
+
+    parser.add_argument("inputs", type=str, nargs="+", help="radiographs, or folders of them")
+    parser.add_argument(
+        "--checkpoint",
+        type=str,
+        help="folder of a saved pipeline, or its OWNER/NAME on the Hugging Face hub (default: the packaged model)",
+    )
+    parser.add_argument("--model", choices=list(PACKAGED), help="a packaged model by name, instead of --checkpoint")
+    parser.add_argument(
+        "--trust-remote-code",
+        action="store_true",
+        help="run code that lies in the model's folder; for models whose class is not Radiolucent's: read it first",
+    )
+    parser.add_argument(
+        "--strength",
+        type=float,
+        default=1.0,
+        help="multiplies what is taken away: 0 nothing, 1 as the model and the image ask, at most 2",
+    )
+    parser.add_argument(
+        "--estimate-strength",
+        type=bool,
+        default=True,
+        help="read off each image how strongly it shows bones, for models that record how (said in the manifest)",
+    )
+    add_batch_arguments(parser)
+    parser.add_argument(
+        "--compose",
+        choices=["subtract", "direct"],
+        default="subtract",
+        help="subtract takes the predicted bone away from the original at its own resolution, so that detail stays; "
+        "direct writes what the model draws",
+    )
+    parser.add_argument("--steps", type=int, help="sampling steps (default: as the model records; some have none)")
+    parser.add_argument("--seed", type=int, default=0, help="of the sampling noise, the same for every image")
+    parser.add_argument(
+        "--samples",
+        type=int,
+        default=1,
+        help="average N answers, and write their standard deviation as NAME_std.png: of a model that samples, or, of "
+        "any other, for the image in slightly other sizes and tones",
+    )
+    parser.add_argument(
+        "--size",
+        type=int,
+        help="longest side the model sees, in pixels (default: as in training); above --tile it sees overlapping "
+        "tiles, blended at every step",
+    )
+    parser.add_argument("--tile", type=int, help="side of these tiles, in pixels (default: the size of training)")
+    parser.add_argument(
+        "--lungs",
+        type=str,
+        help="GL-LCM's second path in the lungs, fused with the first: a folder of masks named as the inputs, or "
+        "'auto'; for a model trained on lungs alone besides whole radiographs",
+    )
+    parser.add_argument("--strip", action="store_true", help="also write strips/NAME.png: before, after, bone")
+    parser.add_argument(
+        "--self-test",
+        action="store_true",
+        help="also put nodules of 8, 12 and 20 mm into each radiograph, suppress it again, and write "
+        "selftest/NAME.png and .csv: what of them would have survived where (takes 12 times as long)",
+    )
+    parser.add_argument("--keep-identity", action="store_true", help="DICOM: keep the patient and the study")
+    parser.add_argument(
+        "--polarity",
+        choices=list(POLARITIES),
+        default="auto",
+        help="the model is for bright bones and dark lungs, as films are hung. auto: a negative (dark bones) is turned "
+        "before and back after where that is sure, and warned about where it is likely; positive: nothing is turned; "
+        "negative: every image is. This is about what is shown: a DICOM file's MONOCHROME1 is followed in any case",
+    )
+    parser.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto", help="where the model runs")
+
+
+def run(args: Namespace) -> int:
+    """Suppress every input; 0, or 1 if any was skipped (see errors.csv)."""
+    from radiographs.dicom.deidentify import KEY_NAME
+    from radiolucent.suppression.self_test import self_test_names
+
+    if args.model is not None and args.checkpoint is not None:
+        raise ValueError(f"--model {args.model} and --checkpoint {args.checkpoint}: give one of them")
+    model = suppressor_options(args)
+    suppressor = load_suppressor(*model)  # a wrong checkpoint is refused before the batch
+    found = find_inputs(args.inputs, args.out)
+    masks = find_masks(suppressor.pipeline, args.lungs, [name for _, name in found])
+    options = {name: args[name] for name in ("strip", "keep_identity", "polarity")}
+    settings = {
+        "command": "suppress",
+        "checkpoint": checkpoint_digest(suppressor.folder),
+        "lungs": args.lungs,
+        **{name: value for name, value in model if name not in MODEL_NAMES},
+        **options,
+        **({"self_test": True} if args.self_test else {}),  # not among the settings of folders that lack it
+        "steps": suppressor.steps,
+        "size": suppressor.size,
+        "tile": suppressor.tile,
+    }
+    work = functools.partial(suppress_file, out=args.out, model=model, self_test=args.self_test, **options)
+    tasks = [
+        Task(
+            name,
+            (str(path), name, mask),
+            (*output_names(name, args.samples, args.strip), *(self_test_names(name) if args.self_test else ())),
+            file_identity(path, mask=mask if mask in (None, "auto") else file_identity(mask)),
+            shown=str(path),
+        )
+        for (path, name), mask in zip(found, masks)
+    ]
+    status = run_batch(
+        work,
+        tasks,
+        args.out,
+        settings=settings,
+        tables=() if args.keep_identity else (KEY_NAME,),
+        workers=args.workers,
+        executor=args.executor,
+        title="radiographs",
+    )
+    tell_warnings(args.out, {task.key: task.name for task in tasks})
+    return status
+
+
+def suppressor_options(args: Namespace) -> tuple[tuple[str, Any], ...]:
+    """The options of `Suppressor` that a command line gives, as pairs that can be sent to another process."""
+    names = ("device", "compose", "seed", "samples", "strength", "steps", "size", "tile")
+    given = ((name, args[name]) for name in names)
+    return (
+        ("model", args.checkpoint or args.model),
+        *given,
+        ("estimate", args.estimate_strength),
+        ("trust_remote_code", args.trust_remote_code),
+    )
+
+
+@functools.lru_cache(maxsize=1)
+def load_suppressor(*options: tuple[str, Any]) -> Suppressor:
+    """The Suppressor of these options, loaded once in each process."""
+    from radiolucent.suppression.suppressor import Suppressor
+
+    return Suppressor(**dict(options))
+
+
+def output_names(name: str, samples: int, strip: bool) -> list[str]:
+    """The files of one radiograph, relative to the folder: the result `name`, its standard deviation, its strip."""
+    names = [name]
+    if samples > 1:
+        names.append(Path(name).with_suffix("").as_posix() + "_std.png")
+    if strip:
+        names.append(f"{STRIPS}/{Path(name).with_suffix('.png').as_posix()}")
+    return names
+
+
+def find_inputs(inputs: list[str], out: str) -> list[tuple[Path, str]]:
+    """(file, name of its result in `out`) for each input file and each radiograph in an input folder, by content.
+
+    ValueError where two results would have one name or `out` lies among the inputs. Prints what was left out.
+    """
+    from radiographs import FORMATS
+    from radiographs.kinds import output_name, radiographs_in
+
+    found, left_out = [], []
+    for given in map(Path, inputs):
+        if given.is_file():
+            found.append((given, given.name))
+        elif given.is_dir():
+            if Path(out).resolve().is_relative_to(given.resolve()):
+                raise ValueError(f"--out {out} lies in the input folder {given}: choose a folder outside")
+            images, others = radiographs_in(given)
+            if not images:
+                raise ValueError(f"{given}: no radiographs ({', '.join(FORMATS)}) in this folder")
+            found += [(path, str(path.relative_to(given))) for path in images]
+            left_out += others
+        else:
+            raise FileNotFoundError(f"{given}: there is no such file or folder")
+    tell_left_out(left_out)
+    named = [(path, output_name(path, name)) for path, name in found]
+    homes: dict[Path, Path] = {}
+    for path, name in named:
+        other = homes.setdefault(Path(name).with_suffix(""), path)
+        if other is not path:
+            raise ValueError(f"{other} and {path} would both be written as {name}: give each its own --out")
+        if (Path(out) / name).resolve() == path.resolve():
+            raise ValueError(f"--out {out} would overwrite {path}: choose another folder")
+    return named
+
+
+def suppress_file(
+    payload: tuple[str, str, str | None],
+    *,
+    out: str,
+    model: tuple[tuple[str, Any], ...],
+    strip: bool,
+    keep_identity: bool,
+    polarity: str,
+    self_test: bool = False,
+) -> dict[str, Any]:
+    """One radiograph, (path, name of the result, lung mask), to files in `out`; the record for the manifest."""
+    from lightning_modules.lung_masks import read_lungs
+    from radiographs import write_radiograph
+    from radiographs.dicom.deidentify import key_for
+    from radiographs.for_suppression import read_for_suppression
+
+    path, name, mask = payload
+    source, notes = read_for_suppression(path, polarity)
+    suppressor = load_suppressor(*model)
+    lungs = None if mask is None else read_lungs(mask, source.pixels, suppressor.size)
+    result = suppressor.suppress(source.pixels, lungs)
+    soft, samples = result.soft, len(suppressor.seeds)
+    sampled = f"{suppressor.steps} steps, seed {suppressor.seeds[0]}, samples {samples}"
+    how = suppressor.pipeline.method if suppressor.steps is None else sampled
+    note = f"Bones suppressed by Radiolucent ({suppressor.compose}, {how}, strength {result.strength:.2f})"
+    outputs = output_names(name, samples, strip)
+    shown = -soft if notes.get("inverted") else soft  # a negative gets a negative back
+    key = key_for(out, source.header, keep_identity)
+    write_radiograph(
+        Path(out) / name, shown, source.bits, source=source, description=note, keep_identity=keep_identity, uid_key=key
+    )
+    if result.uncertainty is not None:
+        scale = "Standard deviation of the samples: 65535 is 1, half of the grey range"
+        write_radiograph(Path(out) / outputs[1], 2 * result.uncertainty - 1, 16, description=scale)
+    if strip:
+        draw_strip(Path(out) / outputs[-1], source, soft)
+    record = {"outputs": outputs, "strength": round(result.strength, 3), **notes}
+    if self_test:
+        from radiolucent.suppression.self_test import write_self_test
+
+        tested = write_self_test(out, name, source, lambda seen: suppressor.suppress(seen, lungs).soft, soft)
+        for key in ("outputs", "warnings"):
+            if key in tested:
+                tested[key] = [*record.get(key, []), *tested[key]]
+        record |= tested
+    return record
+
+
+def draw_strip(path: Path, source: Radiograph, soft: np.ndarray) -> None:
+    """Before, after and what was taken away (black: nothing; white: half of the grey range), side by side."""
+    from evaluation.reporting.montage import montage, to_grey
+    from radiographs import atomic_path, resize
+
+    height, width = soft.shape
+    scale = min(1.0, STRIP_SIZE / max(height, width))
+    shape = (max(1, round(height * scale)), max(1, round(width * scale)))
+    before, after = resize(source.pixels, shape), resize(soft, shape)
+    row = [to_grey(before), to_grey(after), to_grey(before - after, 0.0, 1.0)]
+    with atomic_path(path) as part:
+        montage([row], ["radiograph", "bones suppressed", "taken away, 2x contrast"], part)

@@ -1,0 +1,305 @@
+"""Draw a dataset of radiographs from text: `radiolucent synthesize --prompts CSV --checkpoint DIR --out DIR`.
+
+The checkpoint is a SynthesisPipeline or any text-to-image folder of diffusers. An image depends on its row of the CSV
+alone, not on the batch, the number of workers, the order or a restart. Research use only.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from radiolucent.batch.runner import Task, add_batch_arguments, run_batch
+from radiolucent.synthesis.prompts import Row
+
+if TYPE_CHECKING:
+    import numpy as np
+    from jsonargparse import ArgumentParser, Namespace
+
+    from radiolucent.synthesis.generators import GeneratorOptions
+
+STEPS = 50  # of our own model where neither --steps nor its folder says
+WRITERS = 2  # threads
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """Options of `radiolucent synthesize`."""
+    parser.add_argument("--prompts", type=str, required=True, help="CSV: annotated_prompt or prompt; see README")
+    parser.add_argument(
+        "--checkpoint", type=str, required=True, help="a pipeline, ours or diffusers': folder or OWNER/NAME"
+    )
+    add_batch_arguments(parser)
+    parser.add_argument("--ray-address", type=str | None, default=None, help="of a Ray cluster, for --executor ray")
+    parser.add_argument("--seed", type=int, default=0, help="makes each row's seed, where the CSV gives none")
+    parser.add_argument("--steps", type=int | None, default=None, help="sampling steps; default the pipeline's own")
+    parser.add_argument("--guidance", type=list[str], default=[], help="N, or for our model CONDITION=N; repeat")
+    parser.add_argument("--size", type=int | None, default=None, help="side in pixels; default as in training")
+    parser.add_argument("--negative-prompt", type=str, default="", help="diffusers: what guidance leads away from")
+    parser.add_argument("--template", type=str, default="{prompt}", help="the text, from {prompt} and {view}")
+    parser.add_argument("--text-encoder", type=str | None, default=None, help="our model: where its text encoder is")
+    parser.add_argument("--lora", type=str | None, default=None, help="diffusers: a LoRA's .safetensors file")
+    parser.add_argument("--lora-scale", type=float, default=1.0)
+    parser.add_argument(
+        "--long-prompts",
+        choices=["set-aside", "cut"],
+        default="set-aside",
+        help="what becomes of a text beyond the encoder's limit; what is cut is said in tokens_cut",
+    )
+    parser.add_argument("--batch-size", type=int, default=32, help="images a worker takes at a time; changes no image")
+    parser.add_argument(
+        "--micro-batch",
+        type=int | None,
+        default=None,
+        help="images in the networks at once, always; float sums depend on it (default 1 on a CPU, 8 on a GPU)",
+    )
+    parser.add_argument("--bits", choices=[8, 16], type=int, default=8, help="of the PNGs")
+    parser.add_argument("--dtype", choices=["auto", "float32", "bfloat16", "float16"], default="auto")
+    parser.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto", help="where the model runs")
+    parser.add_argument(
+        "--format", type=list[str], default=[], help="beside the CSVs: webdataset, parquet or llava; repeat"
+    )
+    parser.add_argument("--shard-size", type=int, default=1000, help="images in a shard")
+    parser.add_argument("--filter", type=str | None, default=None, help="TorchScript classifier, or a CLIP's folder")
+    parser.add_argument("--filter-threshold", type=float, default=0.5, help="least agreement that is kept, 0 to 1")
+    parser.add_argument("--filter-classes", type=list[str], default=[], help="the classifier's; default CheXpert's 14")
+    parser.add_argument("--filter-transform", type=str, default="torchxrayvision", help="the classifier's input")
+
+
+def run(args: Namespace) -> int:
+    """Draw every row, then write the dataset's files; 0, or 1 if any row was skipped (see errors.csv)."""
+    import torch
+
+    from diffusion.networks.conditioning import VIEWS
+    from evaluation.features.labels import CHEXPERT
+    from radiolucent.synthesis.dataset import Finish, dataset_files, finish_dataset
+    from radiolucent.synthesis.dataset_card import settings_hash
+    from radiolucent.synthesis.generators import load_generator
+    from radiolucent.synthesis.quality_filter import Judge
+
+    if args.ray_address:
+        os.environ["RAY_ADDRESS"] = args.ray_address
+    options = read_options(args)
+    rows, bad = read_rows(args.prompts, args.seed, VIEWS, CHEXPERT)
+    rows, taken = refuse_tokens(rows, args.format)
+    bad |= taken
+    rows, cut, too_long = check_lengths(rows, options)
+    settings = settings_of(options, args.seed, args.bits)
+    if not args.workers and args.executor == "local":
+        load_generator(options)  # here it draws too: a model or LoRA that cannot be used is refused before the batch
+    work = functools.partial(draw_rows, out=args.out, options=options, bits=args.bits, settings=settings_hash(settings))
+    work_list: list[tuple[str, Any]] = [*in_batches(rows, args.batch_size), *{**bad, **too_long}.items()]
+    status = run_batch(
+        work,
+        [Task(key, payload) for key, payload in work_list],
+        args.out,
+        settings=settings,
+        tables=dataset_files(rows, args.format),
+        workers=args.workers,
+        executor=args.executor,
+        gpus=int(options.device == "cuda"),
+        title="batches or bad rows",
+    )
+    by = Judge(
+        args.filter or "",
+        args.filter_threshold,
+        tuple(args.filter_classes),
+        args.filter_transform,
+        options.device if torch.cuda.is_available() else "cpu",  # the cluster's GPUs may all be elsewhere
+        args.workers,
+    )
+    model = Path(args.checkpoint).resolve().name
+    refused = len(bad) + len(too_long)
+    ask = Finish(model, settings, args.format, args.shard_size, cut, refused, by if args.filter else None)
+    finish_dataset(Path(args.out), rows, ask)
+    return status
+
+
+def read_options(args: Namespace) -> GeneratorOptions:
+    """The options, checked, with what was left to the pipeline or the device filled in."""
+    from diffusion.folders import pipeline_folder
+    from radiographs.files import read_json
+    from radiolucent.synthesis.dataset_formats import FORMATS
+    from radiolucent.synthesis.generators import OWN, GeneratorOptions, pipeline_class, read_guidance
+
+    checkpoint = str(pipeline_folder(args.checkpoint))
+    own = pipeline_class(checkpoint) == OWN
+    steps, guidance = args.steps, read_guidance(args.guidance, own)
+    if own and (args.lora or args.negative_prompt):
+        raise ValueError("--lora and --negative-prompt are for diffusers' pipelines; this is a SynthesisPipeline")
+    if own:
+        index = read_json(Path(checkpoint) / "model_index.json")
+        steps = index.get("num_inference_steps", STEPS) if steps is None else steps
+    else:
+        from radiolucent.synthesis.diffusers_generator import call_default, text_to_image_class
+
+        kind = text_to_image_class(checkpoint)
+        steps = call_default(kind, "num_inference_steps") if steps is None else steps
+        usual = call_default(kind, "guidance_scale")
+        guidance = guidance or ((("", float(usual)),) if usual is not None else ())
+    device = choose_device(args.device, args.executor, args.workers)
+    micro_batch = args.micro_batch if args.micro_batch is not None else 1 if device == "cpu" else 8
+    counts = {"steps": steps, "micro-batch": micro_batch, "batch-size": args.batch_size, "shard-size": args.shard_size}
+    for name, value in {**counts, "size": 1 if args.size is None else args.size}.items():
+        if value is None or value < 1:
+            raise ValueError(f"--{name} {value}: it must be 1 or more")
+    if not 0 <= args.filter_threshold <= 1:
+        raise ValueError(f"--filter-threshold {args.filter_threshold}: it must be from 0 to 1")
+    if "{prompt}" not in args.template:
+        raise ValueError(f"--template '{args.template}': it must hold {{prompt}}")
+    if unknown := sorted(set(args.format) - set(FORMATS)):
+        raise ValueError(f"--format {unknown[0]}: choose among {', '.join(FORMATS)}")
+    if args.lora and not (args.lora.endswith(".safetensors") and Path(args.lora).is_file()):
+        raise FileNotFoundError(f"--lora {args.lora}: there is no such .safetensors file")
+    if args.filter and not args.filter.startswith("hf://") and not Path(args.filter).exists():
+        raise FileNotFoundError(f"--filter {args.filter}: there is no such classifier or folder")
+    dtype = args.dtype if args.dtype != "auto" else "float32" if device == "cpu" else "bfloat16"
+    return GeneratorOptions(
+        checkpoint=checkpoint,
+        steps=steps,
+        guidance=guidance,
+        size=args.size,
+        micro_batch=micro_batch,
+        dtype=dtype,
+        device=device,
+        lora=args.lora,
+        lora_scale=args.lora_scale,
+        negative_prompt=args.negative_prompt,
+        template=args.template,
+        text_encoder=args.text_encoder,
+        cut=args.long_prompts == "cut",
+    )
+
+
+def choose_device(device: str, executor: str, workers: int) -> str:
+    """cpu or cuda, on the machines where the workers run. ValueError where there are fewer GPUs than are asked for."""
+    import torch
+
+    if executor == "ray":
+        from radiolucent.batch.executors import connect_ray
+
+        gpus = int(connect_ray().cluster_resources().get("GPU", 0))
+    else:
+        gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if device == "auto":
+        device = "cuda" if gpus else "cpu"
+    if device == "cuda" and not gpus:
+        raise ValueError("--device cuda: no CUDA device was found; use --device cpu")
+    if device == "cuda" and workers > gpus:
+        raise ValueError(f"--workers {workers}: one process a GPU, and there are {gpus}")
+    return device
+
+
+def settings_of(options: GeneratorOptions, seed: int, bits: int) -> dict[str, Any]:
+    """What the images depend on, for the manifest and the card."""
+    from radiolucent.suppression.model import checkpoint_digest
+
+    kept = ("steps", "guidance", "size", "micro_batch", "dtype", "device", "lora_scale", "negative_prompt", "template")
+    lora = options.lora and hashlib.sha256(Path(options.lora).read_bytes()).hexdigest()
+    return {
+        "command": "synthesize",
+        "checkpoint": checkpoint_digest(options.checkpoint),
+        "seed": seed,
+        "bits": bits,
+        "lora": lora,
+        **{name: getattr(options, name) for name in kept},
+    }
+
+
+def read_rows(path: str, seed: int, views: Sequence[str], classes: Sequence[str]) -> tuple[list[Row], dict[str, str]]:
+    """The rows by length of prompt, equal prompts together, and {line: reason} of the bad ones."""
+    from radiolucent.synthesis.prompts import read_prompts
+
+    rows, bad = read_prompts(path, seed, views, classes)
+    return sorted(rows, key=lambda row: (len(row.prompt), row.prompt, row.name)), bad
+
+
+def check_lengths(rows: Sequence[Row], options: GeneratorOptions) -> tuple[list[Row], dict[str, int], dict[str, str]]:
+    """The rows to draw, {name: tokens that are cut}, and {name: reason} of those that are skipped as too long."""
+    from radiolucent.synthesis.generators import OWN, load_lengths, pipeline_class
+
+    measure = load_lengths(options)
+    if measure is None and any(row.prompt for row in rows):
+        print("This model reads no text: the images follow the views alone.")
+    if any(row.view for row in rows) and "{view}" not in options.template and pipeline_class(options.checkpoint) != OWN:
+        print("This model reads text alone: the column view changes no image unless --template holds {view}.")
+    kept: list[Row] = []
+    cut: dict[str, int] = {}
+    bad: dict[str, str] = {}
+    for row in rows:
+        tokens, limit = measure(options.text(row)) if measure else (0, 0)
+        if tokens > limit and not options.cut:
+            bad[row.name] = (
+                f"the text has {tokens} tokens and the encoder takes {limit}: shorten it, or allow --long-prompts cut"
+            )
+            continue
+        kept.append(row)
+        if tokens > limit:
+            cut[row.name] = tokens - limit
+    if cut:
+        print(f"{len(cut)} of {len(rows)} texts are longer than the encoder's limit and are cut: see tokens_cut")
+    return kept, cut, bad
+
+
+def refuse_tokens(rows: Sequence[Row], formats: Sequence[str]) -> tuple[list[Row], dict[str, str]]:
+    """The rows to draw, and {name: reason} of those whose prompt a format would take for something else than text."""
+    from radiolucent.synthesis.dataset_formats import MEDIA_TOKEN
+
+    bad = {
+        row.name: f"the prompt holds {found[0]}, which loaders of --format llava take for a picture: change the prompt"
+        for row in rows
+        if "llava" in formats and (found := MEDIA_TOKEN.search(row.prompt))
+    }
+    return [row for row in rows if row.name not in bad], bad
+
+
+def in_batches(rows: Sequence[Row], size: int) -> list[tuple[str, Sequence[Row]]]:
+    """(key, rows) of each batch; the key tells what is in it."""
+    batches = []
+    for start in range(0, len(rows), size):
+        batch = rows[start : start + size]
+        digest = hashlib.sha256("".join(row.digest for row in batch).encode()).hexdigest()[:12]
+        more = f" and {len(batch) - 1} more" if len(batch) > 1 else ""
+        batches.append((f"{batch[0].name}{more} [{digest}]", batch))
+    return batches
+
+
+def draw_rows(
+    payload: Sequence[Row] | str, *, out: str, options: GeneratorOptions, bits: int, settings: str
+) -> dict[str, Any]:
+    """Draw those of a batch's rows that are not there yet; threads write while the next ones are drawn.
+
+    payload: rows, or the reason why a row is skipped.
+    """
+    from radiolucent.synthesis.dataset import find_image
+    from radiolucent.synthesis.dataset_formats import IMAGES
+    from radiolucent.synthesis.generators import draw, load_generator, one_thread
+
+    if isinstance(payload, str):
+        raise ValueError(payload)
+    todo = [row for row in payload if find_image(Path(out), row) is None]
+    if todo:
+        with one_thread(options.device), ThreadPoolExecutor(WRITERS) as writer:
+            drawn = draw(load_generator(options), todo, options.micro_batch)
+            written = {
+                row.name: writer.submit(write_image, Path(out), row, image, bits, settings) for row, image in drawn
+            }
+        broken = [f"{name}: {error}" for name, future in written.items() if (error := future.exception())]
+        if broken:
+            raise ValueError("; ".join(broken))
+    return {"outputs": [f"{IMAGES}/{row.name}" for row in payload]}
+
+
+def write_image(out: Path, row: Row, pixels: np.ndarray, bits: int, settings: str) -> None:
+    """images/NAME.png of pixels (H, W) in [-1, 1]; ValueError where they are not finite."""
+    from radiographs import write_radiograph
+    from radiolucent.synthesis.dataset import DROPPED
+    from radiolucent.synthesis.dataset_formats import IMAGES
+
+    note = f"Synthetic radiograph by Radiolucent, seed {row.seed}, settings {settings}, row {row.digest}"
+    write_radiograph(out / IMAGES / row.name, pixels, bits, description=note)
+    (out / DROPPED / row.name).unlink(missing_ok=True)  # of an earlier prompt of this name

@@ -1,0 +1,1 @@
+"""What `radiolucent drr` stands on: its inputs."""

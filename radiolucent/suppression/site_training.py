@@ -1,0 +1,212 @@
+"""Training of a packaged model on a site's own pairs, and what it does to pairs held out; see radiolucent.adapt."""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from diffusion.pipelines.contract import SuppressionModel
+    from lightning_modules.data.adaptation import Answered, Bone, SitePair
+
+EPOCH = 100  # steps between two validations
+PATIENCE = 8  # validations without a better one, after which training stops
+NODULES = 24  # implanted into each held-out radiograph
+VARIANTS = 24  # of nodules, of all pairs together; each pair has at least one
+
+
+@dataclass(frozen=True)
+class Figures:
+    """What a model does on held-out pairs: gains over doing nothing in dB after the best gain and offset; of implanted
+    nodules of 8 mm and more, the mean signal that is kept and the part that keeps 90% of it."""
+
+    whole: float
+    lungs: float
+    nodules: int
+    kept: float
+    kept_90: float
+
+
+@dataclass(frozen=True)
+class Course:
+    """How training goes: at most `steps` steps and `minutes` minutes, at a rate that falls from `lr` to zero.
+
+    grid: Side in pixels of the correction, and of what it is trained on.
+    """
+
+    steps: int
+    minutes: float
+    lr: float
+    survival_weight: float
+    workers: int
+    seed: int
+    device: str
+    grid: int
+
+
+def starting_model(folder: str, trust_remote_code: bool = False) -> Any:
+    """The model in a folder, on the CPU.
+
+    Raises:
+        ValueError: One that cannot be adapted.
+    """
+    from radiolucent.suppression.model import load_pipeline
+
+    model: Any = load_pipeline(folder, "cpu", trust_remote_code)
+    if not model.adaptable:
+        raise ValueError(
+            f"{folder}: a {type(model).__name__} that cannot be adapted (a site's own, or of a kind that takes no "
+            "correction); start from the packaged model, with all pairs together"
+        )
+    return model
+
+
+def bone_of(model: SuppressionModel) -> Bone:
+    """What a model takes away from a radiograph (S, S)."""
+    import torch
+
+    def bone(radiograph: np.ndarray) -> np.ndarray:
+        return radiograph - model(torch.from_numpy(radiograph)[None, None]).soft[0, 0].numpy()
+
+    return bone
+
+
+def prepare(start: Any, pairs: list[SitePair], grid: int, seed: int) -> list[list[Answered]]:
+    """What the packaged model makes of each pair with several sets of nodules in it, at twice the grid's size."""
+    import numpy as np
+    from rich.progress import track
+
+    from lightning_modules.data.adaptation import OVERSAMPLED, answered
+
+    variants = min(6, max(1, VARIANTS // len(pairs)))
+    bone, rng = bone_of(start), np.random.default_rng(seed)
+    size = start.trained_size
+    return [
+        answered(pair, bone, size, variants, min(OVERSAMPLED * grid, size), rng)
+        for pair in track(pairs, "what the packaged model finds")
+    ]
+
+
+def train(
+    start: Any,
+    pairs: list[list[Answered]],
+    held_out: list[SitePair],
+    course: Course,
+    folder: Path,
+    steps: int | None = None,
+) -> tuple[Any, int]:
+    """Train a SiteUNet beside the pipeline's network, which stays as it is.
+
+    Args:
+        pairs: As `prepare` gives them.
+        held_out: Pairs by which training stops early; without them it takes `steps` steps.
+
+    Returns:
+        The pipeline with the correction that was best on the pairs held out (or the last one), and after how many
+        steps.
+    """
+    import torch
+    from lightning.pytorch import Trainer, seed_everything
+    from lightning.pytorch.callbacks import EarlyStopping
+
+    from diffusion.networks.site_unet import SiteUNet
+    from lightning_modules.data.adaptation import AdaptationData, whole_pair
+    from lightning_modules.site_module import SiteModule
+
+    seed_everything(course.seed, verbose=False)
+    most = course.steps if steps is None else steps
+    begin = time.monotonic()
+
+    def rate(step: int) -> float:
+        """Of the learning rate: rising for 30 steps, then falling to zero with the steps or the time that are left."""
+        left = 1 - max(step / most, (time.monotonic() - begin) / (60 * course.minutes))
+        return max(0.0, left) * min(1.0, (step + 1) / 30)
+
+    module = SiteModule(
+        SiteUNet(size=course.grid),
+        survival_weight=course.survival_weight,
+        optimizer=lambda parameters: torch.optim.AdamW(parameters, lr=course.lr, weight_decay=1e-3),
+        lr_scheduler=lambda optimizer: torch.optim.lr_scheduler.LambdaLR(optimizer, rate),
+    )
+    bone = bone_of(start)
+    whole = [whole_pair(pair, bone, start.trained_size) for pair in held_out]
+    data = AdaptationData(pairs, whole, course.grid, 4, 4 * EPOCH, course.workers, course.seed)
+    best = keep_best()
+    callbacks: list[Any] = [best]
+    if held_out:
+        callbacks.append(EarlyStopping("val/gain_whole", mode="max", patience=PATIENCE))
+    trainer = Trainer(
+        max_steps=most,
+        max_time={"seconds": math.ceil(60 * course.minutes)},
+        accelerator=course.device if course.device != "cuda" else "gpu",
+        devices=1,
+        precision="bf16-mixed",
+        gradient_clip_val=1.0,
+        callbacks=callbacks,
+        logger=False,
+        enable_checkpointing=False,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+        default_root_dir=folder,
+    )
+    trainer.fit(module, data)
+    state, after = (best.state, best.step) if held_out else (module.ema.module.state_dict(), trainer.global_step)
+    site = SiteUNet(size=course.grid)
+    site.load_state_dict(state)
+    return start.adapted(site), after
+
+
+def keep_best() -> Any:
+    """A callback that keeps the averaged weights of the best validation, `state`, and after which `step` that was."""
+    from lightning.pytorch import Callback
+
+    class Keep(Callback):
+        gain, step, state = -math.inf, 0, None
+
+        def on_validation_end(self, trainer: Any, module: Any) -> None:
+            gain = sum(float(trainer.callback_metrics.get(name, 0)) for name in ("val/gain_whole", "val/gain_lungs"))
+            if gain > self.gain:
+                self.gain, self.step = gain, trainer.global_step
+                self.state = {name: value.clone() for name, value in module.ema.module.state_dict().items()}
+
+    return Keep()
+
+
+def measure(pipeline: SuppressionModel, pairs: list[SitePair], seed: int) -> Figures:
+    """The figures of a model on whole pairs, as `radiolucent suppress` would use it."""
+    import numpy as np
+
+    from evaluation.nodules.implants import contrast_per_mm, measure_implants, scatter
+    from evaluation.suppression.gains import LUNGS, WHOLE, GainMeter
+    from radiolucent.suppression.suppressor import Suppressor
+
+    suppressor = Suppressor.of(pipeline)
+    gains, kept = [], []
+    for pair in pairs:
+        soft = suppressor.suppress(pair.radiograph).soft
+        gains.append(GainMeter(pair.soft, pair.radiograph, pair.lungs)(soft))
+        if pair.lungs is not None:
+            per_mm = contrast_per_mm(pair.radiograph, pair.lungs)
+            groups = scatter(pair.lungs, pair.pixel_mm, per_mm, NODULES, np.random.default_rng(seed))
+            of = measure_implants(
+                lambda image: suppressor.suppress(image).soft,
+                pair.radiograph,
+                pair.lungs,
+                groups,
+                pair.pixel_mm,
+                per_mm,
+                soft,
+            )
+            kept += [nodule.kept for nodule in of if nodule.diameter_mm >= 8]
+    return Figures(
+        float(np.mean([gain[WHOLE] for gain in gains])),
+        float(np.mean([gain[LUNGS] for gain in gains if LUNGS in gain] or [np.nan])),
+        len(kept),
+        float(np.mean(kept or [np.nan])),
+        float(np.mean([float(value >= 0.9) for value in kept] or [np.nan])),
+    )

@@ -1,0 +1,253 @@
+"""What draws images from rows: our SynthesisPipeline or any text-to-image folder of diffusers, behind one protocol.
+
+An image depends on its row alone. Its noise comes from its own seed, drawn on the CPU; the networks always see the same
+number of images at once (`micro_batch`, the last lot filled up), because floating-point sums change with a matrix's
+size; and on a CPU one process uses one thread, because they change with the number of threads too.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+
+from radiolucent.synthesis.prompts import Row
+
+if TYPE_CHECKING:
+    from radiolucent.synthesis.decode_ahead import Overlap
+
+OWN = "SynthesisPipeline"
+TEXTS_KEPT = 2048  # rows are sorted by prompt, so that equal ones lie together
+_held: list[Any] = []  # lock files of the GPUs that this process works on
+
+
+@dataclass(frozen=True)
+class GeneratorOptions:
+    """All that an image depends on besides its row.
+
+    guidance: (condition, scale) for our own model, ("", scale) for diffusers'. size: side in pixels, None for the
+    model's own. dtype: float32, bfloat16 or float16. device: cpu or cuda. template: how `{prompt}` and `{view}` make
+    the text. cut: texts beyond the encoder's limit are cut.
+    """
+
+    checkpoint: str
+    steps: int
+    guidance: tuple[tuple[str, float], ...]
+    size: int | None = None
+    micro_batch: int = 1
+    dtype: str = "float32"
+    device: str = "cpu"
+    lora: str | None = None
+    lora_scale: float = 1.0
+    negative_prompt: str = ""
+    template: str = "{prompt}"
+    text_encoder: str | None = None
+    cut: bool = False
+
+    def text(self, row: Row) -> str:
+        """What the text encoder reads."""
+        return self.template.replace("{view}", row.view or "").replace("{prompt}", row.prompt).strip()
+
+
+class Generator(Protocol):
+    """Draws images; `rows` are always `micro_batch` many. Two threads may call at once: `overlap` keeps them apart."""
+
+    overlap: Overlap
+
+    def generate(self, rows: Sequence[Row]) -> np.ndarray:
+        """float32 (len(rows), H, W) in [-1, 1], bones bright."""
+        ...
+
+
+class Lengths(Protocol):
+    """Knows how long a text may be."""
+
+    def __call__(self, text: str) -> tuple[int, int]:
+        """A text's tokens and the encoder's limit."""
+        ...
+
+
+def pipeline_class(checkpoint: str | Path) -> str:
+    """The pipeline's class that a folder's model_index.json names; FileNotFoundError or ValueError without one."""
+    from diffusion.folders import class_name
+
+    index = Path(checkpoint) / "model_index.json"
+    if not index.is_file():
+        raise FileNotFoundError(f"{checkpoint} has no model_index.json: give the folder of a saved pipeline")
+    try:
+        name = class_name(json.loads(index.read_text(encoding="utf-8")))
+    except (ValueError, AttributeError):
+        name = None
+    if name is None:
+        raise ValueError(f"{index} names no pipeline class: give the folder of a saved pipeline")
+    return name
+
+
+def read_guidance(given: Sequence[str], own: bool) -> tuple[tuple[str, float], ...]:
+    """`4.5` or `report=4.5` as (condition, scale); a number alone is the report's scale of our own model."""
+    from diffusion.networks.conditioning import CONDITIONS
+
+    found = {}
+    for text in given:
+        name, equals, number = text.rpartition("=")
+        try:
+            scale = float(number)
+        except ValueError:
+            scale = float("nan")
+        if not abs(scale) < 1e6:
+            raise ValueError(f"--guidance {text}: expected a number, or CONDITION=NUMBER")
+        if not own and equals:
+            raise ValueError(f"--guidance {text}: a diffusers pipeline has one guidance scale; give the number alone")
+        if own and equals and name not in CONDITIONS:
+            raise ValueError(f"--guidance {text}: the conditions are {', '.join(CONDITIONS)}")
+        found[name or ("report" if own else "")] = scale
+    return tuple(sorted(found.items()))
+
+
+@functools.lru_cache(maxsize=1)
+def load_generator(options: GeneratorOptions) -> Generator:
+    """The generator on its device, loaded once in each process."""
+    from diffusers.utils import logging
+
+    logging.disable_progress_bar()
+    logging.set_verbosity_error()
+    if pipeline_class(options.checkpoint) == OWN:
+        return OwnGenerator(options)
+    from radiolucent.synthesis.diffusers_generator import DiffusersGenerator
+
+    return DiffusersGenerator(options)
+
+
+def load_lengths(options: GeneratorOptions) -> Lengths | None:
+    """The measure of a text's length; None for a model that reads no text."""
+    if pipeline_class(options.checkpoint) == OWN:
+        return _own_lengths(options)
+    from radiolucent.synthesis.diffusers_generator import tokenizer_lengths
+
+    return tokenizer_lengths(options.checkpoint)
+
+
+def draw(generator: Generator, rows: Sequence[Row], micro_batch: int) -> Iterator[tuple[Row, np.ndarray]]:
+    """Each row with its image, `micro_batch` at a time; the last lot is filled up with its last row."""
+    lots = [list(rows[start : start + micro_batch]) for start in range(0, len(rows), micro_batch)]
+    full = [lot + lot[-1:] * (micro_batch - len(lot)) for lot in lots]
+    for lot, images in zip(lots, generator.overlap.map(generator.generate, full)):
+        yield from zip(lot, images)
+
+
+@contextmanager
+def one_thread(device: str) -> Iterator[None]:
+    """On a CPU, one thread for torch inside the block."""
+    import torch
+
+    before = torch.get_num_threads()
+    if device == "cpu":
+        torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def claim_device(device: str) -> str:
+    """`cpu`, or a GPU that no other process of this program works on, until this one ends; all taken: shared."""
+    import fcntl
+
+    import torch
+
+    if device == "cpu":
+        return device
+    count = torch.cuda.device_count()
+    for index in range(count):
+        uuid = getattr(torch.cuda.get_device_properties(index), "uuid", index)
+        path = Path(tempfile.gettempdir()) / f"radiolucent-{os.getuid()}-gpu-{uuid}.lock"
+        file = open(path, "w")  # noqa: SIM115 (held, with its lock, for the life of the process)
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.close()
+            continue
+        _held.append(file)
+        return f"cuda:{index}"
+    return f"cuda:{os.getpid() % count}"
+
+
+class OwnGenerator:
+    """SynthesisPipeline: view and report, with the text encoder that it was trained with."""
+
+    def __init__(self, options: GeneratorOptions) -> None:
+        import torch
+
+        from diffusion import SynthesisPipeline
+        from radiolucent.synthesis.decode_ahead import Overlap
+
+        self.options = options
+        device = claim_device(options.device)
+        pipeline: Any = SynthesisPipeline.from_pretrained(
+            options.checkpoint, text_encoder=None, tokenizer=None
+        )  # its texts go through `encoder`
+        pipeline.to(device, getattr(torch, options.dtype))
+        pipeline.set_progress_bar_config(disable=True)
+        self.pipeline = pipeline
+        self.encoder = own_text_encoder(options, device)
+        self.overlap = Overlap(getattr(pipeline.vqgan, "decoder", None), device)
+
+    def generate(self, rows: Sequence[Row]) -> np.ndarray:
+        with self.overlap.turn():
+            return self._generate(rows)
+
+    def _generate(self, rows: Sequence[Row]) -> np.ndarray:
+        embeddings, mask = None, None
+        if self.encoder is not None:
+            if len(self.encoder.memory) > TEXTS_KEPT:
+                self.encoder.memory.clear()
+            embeddings, mask = self.encoder([self.options.text(row) for row in rows])
+        size = self.options.size
+        images = self.pipeline(
+            [row.view for row in rows],
+            embeddings,
+            mask,
+            num_inference_steps=self.options.steps,
+            guidance=dict(self.options.guidance),
+            seeds=[row.seed for row in rows],
+            size=None if size is None else (size, size),
+            micro_batch=self.options.micro_batch,
+        ).images
+        return images[:, 0].numpy()
+
+
+def own_text_encoder(options: GeneratorOptions, device: str = "cpu") -> Any:
+    """The TextEncoder of a SynthesisPipeline's folder, checked by its fingerprint; None if the model reads no text.
+
+    ValueError, before a batch begins: the conditioner is another version's; or no text encoder, or the wrong one.
+    """
+    from diffusion import Conditioner, TextEncoder
+
+    path = Path(options.checkpoint) / "conditioner"
+    if not (path / "config.json").is_file():
+        raise FileNotFoundError(f"{path / 'config.json'} is missing: copy the whole folder that training wrote")
+    config: Any = Conditioner.from_pretrained(path).config
+    if not config["text_width"]:
+        return None
+    own = options.checkpoint if (path.parent / "text_encoder").is_dir() else None  # the pipeline's own component
+    source = options.text_encoder or own or config.get("text_encoder")
+    if not source:
+        raise ValueError(f"{options.checkpoint} does not say which text encoder it was trained with: --text-encoder")
+    encoder = TextEncoder(source, config["text_length"], "truncate" if options.cut else "error", device=device)
+    wanted = config.get("text_fingerprint")
+    if wanted and wanted != encoder.fingerprint:
+        raise ValueError(f"{source} is not the text encoder that {options.checkpoint} was trained with: --text-encoder")
+    return encoder
+
+
+def _own_lengths(options: GeneratorOptions) -> Lengths | None:
+    encoder = own_text_encoder(options)
+    return None if encoder is None else lambda text: (encoder.tokens(text), encoder.limit)

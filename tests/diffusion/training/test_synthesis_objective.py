@@ -1,0 +1,68 @@
+"""The losses of synthesis against closed forms."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from diffusers import FlowMatchEulerDiscreteScheduler
+
+from diffusion import Conditioner, LatentDiT, ThresholdedDDIMScheduler
+from diffusion.training.synthesis_objective import check_synthesis_scheduler, flow_times, synthesis_loss, training_times
+
+
+@pytest.fixture
+def asked():
+    """A network that has not learnt anything: its answer is zero."""
+    conditioner = Conditioner(width=8, text_width=0)
+    given = conditioner.prepare(["PA", "LL"])
+    return LatentDiT(4, 0, width=8, depth=1, heads=1, cross_attention_dim=8), given, conditioner(given)
+
+
+def test_flow_matching_of_a_network_that_answers_zero(asked):
+    network, given, context = asked
+    torch.manual_seed(0)
+    x0, noise = torch.randn(2, 4, 4, 4), torch.randn(2, 4, 4, 4)
+    loss = synthesis_loss(
+        network, FlowMatchEulerDiscreteScheduler(), x0, given, context, noise, torch.tensor([3.0, 900])
+    )
+    assert loss.item() == pytest.approx((noise - x0).square().mean().item())
+
+
+def test_v_prediction_of_a_network_that_answers_zero(asked):
+    network, given, context = asked
+    scheduler = ThresholdedDDIMScheduler(prediction_type="v_prediction")
+    torch.manual_seed(0)
+    x0, noise, times = torch.randn(2, 4, 4, 4), torch.randn(2, 4, 4, 4), torch.tensor([10, 700])
+    alpha_bar = scheduler.alphas_cumprod[times].reshape(-1, 1, 1, 1)
+    errors = (alpha_bar.sqrt() * noise - (1 - alpha_bar).sqrt() * x0).square().mean(dim=(1, 2, 3))
+    snr = (alpha_bar / (1 - alpha_bar)).flatten()
+    loss = synthesis_loss(network, scheduler, x0, given, context, noise, times)
+    assert loss.item() == pytest.approx(errors.mean().item(), rel=1e-5)
+    weighted = synthesis_loss(network, scheduler, x0, given, context, noise, times, min_snr_gamma=5.0)
+    assert weighted.item() == pytest.approx((errors * snr.clamp(max=5) / (snr + 1)).mean().item(), rel=1e-5)
+
+
+def test_the_flow_that_is_learnt_is_the_one_that_the_scheduler_walks():
+    """From pure noise, Euler steps along noise - x0 = (x_t - x0) / sigma end at x0 exactly."""
+    torch.manual_seed(0)
+    x0, x = torch.randn(1, 4, 4, 4), torch.randn(1, 4, 4, 4)
+    scheduler = FlowMatchEulerDiscreteScheduler(shift=3.0)
+    scheduler.set_timesteps(7)
+    for timestep in scheduler.timesteps:
+        x = scheduler.step((x - x0) / (timestep / 1000), timestep, x, return_dict=False)[0]
+    assert torch.allclose(x, x0, atol=1e-5)
+
+
+def test_times_of_training():
+    generator = torch.Generator().manual_seed(0)
+    sigma = flow_times(20000, generator)
+    assert sigma.median().item() == pytest.approx(0.5, abs=0.01)
+    assert torch.logit(sigma).std().item() == pytest.approx(1.0, abs=0.02)
+    assert flow_times(20000, generator, shift=3.0).median().item() == pytest.approx(0.75, abs=0.01)
+    steps = training_times(ThresholdedDDIMScheduler(), 5000, generator)
+    assert steps.min() < 5 and steps.max() > 994 and not steps.is_floating_point()
+
+
+def test_schedulers_that_cannot_be_sampled_are_refused():
+    with pytest.raises(ValueError, match="use_dynamic_shifting or invert_sigmas is not supported"):
+        check_synthesis_scheduler(FlowMatchEulerDiscreteScheduler(use_dynamic_shifting=True))
