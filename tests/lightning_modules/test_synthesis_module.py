@@ -170,6 +170,9 @@ class Words:
     def __init__(self) -> None:
         self.truncated: dict[str, int] = {}
 
+    def components(self):
+        return None, None  # neither a network nor a tokenizer that a folder could hold
+
     def __call__(self, texts, names=None):
         embeddings, mask = torch.zeros(len(texts), 4, 4), torch.zeros(len(texts), 4).bool()
         for row, text in enumerate(texts):
