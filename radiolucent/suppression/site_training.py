@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from diffusion.pipelines.contract import SuppressionModel
     from lightning_modules.data.adaptation import Answered, Bone, SitePair
 
-EPOCH = 100  # steps between two validations
-PATIENCE = 8  # validations without a better one, after which training stops
+EPOCH = 50  # steps between two validations
+PATIENCE = 12  # validations without a better one, after which training stops
 NODULES = 24  # implanted into each held-out radiograph
 VARIANTS = 24  # of nodules, of all pairs together; each pair has at least one
 
@@ -154,6 +154,8 @@ def train(
         default_root_dir=folder,
     )
     trainer.fit(module, data)
+    if held_out:
+        trainer.validate(module, data, verbose=False)  # the end may lie between two validations
     state, after = (best.state, best.step) if held_out else (module.ema.module.state_dict(), trainer.global_step)
     site = SiteUNet(size=course.grid)
     site.load_state_dict(state)
