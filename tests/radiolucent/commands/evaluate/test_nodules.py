@@ -61,7 +61,7 @@ def test_nodules_implanted_into_radiographs_alone(checkpoint: Path, tmp_path: Pa
 
 
 def test_the_old_name_is_accepted_with_a_note(checkpoint, tmp_path, capsys):
-    with pytest.raises(ValueError, match="no such folder"):
+    with pytest.raises(FileNotFoundError, match="no such folder"):
         dispatch(
             [
                 "evaluate",
