@@ -18,7 +18,7 @@ def read_model_index(path: Path) -> dict[str, Any]:
     try:
         index = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise ValueError(f"{path}: damaged ({error}): copy the folder again") from None
+        raise ValueError(f"{path}: no JSON, or damaged ({error}): copy the folder again") from None
     if not isinstance(index, dict):
         raise ValueError(f"{path}: no index of a pipeline: give the folder that training wrote")
     return index
