@@ -237,9 +237,7 @@ def suppress_file(
     lungs = None if mask is None else read_lungs(mask, source.pixels, suppressor.size)
     result = suppressor.suppress(source.pixels, lungs)
     soft, samples = result.soft, len(suppressor.seeds)
-    sampled = f"{suppressor.steps} steps, seed {suppressor.seeds[0]}, samples {samples}"
-    how = suppressor.pipeline.method if suppressor.steps is None else sampled
-    note = f"Bones suppressed by Radiolucent ({suppressor.compose}, {how}, strength {result.strength:.2f})"
+    note = suppressor.description(result.strength)
     outputs = output_names(name, samples, strip)
     shown = -soft if notes.get("inverted") else soft  # a negative gets a negative back
     key = key_for(out, source.header, keep_identity)
