@@ -54,7 +54,7 @@ class Services:
         oldest = time.time() - self.limits.age
         for path in (self.root / UPLOADS).rglob("*"):
             try:
-                if path.is_file() and path.stat().st_mtime < oldest:
+                if path.is_file() and (path.stat().st_mtime < oldest or not path.stat().st_size):
                     path.unlink()
             except FileNotFoundError:  # its request deleted it
                 continue

@@ -70,7 +70,9 @@ def add_xray(services: Services) -> None:
     said = gradio.HTML(status(READY), js_on_load=None)
     viewer = gradio.HTML(viewer_html(SAMPLE, True), js_on_load=None)
     with gradio.Row(equal_height=False):
-        file = gradio.File(label="Your CT (NIfTI, MHA, NRRD, or a zip of DICOM slices)", type="filepath", height=140)
+        file = gradio.File(
+            label="Your CT (NIfTI, MHA, NRRD, or a zip of DICOM slices)", type="filepath", height=170, elem_id="ct"
+        )
         with gradio.Column(min_width=240):
             series = gradio.Textbox(
                 "", label="Series", info="its number or UID, where a zip holds several", max_lines=1, max_length=80
