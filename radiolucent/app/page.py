@@ -18,8 +18,8 @@ SCRIPTS = ("common.js", "suppress.js", "xray.js")
 STYLES = ("app.css",)
 INTRODUCTION = """
 <header class="rl-header"><h1>Radiolucent</h1>
-<p><strong>Research use only: not a medical device.</strong> What you send stays on the machine that serves this page, and
-is deleted when you close it, after half an hour, or when the server ends. Never read a suppressed image without the
+<p><strong>Research use only: not a medical device.</strong> What you send stays on the machine that serves this page,
+and is deleted when you close it, after half an hour, or when the server ends. Never read a suppressed image without the
 radiograph beside it.</p></header>
 """
 

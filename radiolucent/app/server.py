@@ -51,7 +51,9 @@ def quiet_gradio(root: Path) -> None:
     os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
 
 
-def build(services: Services, *, hosts: tuple[str, ...] | None = LOOPBACK, root_path: str = "", login: Login | None = None) -> Any:
+def build(
+    services: Services, *, hosts: tuple[str, ...] | None = LOOPBACK, root_path: str = "", login: Login | None = None
+) -> Any:
     """The application, to be run by an ASGI server.
 
     Args:

@@ -117,7 +117,9 @@ def add_suppress(services: Services) -> None:
     tab = SuppressTab(services)
     with gradio.Row(equal_height=False):
         with gradio.Column(scale=1, min_width=280):
-            file = gradio.File(label="Radiograph (PNG, JPEG, TIFF, DICOM)", type="filepath", height=170, elem_id="radiograph")
+            file = gradio.File(
+                label="Radiograph (PNG, JPEG, TIFF, DICOM)", type="filepath", height=170, elem_id="radiograph"
+            )
             with gradio.Row():
                 examples = [gradio.Button(name, size="sm") for name in EXAMPLES]
             polarity = gradio.Dropdown(

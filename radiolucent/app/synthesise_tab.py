@@ -42,7 +42,7 @@ class SynthesiseTab:
             yield refused(error, entry.folder), "", ""
             return
         figures = "".join(
-            f'<rl-picture data-path="picture/{entry.token}/{number}.png" data-about="synthetic radiograph, seed {number}" '
+            f'<rl-picture data-path="picture/{entry.token}/{number}.png" data-about="synthetic, seed {number}" '
             f'data-name="synthetic_{number}.png" data-caption="seed {number}"></rl-picture>'
             for number in seeds
         )

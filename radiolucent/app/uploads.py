@@ -210,9 +210,7 @@ def _check_members(members: Sequence[zipfile.ZipInfo], name: str, most: int, lim
             raise ValueError(f"{name}: is encrypted: zip it without a password")
     total = sum(member.file_size for member in members)
     if total > most:
-        raise ValueError(
-            f"{name}: unpacks to {total / MIB:.0f} MB, where at most {most / MIB:.0f} MB are taken here"
-        )
+        raise ValueError(f"{name}: unpacks to {total / MIB:.0f} MB, where at most {most / MIB:.0f} MB are taken here")
 
 
 def _hidden(filename: str) -> bool:

@@ -24,7 +24,9 @@ def services(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
     from radiolucent.suppression.suppressor import Suppressor
 
     root = tmp_path_factory.mktemp("app")
-    return Services(root, Suppressor(checkpoint, device="cpu", size=32, steps=2), None, replace(Limits(), voxels=20_000_000))
+    return Services(
+        root, Suppressor(checkpoint, device="cpu", size=32, steps=2), None, replace(Limits(), voxels=20_000_000)
+    )
 
 
 @pytest.fixture(scope="session")

@@ -168,12 +168,14 @@ def test_judge_opens_the_report(page: Any, tmp_path: Path, sample_radiograph: Pa
 
 
 OVERLAPS = """() => {
+  const SEEN = {visibilityProperty: true, opacityProperty: true};
   const seen = [...document.querySelectorAll('[role=tabpanel] :is(input, select, textarea, canvas, img)')]
-    .filter((e) => e.checkVisibility({visibilityProperty: true, opacityProperty: true}) && e.type !== 'file').map((e) => [e, e.outerHTML.slice(0, 60), [e.getBoundingClientRect()]]);
+    .filter((e) => e.checkVisibility(SEEN) && e.type !== 'file')
+    .map((e) => [e, e.outerHTML.slice(0, 60), [e.getBoundingClientRect()]]);
   const texts = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT), range = document.createRange();
   while (texts.nextNode()) {
     const node = texts.currentNode, e = node.parentElement;
-    if (!node.data.trim() || !e.checkVisibility({visibilityProperty: true, opacityProperty: true}) || e.closest('script, style, select, .rl-stage')) continue;
+    if (!node.data.trim() || !e.checkVisibility(SEEN) || e.closest('script, style, select, .rl-stage')) continue;
     range.selectNodeContents(node);
     seen.push([node, node.data.trim().slice(0, 40), [...range.getClientRects()]]);
   }
@@ -191,8 +193,10 @@ UNNAMED = """() => [...document.querySelectorAll('[role=tabpanel] :is(input, sel
     && !(e.labels?.length || e.getAttribute('aria-label') || e.innerText?.trim() || e.title))
   .map((e) => e.outerHTML.slice(0, 120))"""
 CONTRASTS = """() => {
+  const SEEN = {visibilityProperty: true, opacityProperty: true};
   const rgb = (text) => (text.match(/[\\d.]+/g) || [0, 0, 0, 0]).map(Number);
-  const light = ([r, g, b]) => [r, g, b].map((v) => v / 255).map((v) => v <= .04045 ? v / 12.92 : ((v + .055) / 1.055) ** 2.4)
+  const light = ([r, g, b]) => [r, g, b].map((v) => v / 255)
+    .map((v) => v <= .04045 ? v / 12.92 : ((v + .055) / 1.055) ** 2.4)
     .reduce((sum, v, i) => sum + v * [.2126, .7152, .0722][i], 0);
   const behind = (e) => {
     for (; e; e = e.parentElement) {
@@ -204,7 +208,7 @@ CONTRASTS = """() => {
   const texts = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT), low = [];
   while (texts.nextNode()) {
     const e = texts.currentNode.parentElement;
-    if (!texts.currentNode.data.trim() || !e.checkVisibility({visibilityProperty: true, opacityProperty: true}) || e.closest('script, style, :disabled')) continue;
+    if (!texts.currentNode.data.trim() || !e.checkVisibility(SEEN) || e.closest('script, style, :disabled')) continue;
     const style = getComputedStyle(e), [a, b] = [light(rgb(style.color)), light(behind(e))];
     const ratio = (Math.max(a, b) + .05) / (Math.min(a, b) + .05);
     const large = parseFloat(style.fontSize) >= 24 || (parseFloat(style.fontSize) >= 18.66 && style.fontWeight >= 700);
