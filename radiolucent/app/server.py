@@ -88,6 +88,9 @@ def build(
         theme=theme(),
         head=head(),
     )
+    # Without it gradio takes a mounted page for one that is still being built, and lets a request name any file of
+    # this machine as its upload.
+    page.has_launched = True
     return Guard(app, services.root, services.limits, hosts, login)
 
 

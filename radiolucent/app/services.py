@@ -41,7 +41,7 @@ class Services:
     def __post_init__(self) -> None:
         for name in (UPLOADS, HELD, KEYS):
             (self.root / name).mkdir(mode=0o700, exist_ok=True)
-        self.store = Store(self.root / HELD, self.limits)
+        self.store = Store(self.root / HELD, self.limits, self.root / UPLOADS)
         self.scenes = Scenes(self.store, self.limits)
         self.rotation = Rotation(self.scenes.get, self.limits)
         self.suppression = Suppression(self.suppressor, self.limits, self.root / KEYS)

@@ -6,7 +6,7 @@ import shutil
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,25 @@ def services(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
     return Services(
         root, Suppressor(checkpoint, device="cpu", size=32, steps=2), None, replace(Limits(), voxels=20_000_000)
     )
+
+
+@pytest.fixture
+def command(services: Any, checkpoint: Path) -> Callable[..., int]:
+    """command(radiograph, out, *options): `radiolucent suppress` with the page's model and settings.
+
+    In as many threads as a process of its own would have, since float sums depend on it: numba gives every thread that
+    it runs in all cores, whatever was set.
+    """
+    import torch
+
+    from radiolucent.cli import dispatch
+
+    def run(radiograph: Path, out: Path, *options: str) -> int:
+        torch.set_num_threads(services.suppression.threads)
+        words = ["--checkpoint", str(checkpoint), "--size", "32", "--steps", "2", "--device", "cpu"]
+        return dispatch(["suppress", str(radiograph), *words, "--out", str(out), *options])
+
+    return run
 
 
 @pytest.fixture(scope="session")
