@@ -114,7 +114,7 @@ def _lobes(lung: np.ndarray, side: str, upper: int) -> np.ndarray:
 
 
 def _heart(volume: Volume, lung: np.ndarray) -> np.ndarray:
-    """bool (D, H, W): the thick part of what lies between the lungs, before the spine, in the middle of their height."""
+    """bool (D, H, W): the thick part of what lies between the lungs, before the spine, at their middle height."""
     places = np.flatnonzero(lung.sum(axis=(1, 2)) > 0.1 * lung.sum(axis=(1, 2)).max())
     bottom, top = places[0], places[-1]
     soft = (volume.hu > HEART_HU[0]) & (volume.hu < HEART_HU[1])
