@@ -25,7 +25,13 @@ THUMBNAIL = 32
 
 @dataclass(frozen=True)
 class ImageSet:
-    """Images by name, and the rows of their CSV (empty where a folder was given)."""
+    """Images by name.
+
+    Attributes:
+        source: Where they come from, for messages.
+        paths: {name: file}.
+        rows: {name: its row of the CSV}; empty for a folder.
+    """
 
     source: str
     paths: dict[str, Path]
@@ -33,6 +39,7 @@ class ImageSet:
 
     @property
     def names(self) -> list[str]:
+        """The images' names, in order."""
         return list(self.paths)
 
     def column(self, name: str) -> list[str]:
@@ -50,10 +57,19 @@ class ImageSet:
 
 
 def read_set(source: str | Path, root: str | Path | None = None) -> ImageSet:
-    """A folder of images, or a table whose rows name images in one of `NAME_COLUMNS`, relative to `root` or the table.
+    """Find the images of a folder or of a table.
 
-    Raises ValueError with the list of files that a CSV names and that are not there or are named twice; with a CSV and
-    a `root`, also of the images in `root` that no row names.
+    Args:
+        source: A folder of images, or a table whose rows name images in one of `NAME_COLUMNS`.
+        root: What names in the table are relative to; None: the table's folder.
+
+    Returns:
+        The images, with their rows.
+
+    Raises:
+        FileNotFoundError: No such folder or table.
+        ValueError: Files that the table names and that are not there or are named twice, all listed; with a table and a
+            `root`, also images in `root` that no row names.
     """
     source = Path(source)
     if source.is_dir():
@@ -126,10 +142,16 @@ def opposite(a: np.ndarray, b: np.ndarray) -> bool:
 
 
 def negatives(thumbnails: np.ndarray) -> np.ndarray:
-    """Indices of images (N, H, W) that look like negatives among the others: the minority along the common pattern.
+    """Indices of images that look like negatives among the others: the minority along the common pattern.
 
     The common pattern is the first principal direction of the standardised images, not centred on their mean, so that
     half of a set may be turned. Views may differ: only a correlation under -0.5 with the majority's pattern counts.
+
+    Args:
+        thumbnails: (N, h, w).
+
+    Returns:
+        (K,) of [0, N).
     """
     flat = thumbnails.reshape(len(thumbnails), -1).astype(np.float64)
     flat = flat - flat.mean(axis=1, keepdims=True)
@@ -143,9 +165,16 @@ def negatives(thumbnails: np.ndarray) -> np.ndarray:
 
 
 def check_set(images: ImageSet, thumbnails: np.ndarray, sizes: np.ndarray, accept: Sequence[str] = ()) -> None:
-    """Refuse a set of mixed polarity or of mixed sizes, with the list of the minority, unless `accept` names it.
+    """Refuse a set of mixed polarity or of mixed sizes, with the list of the minority.
 
-    thumbnails: (N, 32, 32); sizes: (N, 2) of the files; accept: "polarity", "sizes".
+    Args:
+        images: N images.
+        thumbnails: (N, 32, 32).
+        sizes: (N, 2) of the files.
+        accept: "polarity", "sizes": what may be mixed.
+
+    Raises:
+        BadInputs: It is mixed.
     """
     problems = []
     if "polarity" not in accept:
@@ -161,7 +190,17 @@ def check_set(images: ImageSet, thumbnails: np.ndarray, sizes: np.ndarray, accep
 
 
 def check_pair(a: ImageSet, a_thumbnails: np.ndarray, b: ImageSet, b_thumbnails: np.ndarray) -> None:
-    """Refuse two sets of which one is the other's negative, and sets that share a file."""
+    """Refuse two sets of which one is the other's negative, and sets that share a file.
+
+    Args:
+        a: N images.
+        a_thumbnails: (N, 32, 32).
+        b: M images.
+        b_thumbnails: (M, 32, 32).
+
+    Raises:
+        ValueError: They are such sets.
+    """
     if opposite(a_thumbnails.mean(axis=0), b_thumbnails.mean(axis=0)):
         raise ValueError(f"{b.source} looks like a negative of {a.source}: bones must be bright in both")
     ours = {path.resolve() for path in a.paths.values()}
@@ -170,7 +209,17 @@ def check_pair(a: ImageSet, a_thumbnails: np.ndarray, b: ImageSet, b_thumbnails:
 
 
 def check_splits(a: ImageSet, a_thumbnails: np.ndarray, b: ImageSet, b_thumbnails: np.ndarray) -> None:
-    """Refuse two splits that share an image, whatever its file is called, with the list."""
+    """Refuse two splits that share an image, whatever its file is called, with the list.
+
+    Args:
+        a: N images.
+        a_thumbnails: (N, 32, 32).
+        b: M images.
+        b_thumbnails: (M, 32, 32).
+
+    Raises:
+        BadInputs: They share one.
+    """
     known = {small.tobytes(): name for name, small in zip(a.names, a_thumbnails)}
     pairs = ((name, known.get(small.tobytes())) for name, small in zip(b.names, b_thumbnails))
     refuse(b.source, [f"{name}: the same image as {other} in {a.source}" for name, other in pairs if other])

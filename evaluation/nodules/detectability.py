@@ -18,7 +18,15 @@ REACH = 1.5  # the template's radius in diameters: the nodule, and around it wha
 
 
 def template(diameter_mm: float, pixel_mm: float) -> np.ndarray:
-    """A ball's chords less their mean within 1.5 diameters, float32 (K, K); it answers 0 to a constant."""
+    """The template of the observer: a ball's chords less their mean within 1.5 diameters.
+
+    Args:
+        diameter_mm: Of the ball.
+        pixel_mm: Side of a pixel.
+
+    Returns:
+        float32 (K, K); it answers 0 to a constant.
+    """
     reach = int(REACH * diameter_mm / pixel_mm)
     y, x = np.mgrid[-reach : reach + 1, -reach : reach + 1] * pixel_mm
     squares = y**2 + x**2
@@ -35,6 +43,9 @@ def clutter(image: np.ndarray, lungs: np.ndarray, diameter_mm: float, pixel_mm: 
         lungs: bool (H, W).
         diameter_mm: Of the nodule.
         pixel_mm: Side of a pixel.
+
+    Returns:
+        The deviation, in the image's grey.
     """
     kernel = template(diameter_mm, pixel_mm)
     answers = cv2.filter2D(image.astype(np.float32), -1, kernel, borderType=cv2.BORDER_REFLECT)
@@ -71,7 +82,15 @@ class ClutterRatio:
         return self._known[diameter_mm]
 
     def index(self, diameter_mm: float, contrast_per_mm: float) -> float:
-        """d' before suppression of a ball whose chord of 1 mm adds `contrast_per_mm` grey."""
+        """D' of a ball before suppression.
+
+        Args:
+            diameter_mm: Of the ball.
+            contrast_per_mm: Grey that 1 mm of its chord adds.
+
+        Returns:
+            Its signal over the clutter.
+        """
         kernel = template(diameter_mm, self._pixel_mm)
         before, _ = self.clutters(diameter_mm)
         reach = kernel.shape[0] // 2

@@ -22,7 +22,14 @@ ImplantRow = dict[str, str | float]
 
 @dataclass
 class ImplantResult:
-    """rows: one per nodule and method. images: that were measured. left_out: {image: why}, those without lungs."""
+    """What was measured.
+
+    Attributes:
+        methods: Their names.
+        rows: One a nodule and method.
+        images: That were measured.
+        left_out: {image: why}, those without lungs.
+    """
 
     methods: list[str]
     rows: list[ImplantRow] = field(default_factory=list)
@@ -31,7 +38,15 @@ class ImplantResult:
 
 
 def millimetres(source: Radiograph, lungs: np.ndarray) -> tuple[float, str]:
-    """Side of a pixel in mm, and where it comes from: "header", or "lungs", whose height is then an assumption."""
+    """Side of a pixel in mm, and where it comes from.
+
+    Args:
+        source: The radiograph.
+        lungs: bool (H, W).
+
+    Returns:
+        mm, and "header", or "lungs", whose height is then an assumption.
+    """
     known = pixel_mm(source)
     return (pixel_mm_from_lungs(lungs), "lungs") if known is None else (known, "header")
 
@@ -85,6 +100,15 @@ def truth_rows(name: str, source: Radiograph, truth: np.ndarray, lungs: np.ndarr
 
     The truth is brought to the radiograph's display by the least-squares gain in the lungs, so that a nodule would be
     as strong in it.
+
+    Args:
+        name: Of the image.
+        source: The radiograph.
+        truth: (H, W), its true soft tissue.
+        lungs: bool (H, W).
+
+    Returns:
+        The rows.
     """
     mm, origin = millimetres(source, lungs)
     gain, offset = gain_offset(truth[lungs], source.pixels[lungs])

@@ -32,7 +32,12 @@ Suppress = Callable[[np.ndarray], np.ndarray]  # float32 (H, W) in [-1, 1] to th
 class Implant:
     """A nodule for one radiograph.
 
-    row, column: its centre in pixels. box: the part of the image that it touches. added: float32, what it adds there.
+    Attributes:
+        row: Of its centre, in pixels.
+        column: Of its centre, in pixels.
+        diameter_mm: Of the ball.
+        box: The part of the image that it touches.
+        added: float32, what it adds there.
     """
 
     row: float
@@ -46,8 +51,13 @@ class Implant:
 class Kept:
     """What suppression left of an implanted nodule.
 
-    kept: the projection of the change in the result onto the nodule: 1 keeps it, 0 removes it. before, after: its
-    detectability d' in the radiograph and in the result.
+    Attributes:
+        row: Of its centre, in pixels.
+        column: Of its centre, in pixels.
+        diameter_mm: Of the ball.
+        kept: The projection of the change in the result onto the nodule: 1 keeps it, 0 removes it.
+        before: Its detectability d' in the radiograph.
+        after: Its detectability d' in the result.
     """
 
     row: float
@@ -59,7 +69,7 @@ class Kept:
 
     @property
     def detectability(self) -> float:
-        """d' after over before."""
+        """D' after over before."""
         return self.after / self.before if self.before > 0 else float("nan")
 
 
@@ -69,6 +79,9 @@ def contrast_per_mm(pixels: np.ndarray, lungs: np.ndarray) -> float:
     Args:
         pixels: Radiograph float32 (H, W) in [-1, 1].
         lungs: bool (H, W).
+
+    Returns:
+        Grey levels a mm of chord.
 
     Raises:
         ValueError: Lungs without any texture, or an empty mask.
@@ -87,7 +100,19 @@ def contrast_per_mm(pixels: np.ndarray, lungs: np.ndarray) -> float:
 def make_implant(
     shape: tuple[int, int], row: float, column: float, diameter_mm: float, pixel_mm: float, per_mm: float
 ) -> Implant:
-    """A ball of `diameter_mm` centred on (row, column) of an image of `shape`; `per_mm`: grey per mm of chord."""
+    """A ball for a place of an image.
+
+    Args:
+        shape: (H, W) of the image.
+        row: Of its centre, in pixels.
+        column: Of its centre, in pixels.
+        diameter_mm: Of the ball.
+        pixel_mm: Side of a pixel.
+        per_mm: Grey per mm of chord, see `contrast_per_mm`.
+
+    Returns:
+        The nodule, cut off at the image's border.
+    """
     reach = (diameter_mm / 2 + 4 * EDGE_MM) / pixel_mm + 1
     starts = [max(0, int(centre - reach)) for centre in (row, column)]
     stops = [min(size, int(centre + reach) + 2) for centre, size in zip((row, column), shape)]
@@ -101,7 +126,15 @@ def make_implant(
 
 
 def put_in(pixels: np.ndarray, implants: Sequence[Implant]) -> np.ndarray:
-    """The radiograph (H, W) with nodules in it; what would exceed white is cut off, as a display cuts it."""
+    """The radiograph with nodules in it; what would exceed white is cut off, as a display cuts it.
+
+    Args:
+        pixels: (H, W) in [-1, 1].
+        implants: Nodules for an image of this shape.
+
+    Returns:
+        A new image (H, W).
+    """
     image = pixels.copy()
     for implant in implants:
         image[implant.box] += implant.added

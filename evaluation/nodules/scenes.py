@@ -32,10 +32,17 @@ TRIES = 8  # places that are tried until the projection is under bone, or is not
 class Nodule:
     """One nodule in one view.
 
-    density: a key of DENSITIES; place: one of PLACES, "under ribs" where bone covers half of the mask or more.
-    bone_cover, bone_lines: share of the mask under bone, and the mean line integral of bone there.
-    centre: (row, column) in pixels. mask, around: bool (H, W), where the nodule's line integral exceeds half of its
-    highest, and the ring around it. radiograph, soft: float32 (H, W) in [-1, 1] with the nodule.
+    Attributes:
+        diameter_mm: Of the sphere.
+        density: A key of DENSITIES.
+        place: One of PLACES, "under ribs" if bone covers half of the mask or more.
+        bone_cover: Share of the mask under bone.
+        bone_lines: Mean line integral of bone over the mask.
+        centre: (row, column) in pixels.
+        mask: bool (H, W), where the nodule's line integral exceeds half of its highest.
+        around: bool (H, W), the ring around it.
+        radiograph: float32 (H, W) in [-1, 1], with the nodule.
+        soft: float32 (H, W) in [-1, 1], with the nodule, without bone.
     """
 
     diameter_mm: float
@@ -54,9 +61,15 @@ class Nodule:
 class Scene:
     """One body in one view and look, without a nodule, and with each of several.
 
-    radiograph, soft: float32 (H, W) in [-1, 1] without a nodule. lungs: bool (H, W), off the spine.
-    pixel_mm: a pixel's size at the body's centre. missing: in words, the nodules that found no place. twins: the same
-    view with vessels, and with devices.
+    Attributes:
+        body: Its number.
+        radiograph: float32 (H, W) in [-1, 1], without a nodule.
+        soft: The same without bone.
+        lungs: bool (H, W), off the spine.
+        pixel_mm: A pixel's size at the body's centre.
+        nodules: Each in this view.
+        missing: In words, the nodules that found no place.
+        twins: The same view with vessels, and with devices.
     """
 
     body: int
@@ -70,11 +83,21 @@ class Scene:
 
 
 def render_scenes(bodies: int, size: int, seed: int, of: Body | None = None) -> Iterator[Scene]:
-    """`bodies` scenes of size x size pixels, each with every diameter, density and place once.
+    """Scenes with every diameter, density and place once.
 
-    of: what is deformed; default: the sample CT.
+    A body depends on the seed and its number, not on how many there are.
 
-    A body depends on the seed and its number, not on how many there are. ValueError: no bodies, or under 128 pixels.
+    Args:
+        bodies: How many scenes.
+        size: Side of the pictures in pixels, 128 or more.
+        seed: Of bodies, looks and places.
+        of: What is deformed; None: the sample CT.
+
+    Yields:
+        One scene a body.
+
+    Raises:
+        ValueError: No bodies, or under 128 pixels.
     """
     if bodies < 1 or size < 128:
         raise ValueError(f"{bodies} bodies of {size} pixels: give 1 body or more, and 128 pixels or more a side")
@@ -82,7 +105,17 @@ def render_scenes(bodies: int, size: int, seed: int, of: Body | None = None) -> 
 
 
 def render_scene(body: int, size: int, seed: int, of: Body | None = None) -> Scene:
-    """Body number `body` of `seed`; see `render_scenes`."""
+    """One scene; see `render_scenes`.
+
+    Args:
+        body: Number of the body.
+        size: Side of the pictures in pixels.
+        seed: Of all bodies.
+        of: What is deformed; None: the sample CT.
+
+    Returns:
+        The scene.
+    """
     of = sample_body() if of is None else of
     rng = np.random.default_rng([seed, body])
     volume = deform(of.volume, seed=int(rng.integers(2**31)))
@@ -125,7 +158,7 @@ def _nodule(
 
 
 def shadow(lines: np.ndarray) -> np.ndarray:
-    """bool (H, W): where the line integral is more than half of its highest (to 0.87 of a sphere's radius)."""
+    """Bool (H, W): where the line integral is more than half of its highest (to 0.87 of a sphere's radius)."""
     return lines > 0.5 * lines.max()
 
 
@@ -167,7 +200,16 @@ class _Places:
 
 
 def pixels_of(volume: Volume, beam: ConeBeam, voxels: np.ndarray) -> np.ndarray:
-    """(row, column) float (N, 2) at which the beam shows voxels (N, 3) given as [z, y, x]."""
+    """Where a beam shows voxels.
+
+    Args:
+        volume: The CT.
+        beam: The view.
+        voxels: (N, 3), [z, y, x].
+
+    Returns:
+        (row, column) float (N, 2).
+    """
     source, corner, du, dv = (beam.numpy(name) for name in ("source", "origin", "du", "dv"))
     rays = voxels[:, ::-1] @ volume.affine[:3, :3].T + volume.affine[:3, 3] - source
     normal = np.cross(du, dv)
@@ -176,10 +218,19 @@ def pixels_of(volume: Volume, beam: ConeBeam, voxels: np.ndarray) -> np.ndarray:
 
 
 def nodule_lines(volume: Volume, centre: np.ndarray, diameter_mm: float, hu: float, beam: ConeBeam) -> np.ndarray:
-    """The line integrals, float32 (H, W), that a sphere of `hu` adds to what it replaces; denser voxels stay.
+    """The line integrals that a sphere adds to what it replaces; denser voxels stay.
 
-    centre: the voxel [z, y, x] of its middle. The sphere is drawn on a grid of 0.8 mm or finer, where the volume is
-    interpolated linearly.
+    The sphere is drawn on a grid of 0.8 mm or finer, where the volume is interpolated linearly.
+
+    Args:
+        volume: The CT.
+        centre: Voxel [z, y, x] of its middle.
+        diameter_mm: Of the sphere.
+        hu: Its Hounsfield units.
+        beam: The view.
+
+    Returns:
+        float32 (H, W).
     """
     spacing, radius = volume.spacing[::-1], diameter_mm / 2
     reach = np.ceil(radius / spacing).astype(int) + 2

@@ -32,7 +32,10 @@ SMALLEST_SIGNAL = 1e-3  # of the grey range of 2: under it a ratio means nothing
 class Twin:
     """A scene's view with something drawn into it.
 
-    masks: {a key of AIMS: bool (H, W), the pixels over which it is measured}. radiograph, soft: float32 (H, W).
+    Attributes:
+        masks: {a key of AIMS: bool (H, W), the pixels over which it is measured}.
+        radiograph: float32 (H, W) in [-1, 1].
+        soft: The same without bone.
     """
 
     masks: dict[str, np.ndarray]
@@ -93,6 +96,6 @@ def twin_kept(change: np.ndarray, true_change: np.ndarray, mask: np.ndarray) -> 
 
 
 def _support(added: np.ndarray) -> np.ndarray:
-    """bool (H, W): where something was added, and two pixels around it, which the display's filters spread it over."""
+    """Bool (H, W): where something was added, and two pixels around it, which the display's filters spread it over."""
     seen = (added > SUPPORT * max(float(added.max()), 1e-6)).astype(np.uint8)
     return cv2.dilate(seen, np.ones((5, 5), np.uint8)) > 0

@@ -22,7 +22,12 @@ COLUMNS = ("image", "x", "y", "width", "height")
 
 @dataclass(frozen=True)
 class Lesion:
-    """A finding of an image: its label and its mask bool (H, W)."""
+    """A finding of an image.
+
+    Attributes:
+        label: Its name.
+        mask: bool (H, W).
+    """
 
     label: str
     mask: np.ndarray
@@ -30,7 +35,12 @@ class Lesion:
 
 @dataclass(frozen=True)
 class Box:
-    """A finding as a box in pixels: left, top, width, height."""
+    """A finding as a box.
+
+    Attributes:
+        label: Its name.
+        box: Left, top, width, height in pixels.
+    """
 
     label: str
     box: tuple[float, float, float, float]
@@ -51,10 +61,17 @@ def lesions_from_mask(mask: np.ndarray) -> list[Lesion]:
 
 
 def read_boxes(path: str | Path, shapes: dict[str, tuple[int, int]]) -> dict[str, list[Box]]:
-    """Boxes by image from a CSV with columns image, x, y, width, height in pixels, and label if there is one.
+    """Boxes by image from a CSV with columns image, x, y, width, height in pixels, and optionally label.
 
-    shapes: (H, W) of each image by its name without suffix. Raises ValueError with the list of rows that name an
-    image that is not there, or a box outside it.
+    Args:
+        path: The CSV.
+        shapes: (H, W) of each image by its name without suffix.
+
+    Returns:
+        {image: its boxes}.
+
+    Raises:
+        ValueError: Rows that name an image that is not there, or a box outside it, all listed.
     """
     boxes: dict[str, list[Box]] = {}
     problems = []
@@ -83,14 +100,32 @@ def _inside(right: float, bottom: float, shape: tuple[int, int]) -> bool:
 
 
 def ring(mask: np.ndarray, others: np.ndarray) -> np.ndarray:
-    """The pixels around a finding, as far out as its own equivalent radius (at least 3), without `others`."""
+    """The pixels around a finding, as far out as its own equivalent radius (at least 3).
+
+    Args:
+        mask: bool (H, W), the finding.
+        others: bool (H, W), what is left out of the ring.
+
+    Returns:
+        bool (H, W).
+    """
     width = max(3, round(float(np.sqrt(mask.sum() / np.pi))))
     near = ndimage.distance_transform_edt(~mask)
     return (near > 1) & (near <= width + 1) & ~others
 
 
 def preservation(image: np.ndarray, reference: np.ndarray, lesion: np.ndarray, around: np.ndarray) -> dict[str, float]:
-    """Contrast in `image` and in `reference` (grey range 2), `kept` and `likeness`; all arrays are (H, W)."""
+    """What is left of a finding's contrast.
+
+    Args:
+        image: (H, W), after suppression.
+        reference: (H, W), the true soft tissue or the radiograph.
+        lesion: bool (H, W).
+        around: bool (H, W), its ring.
+
+    Returns:
+        Contrast in image and in reference (grey range 2), `kept` and `likeness`.
+    """
     contrast, expected = (float(p[lesion].mean() - p[around].mean()) for p in (image, reference))
     both = lesion | around
     x, y = image[both] - image[both].mean(), reference[both] - reference[both].mean()

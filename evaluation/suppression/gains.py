@@ -33,7 +33,15 @@ def decibels(before: float, after: float) -> float:
 
 
 def scaled(image: np.ndarray, side: int) -> np.ndarray:
-    """(H, W) with its longer side brought down to `side`; a smaller image stays as it is."""
+    """An image with its longer side brought down; a smaller image stays as it is.
+
+    Args:
+        image: (H, W).
+        side: In pixels.
+
+    Returns:
+        (h, w), area averages.
+    """
     scale = side / max(image.shape)
     return image if scale >= 1 else resize(image, (round(image.shape[0] * scale), round(image.shape[1] * scale)))
 
@@ -55,7 +63,15 @@ def rib_band(image: np.ndarray) -> np.ndarray:
 
 
 def gain_offset(image: np.ndarray, truth: np.ndarray) -> tuple[float, float]:
-    """Least-squares (gain, offset) of values (N,) onto values (N,); a flat image has gain 0."""
+    """Least-squares gain and offset of one set of values onto another.
+
+    Args:
+        image: (N,).
+        truth: (N,).
+
+    Returns:
+        (gain, offset); a flat image has gain 0.
+    """
     x, y = image.astype(np.float64), truth.astype(np.float64)
     spread = x - x.mean()
     gain = float(spread @ (y - y.mean()) / max(spread @ spread, 1e-12))

@@ -10,9 +10,16 @@ from vqgan.perceptual import VGGPerceptual
 
 
 def lpips(network: VGGPerceptual, prediction: Tensor, truth: Tensor, mask: Tensor | None = None) -> Tensor:
-    """Distance (B,) between images (B, 1, H, W) in [-1, 1]; lower is nearer.
+    """Perceptual distance, also inside a mask.
 
-    mask: (B, 1, H, W) of 0 and 1: each stage's distances are averaged with the share of the mask in their cells.
+    Args:
+        network: Of `vqgan.perceptual.load_perceptual`.
+        prediction: (B, 1, H, W) in [-1, 1].
+        truth: (B, 1, H, W) in [-1, 1].
+        mask: (B, 1, H, W) of 0 and 1: each stage's distances are averaged with the share of the mask in their cells.
+
+    Returns:
+        (B,); lower is nearer.
     """
     total = prediction.new_zeros(prediction.shape[0], dtype=truth.dtype)
     stages = zip(network.stages(prediction.to(truth.dtype)), network.stages(truth), network.heads)

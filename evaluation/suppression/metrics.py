@@ -2,9 +2,8 @@
 
 All take tensors (B, 1, H, W) in [-1, 1], compute in float64, and take an optional mask (B, 1, H, W) of 0 and 1 (the
 lungs) to which they are restricted. Published scripts subtract uint8 images, which wraps (see
-evaluation.suppression.legacy);
-these never do. `bsr_two_sided` is this project's own: the published bone suppression ratio is one-sided, and gives a
-radiograph left as it is 0.66 to 0.89 (`bsr_published`).
+evaluation.suppression.legacy); these never do. `bsr_two_sided` is this project's own: the published bone suppression
+ratio is one-sided, and gives a radiograph left as it is 0.66 to 0.89 (`bsr_published`).
 """
 
 from __future__ import annotations
@@ -46,10 +45,17 @@ def multiscale_ssim(prediction: Tensor, truth: Tensor, mask: Tensor | None = Non
 
 
 def fit_gain_offset(prediction: Tensor, truth: Tensor, mask: Tensor | None = None) -> Tensor:
-    """`prediction` after the least-squares gain and offset onto `truth`, per image (fitted inside the mask).
+    """An image after the least-squares gain and offset onto the truth.
 
-    Dual-energy soft-tissue images have their own tone; a fit takes it out of the comparison. A flat image has no gain:
-    it becomes the truth's mean.
+    Dual-energy soft-tissue images have their own tone; a fit takes it out of the comparison.
+
+    Args:
+        prediction: (B, 1, H, W) in [-1, 1].
+        truth: (B, 1, H, W) in [-1, 1].
+        mask: Inside which gain and offset are fitted, one each an image.
+
+    Returns:
+        (B, 1, H, W), float64. A flat image has no gain: it becomes the truth's mean.
     """
     _check(prediction, truth, mask)
     x, y = prediction.double(), truth.double()
@@ -67,9 +73,17 @@ def error_ratio(prediction: Tensor, truth: Tensor, radiograph: Tensor, mask: Ten
 
 
 def bsr_two_sided(prediction: Tensor, truth: Tensor, radiograph: Tensor, mask: Tensor | None = None) -> Tensor:
-    """Two-sided bone suppression ratio (B,): 1 - ||fit(prediction) - truth||^2 / ||fit(radiograph) - truth||^2.
+    """Two-sided bone suppression ratio: 1 - ||fit(prediction) - truth||^2 / ||fit(radiograph) - truth||^2.
 
-    0 for doing nothing, 1 for the truth, negative for harm; over-suppression counts as much as under-suppression.
+    Args:
+        prediction: (B, 1, H, W) in [-1, 1].
+        truth: (B, 1, H, W) in [-1, 1].
+        radiograph: (B, 1, H, W) in [-1, 1].
+        mask: (B, 1, H, W) of 0 and 1.
+
+    Returns:
+        (B,): 0 for doing nothing, 1 for the truth, negative for harm; over-suppression counts as much as
+        under-suppression.
     """
     _check(prediction, truth, radiograph, mask)
     fitted = fit_gain_offset(prediction, truth, mask)
@@ -77,10 +91,22 @@ def bsr_two_sided(prediction: Tensor, truth: Tensor, radiograph: Tensor, mask: T
 
 
 def bsr_published(prediction: Tensor, truth: Tensor, radiograph: Tensor, mask: Tensor | None = None) -> Tensor:
-    """The one-sided bone suppression ratio (B,) of the BS-LDM papers, on float images.
+    """The one-sided bone suppression ratio of the BS-LDM papers, on float images.
 
     1 - sum max(0, truth - shifted)^2 / sum (radiograph - truth)^2, with the prediction shifted to the truth's mean.
     Bone that is left behind makes the prediction too bright, which this does not count.
+
+    Args:
+        prediction: (B, 1, H, W) in [-1, 1].
+        truth: (B, 1, H, W) in [-1, 1].
+        radiograph: (B, 1, H, W) in [-1, 1].
+        mask: (B, 1, H, W) of 0 and 1.
+
+    Returns:
+        (B,).
+
+    Reference:
+        Sun et al. (BS-LDM), arXiv:2412.15670.
     """
     _check(prediction, truth, radiograph, mask)
     difference = truth.double() - prediction.double()
