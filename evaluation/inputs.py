@@ -7,12 +7,16 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from radiographs.folders import images_in, refuse
 from radiographs.io import radiograph_size
 from radiographs.tables import read_rows
+
+if TYPE_CHECKING:
+    from jaxtyping import Float, Int
 
 NAME_COLUMNS = ("img_savename", "synthetic_filename", "filename", "path", "image", "name")  # CheXGenBench's and ours
 
@@ -134,14 +138,14 @@ def alike(a: tuple[int, int], b: tuple[int, int]) -> bool:
     return max(abs(n - scale * m) for n, m in zip(a, b)) <= max(1.0, scale)
 
 
-def opposite(a: np.ndarray, b: np.ndarray) -> bool:
+def opposite(a: Float[np.ndarray, "height width"], b: Float[np.ndarray, "height width"]) -> bool:
     """Whether two images (H, W) of the same view look like negatives of each other."""
     x, y = a - a.mean(), b - b.mean()
     scale = float(np.sqrt((x**2).sum() * (y**2).sum()))
     return scale > 0 and float((x * y).sum()) / scale < OPPOSITE
 
 
-def negatives(thumbnails: np.ndarray) -> np.ndarray:
+def negatives(thumbnails: Float[np.ndarray, "count height width"]) -> np.ndarray:
     """Indices of images that look like negatives among the others: the minority along the common pattern.
 
     The common pattern is the first principal direction of the standardised images, not centred on their mean, so that
@@ -164,7 +168,12 @@ def negatives(thumbnails: np.ndarray) -> np.ndarray:
     return np.flatnonzero(along < OPPOSITE)
 
 
-def check_set(images: ImageSet, thumbnails: np.ndarray, sizes: np.ndarray, accept: Sequence[str] = ()) -> None:
+def check_set(
+    images: ImageSet,
+    thumbnails: Float[np.ndarray, "count 32 32"],
+    sizes: Int[np.ndarray, "count 2"],
+    accept: Sequence[str] = (),
+) -> None:
     """Refuse a set of mixed polarity or of mixed sizes, with the list of the minority.
 
     Args:
@@ -189,7 +198,12 @@ def check_set(images: ImageSet, thumbnails: np.ndarray, sizes: np.ndarray, accep
     refuse(f"{images.source} (--accept polarity or sizes takes such a set as it is)", problems)
 
 
-def check_pair(a: ImageSet, a_thumbnails: np.ndarray, b: ImageSet, b_thumbnails: np.ndarray) -> None:
+def check_pair(
+    a: ImageSet,
+    a_thumbnails: Float[np.ndarray, "count 32 32"],
+    b: ImageSet,
+    b_thumbnails: Float[np.ndarray, "others 32 32"],
+) -> None:
     """Refuse two sets of which one is the other's negative, and sets that share a file.
 
     Args:
@@ -208,7 +222,12 @@ def check_pair(a: ImageSet, a_thumbnails: np.ndarray, b: ImageSet, b_thumbnails:
     refuse(b.source, shared)
 
 
-def check_splits(a: ImageSet, a_thumbnails: np.ndarray, b: ImageSet, b_thumbnails: np.ndarray) -> None:
+def check_splits(
+    a: ImageSet,
+    a_thumbnails: Float[np.ndarray, "count 32 32"],
+    b: ImageSet,
+    b_thumbnails: Float[np.ndarray, "others 32 32"],
+) -> None:
     """Refuse two splits that share an image, whatever its file is called, with the list.
 
     Args:
@@ -225,7 +244,7 @@ def check_splits(a: ImageSet, a_thumbnails: np.ndarray, b: ImageSet, b_thumbnail
     refuse(b.source, [f"{name}: the same image as {other} in {a.source}" for name, other in pairs if other])
 
 
-def thumbnail(pixels: np.ndarray) -> np.ndarray:
+def thumbnail(pixels: Float[np.ndarray, "height width"]) -> Float[np.ndarray, "32 32"]:
     """(H, W) -> (32, 32) by area averages, for checks."""
     import cv2
 

@@ -7,10 +7,14 @@ FID is biased upwards by about c / N, with c depending on the sets (Chong and Fo
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import Tensor
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
 
 FEWEST = 16  # images for an extrapolation
 
@@ -28,7 +32,7 @@ class Gaussian:
     root: Tensor
 
     @classmethod
-    def of(cls, features: np.ndarray, device: str = "cpu") -> Gaussian:
+    def of(cls, features: Float[np.ndarray, "count dimensions"], device: str = "cpu") -> Gaussian:
         """Fit to features.
 
         Args:
@@ -63,7 +67,11 @@ def frechet_distance(a: Gaussian, b: Gaussian) -> float:
     return float((a.mean - b.mean).square().sum() + spread - 2 * overlap)
 
 
-def fid(real: np.ndarray, synthetic: np.ndarray, device: str = "cpu") -> float:
+def fid(
+    real: Float[np.ndarray, "real dimensions"],
+    synthetic: Float[np.ndarray, "synthetic dimensions"],
+    device: str = "cpu",
+) -> float:
     """Frechet distance between two sets of features.
 
     Args:
@@ -102,7 +110,12 @@ class Extrapolation:
 
 
 def fid_by_count(
-    real: np.ndarray, synthetic: np.ndarray, points: int = 6, repeats: int = 3, seed: int = 0, device: str = "cpu"
+    real: Float[np.ndarray, "real dimensions"],
+    synthetic: Float[np.ndarray, "synthetic dimensions"],
+    points: int = 6,
+    repeats: int = 3,
+    seed: int = 0,
+    device: str = "cpu",
 ) -> Extrapolation:
     """FID of random subsets, extrapolated to infinitely many images.
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -18,6 +18,9 @@ from torch import Tensor, nn
 
 from evaluation.distributions.fid import fid
 from evaluation.features.extract import Extractor
+
+if TYPE_CHECKING:
+    from jaxtyping import Float, Float32
 
 GLCM = (
     "Autocorrelation JointAverage ClusterProminence ClusterShade ClusterTendency Contrast Correlation "
@@ -59,7 +62,7 @@ def load_pyradiomics() -> Any:
     return featureextractor.RadiomicsFeatureExtractor(SETTINGS)
 
 
-def radiomic_features(pixels: np.ndarray) -> np.ndarray:
+def radiomic_features(pixels: Float32[np.ndarray, "height width"]) -> np.ndarray:
     """Pyradiomics' features and its numeric diagnostics of an image at half its size.
 
     Args:
@@ -102,7 +105,7 @@ class FRDTransform:
 EXTRACTOR = Extractor("FRD", nn.Identity(), FRDTransform(), "pyradiomics")
 
 
-def frd(real: np.ndarray, synthetic: np.ndarray) -> float:
+def frd(real: Float[np.ndarray, "real features"], synthetic: Float[np.ndarray, "synthetic features"]) -> float:
     """Frechet Radiomic Distance, with features standardised by the real set.
 
     Features that are constant in the real set are left out.

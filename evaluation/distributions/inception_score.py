@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 import torch
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
 
 SPLITS = 10
 
 
-def inception_score(logits: np.ndarray, splits: int = SPLITS, seed: int = 0) -> tuple[float, float]:
+def inception_score(
+    logits: Float[np.ndarray, "count classes"], splits: int = SPLITS, seed: int = 0
+) -> tuple[float, float]:
     """Exp of the mean divergence of each image's classes from those of all.
 
     It is 1 if all images are of one class or each is of all alike, and at most C. ImageNet's classes are no

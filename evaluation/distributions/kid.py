@@ -5,12 +5,17 @@ torchmetrics' poly_mmd computes the same; it is accurate only in float64, and th
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 import torch
 from torch import Tensor
 
+if TYPE_CHECKING:
+    from jaxtyping import Float
 
-def mmd(a: Tensor, b: Tensor) -> float:
+
+def mmd(a: Float[Tensor, "count dimensions"], b: Float[Tensor, "others dimensions"]) -> float:
     """Unbiased squared maximum mean discrepancy with the kernel (x'y / D + 1)^3.
 
     Products are taken in the features' own precision, sums in float64.
@@ -39,7 +44,12 @@ def mmd(a: Tensor, b: Tensor) -> float:
 
 
 def kid(
-    real: np.ndarray, synthetic: np.ndarray, subset: int = 1000, subsets: int = 100, seed: int = 0, device: str = "cpu"
+    real: Float[np.ndarray, "real dimensions"],
+    synthetic: Float[np.ndarray, "synthetic dimensions"],
+    subset: int = 1000,
+    subsets: int = 100,
+    seed: int = 0,
+    device: str = "cpu",
 ) -> tuple[float, float]:
     """Kernel distance: `mmd` over random subsets.
 

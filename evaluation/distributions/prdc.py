@@ -6,15 +6,25 @@ blocked, and equal prdc's values.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 import torch
 
 from evaluation.features.neighbours import nearest, squared_distances
 
+if TYPE_CHECKING:
+    from jaxtyping import Float
+
 PRDC = ("precision", "recall", "density", "coverage")
 
 
-def prdc(real: np.ndarray, synthetic: np.ndarray, k: int = 5, device: str = "cpu") -> dict[str, float]:
+def prdc(
+    real: Float[np.ndarray, "real dimensions"],
+    synthetic: Float[np.ndarray, "synthetic dimensions"],
+    k: int = 5,
+    device: str = "cpu",
+) -> dict[str, float]:
     """Precision, recall, density and coverage, from balls that reach to the k-th nearest neighbour.
 
     Args:

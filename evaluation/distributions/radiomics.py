@@ -7,6 +7,7 @@ not pyradiomics' features: compare the numbers of this module only with each oth
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
@@ -17,12 +18,15 @@ from torch import Tensor, nn
 from evaluation.distributions.fid import fid
 from evaluation.features.extract import Extractor
 
+if TYPE_CHECKING:
+    from jaxtyping import Float, Float32
+
 SIDE, LEVELS, DISTANCES = 256, 32, (1, 3, 6)
 PROPERTIES = ("contrast", "homogeneity", "energy", "correlation")
 ANGLES = (0, np.pi / 4, np.pi / 2, 3 * np.pi / 4)
 
 
-def radiomics(pixels: np.ndarray) -> np.ndarray:
+def radiomics(pixels: Float32[np.ndarray, "height width"]) -> Float[np.ndarray, 66]:
     """Texture features of the image at 256 x 256, and of its details at sigma 1 to 4 and 4 to 16 pixels.
 
     Args:
@@ -73,7 +77,7 @@ def _texture(band: np.ndarray) -> np.ndarray:
     return np.concatenate([graycoprops(matrix, name).mean(axis=1) for name in PROPERTIES])
 
 
-def radiomics_distance(real: np.ndarray, synthetic: np.ndarray) -> float:
+def radiomics_distance(real: Float[np.ndarray, "real 66"], synthetic: Float[np.ndarray, "synthetic 66"]) -> float:
     """Frechet distance of texture features, standardised by the real set's mean and deviation.
 
     Args:

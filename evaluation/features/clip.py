@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -14,6 +14,9 @@ from torch import Tensor, nn
 from evaluation.features.extract import HUB, Extractor, Reading, Transform, extract
 from evaluation.features.networks import from_processor
 from evaluation.inputs import ImageSet
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
 
 OPEN_CLIP = "hf-hub:"
 
@@ -53,7 +56,7 @@ class Clip:
         self.device = device
         self.tower = Extractor(source, _Tower(self.model, encode), transform, source)
 
-    def images(self, images: ImageSet, reading: Reading = Reading()) -> np.ndarray:  # noqa: B008
+    def images(self, images: ImageSet, reading: Reading = Reading()) -> Float[np.ndarray, "count dimensions"]:  # noqa: B008
         """Embed images.
 
         Args:
@@ -66,7 +69,7 @@ class Clip:
         found = extract(images, self.tower, replace(reading, device=self.device, cache=None), "CLIP").features
         return found / np.linalg.norm(found, axis=1, keepdims=True)
 
-    def texts(self, texts: Sequence[str], batch_size: int = 64) -> np.ndarray:
+    def texts(self, texts: Sequence[str], batch_size: int = 64) -> Float[np.ndarray, "count dimensions"]:
         """Embed texts; those beyond the model's length are cut, as CLIP does.
 
         Args:
@@ -124,7 +127,9 @@ def _open_clip(source: str) -> Model:
     return model, model.encode_image, transform, lambda texts, device: model.encode_text(tokenizer(texts).to(device))
 
 
-def alignment(images: np.ndarray, texts: np.ndarray, prompts: Sequence[str]) -> dict[str, np.ndarray]:
+def alignment(
+    images: Float[np.ndarray, "count dimensions"], texts: Float[np.ndarray, "count dimensions"], prompts: Sequence[str]
+) -> dict[str, np.ndarray]:
     """How well images fit their own prompts, compared with others.
 
     Args:
@@ -149,7 +154,7 @@ def alignment(images: np.ndarray, texts: np.ndarray, prompts: Sequence[str]) -> 
 
 
 def observations(
-    images: np.ndarray,
+    images: Float[np.ndarray, "count dimensions"],
     embed: Callable[[Sequence[str]], np.ndarray],
     descriptors: Mapping[str, Sequence[str]],
     scale: float,

@@ -9,7 +9,7 @@ import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -20,6 +20,9 @@ from torch.utils.data import DataLoader, Dataset
 from evaluation.inputs import ImageSet, thumbnail
 from radiographs import atomic_path, read_radiograph
 from radiographs.folders import refuse
+
+if TYPE_CHECKING:
+    from jaxtyping import Float, Float32, Int
 
 CHUNK = 1024  # images between two saves
 HUB = "hf://"
@@ -160,9 +163,9 @@ class Extracted:
         sizes: (N, 2), height and width of the files.
     """
 
-    features: np.ndarray
-    thumbnails: np.ndarray
-    sizes: np.ndarray
+    features: Float32[np.ndarray, "count dimensions"]
+    thumbnails: Float[np.ndarray, "count 32 32"]
+    sizes: Int[np.ndarray, "count 2"]
 
 
 def _silent(what: str, done: int, total: int) -> None:

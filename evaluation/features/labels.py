@@ -7,6 +7,7 @@ import hashlib
 import re
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -16,11 +17,16 @@ from evaluation.features.networks import load_torchscript
 from evaluation.inputs import ImageSet
 from radiographs import vocabulary
 
+if TYPE_CHECKING:
+    from jaxtyping import Float
+
 DICT_COLUMNS = ("labels_dict", "chexpert_labels")  # SynthCheX-75K and CheXGenBench
 CHEXPERT = tuple(sorted(vocabulary.CHEXPERT))  # the order of most classifiers' outputs, and of MIMIC-CXR's tables
 
 
-def read_labels(images: ImageSet, classes: Sequence[str], missing: str = "unknown") -> np.ndarray:
+def read_labels(
+    images: ImageSet, classes: Sequence[str], missing: str = "unknown"
+) -> Float[np.ndarray, "count labels"]:
     """Labels from columns of the classes' names or a column that holds a dict of them.
 
     Args:
@@ -108,7 +114,7 @@ def load_classifier(path: str, transform: str | None, classes: Sequence[str]) ->
 
 
 def accuracy_by_class(
-    truth: Sequence[str], logits: np.ndarray, classes: Sequence[str]
+    truth: Sequence[str], logits: Float[np.ndarray, "count classes"], classes: Sequence[str]
 ) -> tuple[np.ndarray, np.ndarray]:
     """Whether the largest logit is the true class.
 

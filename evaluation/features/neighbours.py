@@ -9,10 +9,14 @@ hundred times as much work: a quarter of an hour on one core.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import Tensor
+
+if TYPE_CHECKING:
+    from jaxtyping import Float, Float64, Int64
 
 BLOCK = 1024
 
@@ -21,7 +25,9 @@ def _tensor(x: np.ndarray, device: str) -> Tensor:
     return torch.from_numpy(np.ascontiguousarray(x, dtype=np.float32)).to(device)
 
 
-def squared_distances(a: np.ndarray, b: np.ndarray, device: str = "cpu") -> Iterator[tuple[slice, Tensor]]:
+def squared_distances(
+    a: Float[np.ndarray, "count dimensions"], b: Float[np.ndarray, "others dimensions"], device: str = "cpu"
+) -> Iterator[tuple[slice, Tensor]]:
     """Squared distances between two sets, in blocks of rows.
 
     Both are centred on b's mean first, since |a|^2 + |b|^2 - 2 a'b loses digits far from the origin.
@@ -50,8 +56,12 @@ def squared_distances(a: np.ndarray, b: np.ndarray, device: str = "cpu") -> Iter
 
 
 def nearest(
-    a: np.ndarray, b: np.ndarray, k: int = 1, device: str = "cpu", itself: bool = False
-) -> tuple[np.ndarray, np.ndarray]:
+    a: Float[np.ndarray, "count dimensions"],
+    b: Float[np.ndarray, "others dimensions"],
+    k: int = 1,
+    device: str = "cpu",
+    itself: bool = False,
+) -> tuple[Float64[np.ndarray, "count k"], Int64[np.ndarray, "count k"]]:
     """The k nearest rows of b for each row of a.
 
     Args:

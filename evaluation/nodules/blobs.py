@@ -8,10 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
 from scipy import ndimage
+
+if TYPE_CHECKING:
+    from jaxtyping import Bool, Float
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,7 +71,9 @@ def _overlap(ours: Blobs, others: Blobs) -> np.ndarray:
     return distance <= np.maximum(ours.radii[:, None], others.radii[None])
 
 
-def find_blobs(image: np.ndarray, region: np.ndarray, diameters_px: Sequence[float]) -> Blobs:
+def find_blobs(
+    image: Float[np.ndarray, "height width"], region: Bool[np.ndarray, "height width"], diameters_px: Sequence[float]
+) -> Blobs:
     """The bright blobs of an image: maxima of the response over place and diameter.
 
     Args:

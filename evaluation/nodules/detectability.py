@@ -9,15 +9,20 @@ and taking too much both lose. A gain or offset of the whole image leaves it as 
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import cv2
 import numpy as np
 
 from evaluation.suppression.gains import SIDE, scaled
 
+if TYPE_CHECKING:
+    from jaxtyping import Bool, Float, Float32
+
 REACH = 1.5  # the template's radius in diameters: the nodule, and around it what it stands out from
 
 
-def template(diameter_mm: float, pixel_mm: float) -> np.ndarray:
+def template(diameter_mm: float, pixel_mm: float) -> Float32[np.ndarray, "size size"]:
     """The template of the observer: a ball's chords less their mean within 1.5 diameters.
 
     Args:
@@ -35,7 +40,12 @@ def template(diameter_mm: float, pixel_mm: float) -> np.ndarray:
     return np.where(inside, ball - ball[inside].mean(), np.float32(0))
 
 
-def clutter(image: np.ndarray, lungs: np.ndarray, diameter_mm: float, pixel_mm: float) -> float:
+def clutter(
+    image: Float[np.ndarray, "height width"],
+    lungs: Bool[np.ndarray, "height width"],
+    diameter_mm: float,
+    pixel_mm: float,
+) -> float:
     """The deviation over the lungs of an image's answers to the template of a nodule.
 
     Args:
@@ -62,7 +72,13 @@ class ClutterRatio:
         pixel_mm: Side of a pixel of these images.
     """
 
-    def __init__(self, before: np.ndarray, after: np.ndarray, lungs: np.ndarray, pixel_mm: float) -> None:
+    def __init__(
+        self,
+        before: Float[np.ndarray, "height width"],
+        after: Float[np.ndarray, "height width"],
+        lungs: Bool[np.ndarray, "height width"],
+        pixel_mm: float,
+    ) -> None:
         self._before, self._after = scaled(before, SIDE), scaled(after, SIDE)
         self._lungs = scaled(lungs.astype(np.float32), SIDE) > 0.5
         self._pixel_mm = pixel_mm * max(before.shape) / max(self._before.shape)

@@ -11,12 +11,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
 
 from evaluation.nodules.detectability import ClutterRatio
 from evaluation.suppression.gains import SIDE, rib_band, scaled
+
+if TYPE_CHECKING:
+    from jaxtyping import Bool, Float
 
 DIAMETERS_MM = (6.0, 8.0, 10.0, 12.0, 15.0, 20.0, 30.0)
 CONTRAST_PER_MM = 0.1  # of the deviation of the ribs' band over the lungs
@@ -73,7 +77,7 @@ class Kept:
         return self.after / self.before if self.before > 0 else float("nan")
 
 
-def contrast_per_mm(pixels: np.ndarray, lungs: np.ndarray) -> float:
+def contrast_per_mm(pixels: Float[np.ndarray, "height width"], lungs: Bool[np.ndarray, "height width"]) -> float:
     """Grey that a mm of nodule adds in this radiograph.
 
     Args:
@@ -125,7 +129,7 @@ def make_implant(
     )
 
 
-def put_in(pixels: np.ndarray, implants: Sequence[Implant]) -> np.ndarray:
+def put_in(pixels: Float[np.ndarray, "height width"], implants: Sequence[Implant]) -> Float[np.ndarray, "height width"]:
     """The radiograph with nodules in it; what would exceed white is cut off, as a display cuts it.
 
     Args:
@@ -142,7 +146,7 @@ def put_in(pixels: np.ndarray, implants: Sequence[Implant]) -> np.ndarray:
 
 
 def scatter(
-    lungs: np.ndarray, pixel_mm: float, per_mm: float, count: int, rng: np.random.Generator
+    lungs: Bool[np.ndarray, "height width"], pixel_mm: float, per_mm: float, count: int, rng: np.random.Generator
 ) -> Iterator[list[Implant]]:
     """Groups of up to 4 nodules that lie apart, `count` in all, the seven diameters in turn, centres over the lungs.
 
@@ -168,7 +172,9 @@ def scatter(
         yield group
 
 
-def lattice(lungs: np.ndarray, pixel_mm: float, per_mm: float, diameters_mm: Sequence[float]) -> list[list[Implant]]:
+def lattice(
+    lungs: Bool[np.ndarray, "height width"], pixel_mm: float, per_mm: float, diameters_mm: Sequence[float]
+) -> list[list[Implant]]:
     """Groups of nodules on a square grid of 24 mm over the lungs, a diameter at a time, those of a group 48 mm apart.
 
     Args:
@@ -207,12 +213,12 @@ def _ticks(found: np.ndarray, step: float) -> np.ndarray:
 
 def measure_implants(
     suppress: Suppress,
-    pixels: np.ndarray,
-    lungs: np.ndarray,
+    pixels: Float[np.ndarray, "height width"],
+    lungs: Bool[np.ndarray, "height width"],
     groups: Iterator[list[Implant]] | Sequence[list[Implant]],
     pixel_mm: float,
     per_mm: float,
-    plain: np.ndarray | None = None,
+    plain: Float[np.ndarray, "height width"] | None = None,
 ) -> list[Kept]:
     """Suppress the radiograph with each group of nodules in it, and measure what is left of every nodule.
 

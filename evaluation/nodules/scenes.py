@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
@@ -19,6 +20,9 @@ from drr.anatomy.structures import project_mask
 from evaluation.nodules.body import GRID_MM, Body, sample_body
 from evaluation.nodules.twins import BONE_LINES, Twin, draw_twins
 from evaluation.suppression.contrast import ring
+
+if TYPE_CHECKING:
+    from jaxtyping import Bool, Float, Float32, Num
 
 DIAMETERS_MM = (6.0, 8.0, 10.0, 15.0, 20.0, 30.0)
 DENSITIES = {"solid": 40.0, "ground glass": -500.0}  # HU
@@ -51,10 +55,10 @@ class Nodule:
     bone_cover: float
     bone_lines: float
     centre: tuple[float, float]
-    mask: np.ndarray
-    around: np.ndarray
-    radiograph: np.ndarray
-    soft: np.ndarray
+    mask: Bool[np.ndarray, "height width"]
+    around: Bool[np.ndarray, "height width"]
+    radiograph: Float32[np.ndarray, "height width"]
+    soft: Float32[np.ndarray, "height width"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,9 +77,9 @@ class Scene:
     """
 
     body: int
-    radiograph: np.ndarray
-    soft: np.ndarray
-    lungs: np.ndarray
+    radiograph: Float32[np.ndarray, "height width"]
+    soft: Float32[np.ndarray, "height width"]
+    lungs: Bool[np.ndarray, "height width"]
     pixel_mm: float
     nodules: list[Nodule]
     missing: list[str] = field(default_factory=list)
@@ -157,7 +161,7 @@ def _nodule(
     )
 
 
-def shadow(lines: np.ndarray) -> np.ndarray:
+def shadow(lines: Float[np.ndarray, "height width"]) -> Bool[np.ndarray, "height width"]:
     """Bool (H, W): where the line integral is more than half of its highest (to 0.87 of a sphere's radius)."""
     return lines > 0.5 * lines.max()
 
@@ -199,7 +203,7 @@ class _Places:
         return None
 
 
-def pixels_of(volume: Volume, beam: ConeBeam, voxels: np.ndarray) -> np.ndarray:
+def pixels_of(volume: Volume, beam: ConeBeam, voxels: Num[np.ndarray, "count 3"]) -> Float[np.ndarray, "count 2"]:
     """Where a beam shows voxels.
 
     Args:
@@ -217,7 +221,9 @@ def pixels_of(volume: Volume, beam: ConeBeam, voxels: np.ndarray) -> np.ndarray:
     return np.stack([hits @ dv / (dv @ dv), hits @ du / (du @ du)], axis=1)
 
 
-def nodule_lines(volume: Volume, centre: np.ndarray, diameter_mm: float, hu: float, beam: ConeBeam) -> np.ndarray:
+def nodule_lines(
+    volume: Volume, centre: Num[np.ndarray, 3], diameter_mm: float, hu: float, beam: ConeBeam
+) -> Float32[np.ndarray, "height width"]:
     """The line integrals that a sphere adds to what it replaces; denser voxels stay.
 
     The sphere is drawn on a grid of 0.8 mm or finer, where the volume is interpolated linearly.

@@ -6,12 +6,16 @@ They belong to the soft tissue and are as narrow and as bright as ribs' edges, w
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
 
 from drr import Look, render_pair
 from drr.appearance.overlays import add_device, add_vessels
+
+if TYPE_CHECKING:
+    from jaxtyping import Bool, Float
 
 AIMS = {
     "vessels between ribs": 0.95,
@@ -44,7 +48,12 @@ class Twin:
 
 
 def draw_twins(
-    soft: np.ndarray, bone: np.ndarray, lungs: np.ndarray, pixel_mm: float, look: Look, rng: np.random.Generator
+    soft: Float[np.ndarray, "height width"],
+    bone: Float[np.ndarray, "height width"],
+    lungs: Bool[np.ndarray, "height width"],
+    pixel_mm: float,
+    look: Look,
+    rng: np.random.Generator,
 ) -> list[Twin]:
     """One view with vessels, and one for each of two lines and two electrodes or clips that found a place.
 
@@ -78,7 +87,11 @@ def draw_twins(
     return twins
 
 
-def twin_kept(change: np.ndarray, true_change: np.ndarray, mask: np.ndarray) -> float:
+def twin_kept(
+    change: Float[np.ndarray, "height width"],
+    true_change: Float[np.ndarray, "height width"],
+    mask: Bool[np.ndarray, "height width"],
+) -> float:
     """The projection of what was added to a result onto what was added to the truth, within a mask.
 
     Args:

@@ -4,14 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from jaxtyping import Float, UInt8
 
 TITLE_HEIGHT = 26
 GAP = 4
 
 
-def to_grey(image: np.ndarray, low: float = -1.0, high: float = 1.0) -> np.ndarray:
+def to_grey(
+    image: Float[np.ndarray, "height width"], low: float = -1.0, high: float = 1.0
+) -> UInt8[np.ndarray, "height width"]:
     """Grey levels of a picture.
 
     Args:
@@ -27,7 +33,10 @@ def to_grey(image: np.ndarray, low: float = -1.0, high: float = 1.0) -> np.ndarr
 
 
 def montage(
-    rows: Sequence[Sequence[np.ndarray]], titles: Sequence[str], path: str | Path, row_labels: Sequence[str] = ()
+    rows: Sequence[Sequence[UInt8[np.ndarray, "height width"]]],
+    titles: Sequence[str],
+    path: str | Path,
+    row_labels: Sequence[str] = (),
 ) -> Path:
     """Write rows of images below their column titles as one PNG.
 

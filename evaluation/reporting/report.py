@@ -8,13 +8,16 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
 
 from evaluation.reporting.template import TEMPLATE
 from radiographs import atomic_path
+
+if TYPE_CHECKING:
+    from jaxtyping import UInt8
 
 SLIDER_SIDE = 480  # pictures in the page are scaled down to this
 
@@ -201,7 +204,7 @@ def bounds(cell: Cell) -> str:
     return f"[{number(cell.low)}, {number(cell.high)}]" if known else ""  # type: ignore[union-attr]
 
 
-def encode_png(pixels: np.ndarray, side: int | None = None) -> bytes:
+def encode_png(pixels: UInt8[np.ndarray, "height width"], side: int | None = None) -> bytes:
     """Encode a picture as PNG.
 
     Args:

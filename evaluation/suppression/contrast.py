@@ -10,12 +10,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
 from scipy import ndimage
 
 from radiographs.tables import read_rows
+
+if TYPE_CHECKING:
+    from jaxtyping import Bool, Float
 
 COLUMNS = ("image", "x", "y", "width", "height")
 
@@ -54,7 +58,7 @@ class Box:
         return Lesion(self.label, mask > 0)
 
 
-def lesions_from_mask(mask: np.ndarray) -> list[Lesion]:
+def lesions_from_mask(mask: Bool[np.ndarray, "height width"]) -> list[Lesion]:
     """Each connected region of a bool mask (H, W) as one finding."""
     labels, count = ndimage.label(mask)
     return [Lesion(f"region {i}", labels == i) for i in range(1, count + 1)]
@@ -99,7 +103,9 @@ def _inside(right: float, bottom: float, shape: tuple[int, int]) -> bool:
     return right <= shape[1] and bottom <= shape[0]
 
 
-def ring(mask: np.ndarray, others: np.ndarray) -> np.ndarray:
+def ring(
+    mask: Bool[np.ndarray, "height width"], others: Bool[np.ndarray, "height width"]
+) -> Bool[np.ndarray, "height width"]:
     """The pixels around a finding, as far out as its own equivalent radius (at least 3).
 
     Args:
@@ -114,7 +120,12 @@ def ring(mask: np.ndarray, others: np.ndarray) -> np.ndarray:
     return (near > 1) & (near <= width + 1) & ~others
 
 
-def preservation(image: np.ndarray, reference: np.ndarray, lesion: np.ndarray, around: np.ndarray) -> dict[str, float]:
+def preservation(
+    image: Float[np.ndarray, "height width"],
+    reference: Float[np.ndarray, "height width"],
+    lesion: Bool[np.ndarray, "height width"],
+    around: Bool[np.ndarray, "height width"],
+) -> dict[str, float]:
     """What is left of a finding's contrast.
 
     Args:

@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from torch import Tensor
 from torch.nn import functional as F
 
 from evaluation.suppression.ssim import masked_mean
 from vqgan.perceptual import VGGPerceptual
 
+if TYPE_CHECKING:
+    from jaxtyping import Float
 
-def lpips(network: VGGPerceptual, prediction: Tensor, truth: Tensor, mask: Tensor | None = None) -> Tensor:
+
+def lpips(
+    network: VGGPerceptual,
+    prediction: Float[Tensor, "batch 1 height width"],
+    truth: Float[Tensor, "batch 1 height width"],
+    mask: Float[Tensor, "batch 1 height width"] | None = None,
+) -> Tensor:
     """Perceptual distance, also inside a mask.
 
     Args:
