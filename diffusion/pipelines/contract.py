@@ -1,17 +1,15 @@
-"""What a bone suppression model is to whoever uses one: a Protocol, and a base class that does most of it.
+"""The base class that does most of what a bone suppression model must (diffusion.pipelines.suppression_model).
 
 A new model derives from SuppressionPipeline and writes `predict`, or, if it handles tiles, seeds or steps itself,
-`soft_tissue`. The commands ask a model for nothing but what stands in SuppressionModel.
+`soft_tissue`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
-from diffusers.utils import BaseOutput
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -19,89 +17,16 @@ from diffusion.finite import refuse_broken
 from diffusion.networks.tiles import tiled
 from diffusion.pipelines.checks import check_radiograph, check_seeds
 from diffusion.pipelines.folder import SavedPipeline
+from diffusion.pipelines.suppression_model import BoneSuppressionOutput, StrengthLaw, SuppressionModel
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float
 
+    from diffusion.networks.site_unet import SiteUNet
+
+__all__ = ["BoneSuppressionOutput", "StrengthLaw", "SuppressionModel", "SuppressionPipeline"]
+
 SIZE_RANGE, TONE_RANGE = 0.17, 0.15  # natural logarithms of the most that a seed changes an image's size and gamma
-
-
-@dataclass
-class BoneSuppressionOutput(BaseOutput):
-    """What a suppression model returns.
-
-    Attributes:
-        soft: (B, 1, H, W) float32 on the radiograph's device, in [-1, 1], bones gone.
-    """
-
-    soft: Tensor
-
-
-@runtime_checkable
-class SuppressionModel(Protocol):
-    """A model that `suppress`, `evaluate`, `adapt` and `Suppressor` can use, whatever its kind.
-
-    Attributes:
-        trained_size: Side in pixels of the square images that it was trained on; None where nobody knows.
-        size_multiple: What the height and the width of an image must be divisible by.
-        stochastic: Whether its answers are drawn by chance, from a seed each. The answers of any other model to seeds
-            above 0 are those to an image in slightly another size and tone.
-        takes_lungs: Whether it has a second path within the lungs, so that `lungs` may be given.
-        default_steps: Steps of sampling if a call gives none; None for a model without steps.
-        detail_size: Side in pixels at which `second_look` finds finer edges; None for a model without.
-        strength_law: {"gain", "offset", "bounds"} of the factor that an image's own slope of bone asks for (see
-            radiolucent.suppression.strength); None: 1.
-        not_adaptable: Why `radiolucent adapt` cannot set a site's correction beside the model; None: it can.
-        method: One or two words on how it answers, for the note in a file.
-        device: Where it computes.
-    """
-
-    @property
-    def trained_size(self) -> int | None: ...
-    @property
-    def size_multiple(self) -> int: ...
-    @property
-    def stochastic(self) -> bool: ...
-    @property
-    def takes_lungs(self) -> bool: ...
-    @property
-    def default_steps(self) -> int | None: ...
-    @property
-    def detail_size(self) -> int | None: ...
-    @property
-    def strength_law(self) -> dict[str, Any] | None: ...
-    @property
-    def method(self) -> str: ...
-    @property
-    def not_adaptable(self) -> str | None: ...
-    @property
-    def device(self) -> torch.device: ...
-
-    def __call__(
-        self,
-        radiograph: Float[Tensor, "batch 1 height width"],
-        *,
-        tile: int | None = None,
-        lungs: Bool[Tensor, "batch 1 height width"] | None = None,
-        seeds: Sequence[int] | None = None,
-        steps: int | None = None,
-    ) -> BoneSuppressionOutput:
-        """The soft tissue of a batch; see SuppressionPipeline."""
-        ...
-
-    def second_look(
-        self, radiograph: Float[Tensor, "batch 1 height width"], *, seeds: Sequence[int], steps: int | None
-    ) -> BoneSuppressionOutput:
-        """The soft tissue of images of `detail_size`, in one pass."""
-        ...
-
-    def bone(self, radiograph: Float[Tensor, "batch 1 height width"]) -> Float[Tensor, "batch 1 height width"]:
-        """What is taken away, not clipped."""
-        ...
-
-    def adapted(self, site: Any) -> SuppressionModel:
-        """The model with a site's correction beside it."""
-        ...
 
 
 class SuppressionPipeline(SavedPipeline):
@@ -146,7 +71,7 @@ class SuppressionPipeline(SavedPipeline):
         return self.config.get("detail_size")
 
     @property
-    def strength_law(self) -> dict[str, Any] | None:
+    def strength_law(self) -> StrengthLaw | None:
         """How the factor on the bone follows from an image; None: it is 1."""
         return self.config.get("strength")
 
@@ -203,7 +128,11 @@ class SuppressionPipeline(SavedPipeline):
         """The soft tissue of a checked batch, by default `predict`, tile by tile.
 
         Args:
-            radiograph, tile, lungs, seeds, steps: As in a call; `seeds` are one an image.
+            radiograph: (B, 1, H, W) in [-1, 1], bones bright.
+            tile: As in a call.
+            lungs: As in a call.
+            seeds: One an image.
+            steps: As in a call.
 
         Returns:
             (B, 1, H, W) on the radiograph's device; values beyond [-1, 1] are clipped later.
@@ -213,17 +142,40 @@ class SuppressionPipeline(SavedPipeline):
         return tiled(self.predict, seen, side, self.size_multiple).to(radiograph.device)
 
     def predict(self, radiograph: Float[Tensor, "batch 1 height width"]) -> Float[Tensor, "batch 1 height width"]:
-        """The soft tissue of images that are no larger than a tile, on the model's device: the model itself."""
+        """The soft tissue of images that are no larger than a tile: the model itself.
+
+        Args:
+            radiograph: (B, 1, h, w) in [-1, 1], on the model's device.
+
+        Returns:
+            (B, 1, h, w) in the radiograph's grey levels; need not be clipped.
+        """
         raise NotImplementedError(f"{type(self).__name__} defines neither `predict` nor `soft_tissue`")
 
     def second_look(
         self, radiograph: Float[Tensor, "batch 1 height width"], *, seeds: Sequence[int], steps: int | None
     ) -> BoneSuppressionOutput:
-        """The soft tissue of images (B, 1, H, W) of `detail_size`, in one pass, for edges that are finer."""
+        """The soft tissue of images of `detail_size`, in one pass, for edges that are finer.
+
+        Args:
+            radiograph: (B, 1, H, W) in [-1, 1].
+            seeds: One an image.
+            steps: Of sampling; None: the default.
+
+        Returns:
+            `.soft`, as from a call.
+        """
         return self(radiograph, seeds=seeds, steps=steps)
 
     def bone(self, radiograph: Float[Tensor, "batch 1 height width"]) -> Float[Tensor, "batch 1 height width"]:
-        """What is taken away from a checked batch at seed 0, float32 (B, 1, H, W) in its grey levels, not clipped."""
+        """What is taken away from a checked batch at seed 0.
+
+        Args:
+            radiograph: (B, 1, H, W) in [-1, 1].
+
+        Returns:
+            float32 (B, 1, H, W) in its grey levels, not clipped.
+        """
         seeds = [0] * len(radiograph)
         soft = self.soft_tissue(radiograph, tile=None, lungs=None, seeds=seeds, steps=self.default_steps)
         return radiograph.float() - soft.float()
@@ -233,8 +185,15 @@ class SuppressionPipeline(SavedPipeline):
         """Why `radiolucent adapt` cannot set a site's correction beside the model; None where it can."""
         return f"a {type(self).__name__} has no place for a site's correction"
 
-    def adapted(self, site: Any) -> SuppressionPipeline:
-        """The model with a site's correction, (radiograph, bone) -> what the bone lacks (B, 1, H, W), beside it."""
+    def adapted(self, site: SiteUNet) -> SuppressionPipeline:
+        """The model with a site's correction beside it.
+
+        Args:
+            site: (radiograph, bone) -> what the bone lacks, all (B, 1, H, W).
+
+        Raises:
+            ValueError: This model has no place for one, see `not_adaptable`.
+        """
         raise ValueError(f"{self.not_adaptable}")
 
     def answer(
@@ -243,7 +202,19 @@ class SuppressionPipeline(SavedPipeline):
         seeds: Sequence[int] | None,
         predict: Callable[[Tensor], Tensor],
     ) -> BoneSuppressionOutput:
-        """The output of a model without chance: `predict` of the images, varied as their seeds say."""
+        """The output of a model without chance: `predict` of the images, varied as their seeds say.
+
+        Args:
+            radiograph: (B, 1, H, W) in [-1, 1].
+            seeds: One an image; None: 0 for all.
+            predict: Images to their soft tissue, of one shape.
+
+        Returns:
+            `.soft`, clipped to [-1, 1].
+
+        Raises:
+            ValueError: Not one seed an image.
+        """
         given = [0] * len(radiograph) if seeds is None else list(seeds)
         check_seeds(given, radiograph)
         if any(given):
@@ -270,7 +241,15 @@ class SuppressionPipeline(SavedPipeline):
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path: Any, **options: Any) -> Any:
-        """As SavedPipeline's; ValueError for weights that are not finite."""
+        """Load a folder as SavedPipeline does, and refuse a diverged model.
+
+        Args:
+            pretrained_model_name_or_path: A folder, or OWNER/NAME.
+            **options: As diffusers takes them.
+
+        Raises:
+            ValueError: Its weights are not finite.
+        """
         pipeline = super().from_pretrained(pretrained_model_name_or_path, **options)
         refuse_broken(pipeline.components, pretrained_model_name_or_path)
         return pipeline

@@ -14,20 +14,28 @@ from diffusion.networks.site_unet import SiteUNet
 from diffusion.networks.tiles import TiledNetwork
 from diffusion.networks.unet import size_multiple
 from diffusion.pipelines.checks import check_radiograph
-from diffusion.pipelines.contract import BoneSuppressionOutput, SuppressionPipeline
+from diffusion.pipelines.contract import BoneSuppressionOutput, StrengthLaw, SuppressionPipeline
 
 if TYPE_CHECKING:
-    from jaxtyping import Float
+    from jaxtyping import Bool, Float
 
 
 def predict_bone(unet: nn.Module, radiograph: Tensor, patch: int, tile: int | None = None) -> Tensor:
-    """The bone to take away from a radiograph (B, 1, H, W), in its grey levels, as one call of a network.
-
-    What is larger than `tile` pixels is seen in blended tiles (see diffusion.networks.tiles), standardised as a whole.
+    """The bone to take away from a radiograph, as one call of a network.
 
     A BoneUNet does all of it. Diffusers' U-Net, as folders of version 0.1 hold it, sees the image standardised (mean 0,
     standard deviation 1 each), as patch x patch pixels side by side in its channels (pixel unshuffle; Shi et al.,
     arXiv:1609.05158), at timestep 0; its output is scaled back.
+
+    Args:
+        unet: A BoneUNet, or build_unet's with patch^2 channels in and out.
+        radiograph: (B, 1, H, W) in [-1, 1], bones bright.
+        patch: Side of the squares of pixels laid side by side, for diffusers' U-Net.
+        tile: Side in pixels of the blended tiles in which a larger image is seen, standardised as a whole (see
+            diffusion.networks.tiles); None: it is seen whole.
+
+    Returns:
+        (B, 1, H, W) in the radiograph's grey levels.
     """
     if isinstance(unet, BoneUNet):
         return unet(radiograph, tile)
@@ -66,7 +74,7 @@ class BoneRegressionPipeline(SuppressionPipeline):
         trained_size: int = 256,
         flips: bool = False,
         detail_size: int | None = None,
-        strength: dict[str, Any] | None = None,
+        strength: StrengthLaw | None = None,
         site: SiteUNet | None = None,
     ) -> None:
         super().__init__()
@@ -97,19 +105,20 @@ class BoneRegressionPipeline(SuppressionPipeline):
         tile: int | None = None,
         flips: bool | None = None,
         *,
-        lungs: Tensor | None = None,
+        lungs: Bool[Tensor, "batch 1 height width"] | None = None,
         steps: int | None = None,
     ) -> BoneSuppressionOutput:
         """Suppress the bones of a batch.
 
         Args:
             radiograph: (B, 1, H, W) in [-1, 1], bones bright.
-            num_inference_steps, steps: As of models that sample; nothing here depends on them.
+            num_inference_steps: Diffusers' name for `steps`.
             seeds: One an image. 0, the default, is the image as it is; any other sees it a little larger or smaller and
                 in another tone, so that the spread over seeds tells how sure the answer is.
             tile: Side in pixels, a multiple of `size_multiple`, of tiles for larger images; None: they are seen whole.
             flips: Whether the mirror image is asked too; None: as the pipeline records.
             lungs: None: there is no second path here.
+            steps: Of models that sample; nothing here depends on them.
 
         Returns:
             `.soft`, (B, 1, H, W) float32 in [-1, 1].
@@ -127,17 +136,37 @@ class BoneRegressionPipeline(SuppressionPipeline):
         radiograph: Float[Tensor, "batch 1 height width"],
         *,
         tile: int | None,
-        lungs: Tensor | None,
+        lungs: Bool[Tensor, "batch 1 height width"] | None,
         seeds: Sequence[int],
         steps: int | None,
     ) -> Float[Tensor, "batch 1 height width"]:
-        """The radiographs less their bone; tiles are standardised as the whole image is."""
+        """The radiographs less their bone; tiles are standardised as the whole image is.
+
+        Args:
+            radiograph: (B, 1, H, W) in [-1, 1].
+            tile: As in a call.
+            lungs: None.
+            seeds: Without effect.
+            steps: Without effect.
+
+        Returns:
+            (B, 1, H, W), not clipped.
+        """
         return radiograph.float() - self.bone(radiograph, tile)
 
     def second_look(
         self, radiograph: Float[Tensor, "batch 1 height width"], *, seeds: Sequence[int], steps: int | None
     ) -> BoneSuppressionOutput:
-        """As a call, without the mirror image: what is read off it are edges, at four times the pixels."""
+        """As a call, without the mirror image: what is read off it are edges, at four times the pixels.
+
+        Args:
+            radiograph: (B, 1, H, W) in [-1, 1].
+            seeds: One an image.
+            steps: Without effect.
+
+        Returns:
+            `.soft`, as from a call.
+        """
         return self(radiograph, seeds=seeds, flips=False)
 
     @property
@@ -152,13 +181,37 @@ class BoneRegressionPipeline(SuppressionPipeline):
         return None
 
     def adapted(self, site: SiteUNet) -> BoneRegressionPipeline:
-        """The same network with a site's correction (diffusion.networks.site_unet) beside it."""
+        """The same network with a site's correction beside it.
+
+        Args:
+            site: See diffusion.networks.site_unet.
+
+        Returns:
+            A new pipeline that shares this one's network.
+
+        Raises:
+            ValueError: See `not_adaptable`.
+        """
         options: Any = self.config
         kept = {name: options[name] for name in ("patch", "trained_size", "flips", "detail_size", "strength")}
         return BoneRegressionPipeline(self.unet, site=site, **kept)
 
-    def bone(self, radiograph: Tensor, tile: int | None = None, flips: bool | None = None) -> Tensor:
-        """What is taken away from radiographs (B, 1, H, W): float32 of that shape, in their grey levels."""
+    def bone(
+        self,
+        radiograph: Float[Tensor, "batch 1 height width"],
+        tile: int | None = None,
+        flips: bool | None = None,
+    ) -> Float[Tensor, "batch 1 height width"]:
+        """What is taken away from radiographs.
+
+        Args:
+            radiograph: (B, 1, H, W) in [-1, 1].
+            tile: As in a call.
+            flips: As in a call.
+
+        Returns:
+            float32 (B, 1, H, W), in their grey levels, not clipped.
+        """
         views = (
             [radiograph, radiograph.flip(-1)] if (self.config["flips"] if flips is None else flips) else [radiograph]
         )
