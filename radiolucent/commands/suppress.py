@@ -106,7 +106,6 @@ def add_arguments(parser: ArgumentParser) -> None:
 def run(args: Namespace) -> int:
     """Suppress every input; 0, or 1 if any was skipped (see errors.csv)."""
     from radiographs.dicom.deidentify import KEY_NAME
-    from radiolucent.suppression.self_test import self_test_names
 
     if args.model is not None and args.checkpoint is not None:
         raise ValueError(f"--model {args.model} and --checkpoint {args.checkpoint}: give one of them")
@@ -131,7 +130,7 @@ def run(args: Namespace) -> int:
         Task(
             name,
             (str(path), name, mask),
-            (*output_names(name, args.samples, args.strip), *(self_test_names(name) if args.self_test else ())),
+            tuple(output_names(name, args.samples, args.strip, args.self_test)),
             file_identity(path, mask=mask if mask in (None, "auto") else file_identity(mask)),
             shown=str(path),
         )
@@ -171,13 +170,17 @@ def load_suppressor(*options: tuple[str, Any]) -> Suppressor:
     return Suppressor(**dict(options))
 
 
-def output_names(name: str, samples: int, strip: bool) -> list[str]:
-    """The files of one radiograph, relative to the folder: the result `name`, its standard deviation, its strip."""
+def output_names(name: str, samples: int, strip: bool, self_test: bool = False) -> list[str]:
+    """The files of one radiograph, relative to the folder: the result `name`, its standard deviation, its strip, ..."""
     names = [name]
     if samples > 1:
         names.append(Path(name).with_suffix("").as_posix() + "_std.png")
     if strip:
         names.append(f"{STRIPS}/{Path(name).with_suffix('.png').as_posix()}")
+    if self_test:
+        from radiolucent.suppression.self_test import self_test_names
+
+        names += self_test_names(name)
     return names
 
 
@@ -229,12 +232,11 @@ def suppress_file(
     from radiographs import write_radiograph
     from radiographs.dicom.deidentify import key_for
     from radiographs.for_suppression import read_for_suppression
-    from radiographs.lungs import read_lungs
 
     path, name, mask = payload
     source, notes = read_for_suppression(path, polarity)
     suppressor = load_suppressor(*model)
-    lungs = None if mask is None else read_lungs(mask, source.pixels, suppressor.size)
+    lungs = None if mask is None else _lungs(mask, source, suppressor.size)
     result = suppressor.suppress(source.pixels, lungs)
     soft, samples = result.soft, len(suppressor.seeds)
     sampled = f"{suppressor.steps} steps, seed {suppressor.seeds[0]}, samples {samples}"
@@ -261,6 +263,12 @@ def suppress_file(
                 tested[key] = [*record.get(key, []), *tested[key]]
         record |= tested
     return record
+
+
+def _lungs(mask: str, source: Radiograph, size: int) -> np.ndarray:
+    from radiographs.lungs import read_lungs
+
+    return read_lungs(mask, source.pixels, size)
 
 
 def draw_strip(path: Path, source: Radiograph, soft: np.ndarray) -> None:

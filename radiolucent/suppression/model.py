@@ -6,7 +6,7 @@ import functools
 import hashlib
 import importlib.resources
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import numpy as np
@@ -64,8 +64,27 @@ def checkpoint_digest(folder: str | Path) -> str:
 
 
 @functools.lru_cache(maxsize=1)
-def load_pipeline(checkpoint: str, device: str, trust_remote_code: bool = False) -> SuppressionModel:
-    """The suppression model of a folder on its device, loaded once in each process.
+def load_model(checkpoint: str, device: str, trust_remote_code: bool = False) -> SuppressionModel:
+    """The suppression model of a folder on its device, for its answers, loaded once in each process.
+
+    A regression is opened without diffusers (diffusion.pipelines.bare), any other model as `load_pipeline` does.
+
+    Args:
+        checkpoint, device, trust_remote_code: As of `load_pipeline`.
+
+    Raises:
+        OSError: No pipeline's folder. ValueError: One that is no suppression model, or that has code of its own.
+    """
+    from diffusion.pipelines.bare import open_bare
+
+    device = _device(device)
+    found = open_bare(checkpoint)
+    return load_pipeline(checkpoint, device, trust_remote_code) if found is None else found.to(device)
+
+
+@functools.lru_cache(maxsize=1)
+def load_pipeline(checkpoint: str, device: str, trust_remote_code: bool = False) -> Any:
+    """The suppression pipeline of a folder on its device, loaded once in each process.
 
     Args:
         checkpoint: A folder that a pipeline's save_pretrained wrote.
@@ -75,20 +94,26 @@ def load_pipeline(checkpoint: str, device: str, trust_remote_code: bool = False)
     Raises:
         OSError: No pipeline's folder. ValueError: One that is no suppression model, or that has code of its own.
     """
-    import torch
     from diffusers.utils import logging
 
     from diffusion.pipelines.loading import load_suppression_model
 
     logging.disable_progress_bar()
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    if device == "cuda" and not torch.cuda.is_available():
-        raise ValueError("--device cuda: no CUDA device was found; use --device cpu")
+    device = _device(device)
     pipeline = load_suppression_model(checkpoint, trust_remote_code)
     pipeline.to(device)
     pipeline.set_progress_bar_config(disable=True)
     return pipeline
+
+
+def _device(device: str) -> str:
+    import torch
+
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    if device == "cuda" and not torch.cuda.is_available():
+        raise ValueError("--device cuda: no CUDA device was found; use --device cpu")
+    return device
 
 
 def model_sizes(pipeline: SuppressionModel, size: int | None, tile: int | None) -> tuple[int, int]:
