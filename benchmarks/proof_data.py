@@ -1,9 +1,9 @@
 """Radiographs whose truth is known, for benchmarks.prompt_agreement: bodies, findings, views, reports, looks.
 
-Every scene is a body of its own (the sample CT, deformed) with up to three findings put into it
-(drr.findings.report). Its
-reports say what was put in, in drr's sentences, together with some of what is absent; the view is told by its column
-alone, never in words.
+Every scene is a body of its own (a CT, deformed) with up to three findings put into it. Its reports say what was put
+in, in drr's sentences or in the few words of a prompt, together with some of what is absent; the view is told by its
+column alone, never in words. The packaged CT has a label map; in others lobes and heart are found by place
+(drr.anatomy.regions).
 """
 
 from __future__ import annotations
@@ -11,15 +11,18 @@ from __future__ import annotations
 import csv
 import json
 import re
-from collections.abc import Container, Iterable
+from collections.abc import Container, Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from functools import lru_cache
 from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
 from scipy import ndimage
 
-from drr import ConeBeam, Finding, Look, Volume, deform, project, render_pair
+from drr import ConeBeam, Finding, Look, Volume, deform, isolate_body, project, read_ct, render_pair, separate_bone
+from drr.anatomy.regions import label_chest
 from drr.findings.heart import add_cardiomegaly
 from drr.findings.lung import LOBES, add_consolidation, add_nodule
 from drr.findings.pleura import add_pleural_effusion, add_pneumothorax
@@ -43,18 +46,65 @@ ABSENT = {
 COUNTS = (0.1, 0.35, 0.35, 0.2)  # of scenes with 0, 1, 2 and 3 findings
 COLUMNS = ("image", "report", "view", "patient", "study", "split", "labels")
 Row = dict[str, str]
+VOXEL_MM = 2.0  # of CTs on a finer grid, which would take longer and show no more at 192 pixels
+OWN = {"lungdx_a0001": ("left upper lobe", 50.0)}  # the tumour that a CT came with: its lobe, its size in mm
 
 
-def random_scene(volume: Volume, rng: np.random.Generator) -> tuple[Volume, list[Finding]]:
-    """A volume with random findings, large enough to be seen in a small picture."""
+@dataclass(frozen=True)
+class Scene:
+    """One body to be rendered into `folder`, `size` pixels square.
+
+    Args:
+        ct: File of the CT; None: the packaged one.
+        views: One picture each.
+    """
+
+    number: int
+    split: str
+    views: tuple[str, ...]
+    folder: Path
+    size: int
+    seed: int
+    ct: str | None = None
+
+
+@lru_cache(maxsize=8)
+def body_of(ct: str | None) -> Volume:
+    """A CT without its table, with its bones, lobes and heart known, on voxels of about 2 mm or larger."""
+    if ct is None:
+        return sample_body()
+    volume = isolate_body(read_ct(ct))
+    factor = np.minimum(1, volume.spacing / VOXEL_MM)[::-1]
+    hu = ndimage.gaussian_filter(volume.hu.astype(np.float32), 0.4 * (1 / factor - 1))
+    hu = np.rint(ndimage.zoom(hu, factor, order=1, grid_mode=True, mode="nearest")).astype(np.int16)
+    step = (np.array(volume.hu.shape) / hu.shape)[::-1]
+    affine = volume.affine.copy()
+    affine[:3, 3] += affine[:3, :3] @ ((step - 1) / 2)
+    affine[:3, :3] *= step
+    return label_chest(separate_bone(Volume(hu, affine, source=volume.source)))
+
+
+def own_findings(ct: str | None) -> list[Finding]:
+    """What a CT shows of itself, see OWN."""
+    name = "" if ct is None else Path(ct).name.split(".")[0]
+    if name not in OWN:
+        return []
+    lobe, size = OWN[name]
+    sizes = {"diameter_mm": size, "hu": 40.0, "spiculation": 0.0}
+    return [Finding("nodule", lobe.split()[0], lobe, np.zeros((1, 1, 1), bool), sizes)]
+
+
+def random_scene(volume: Volume, rng: np.random.Generator, own: Sequence[Finding] = ()) -> tuple[Volume, list[Finding]]:
+    """A volume with random findings, large enough to be seen in a small picture; `own` are there already."""
     chosen = set(rng.choice(KINDS, rng.choice(len(COUNTS), p=COUNTS), replace=False))
+    chosen -= {finding.kind for finding in own}
     places = choose_places(chosen, rng)
     box = chest(volume)
     affine = volume.affine.copy()
     affine[:3, 3] += affine[:3, :3] @ [part.start for part in box[::-1]]
     cut = {name: None if (a := getattr(volume, name)) is None else a[box].copy() for name in ("hu", "labels", "bone")}
     part = volume.replace(affine=affine, **cut)
-    findings: list[Finding] = []
+    findings = list(own)
     for kind in KINDS:
         if kind not in chosen:
             continue
@@ -90,19 +140,24 @@ def chest(volume: Volume) -> tuple[slice, slice, slice]:
 def _add(volume: Volume, kind: str, place: str, rng: np.random.Generator) -> tuple[Volume, Finding]:
     """place: the lobe, the side, or nothing."""
     if kind == "cardiomegaly":
-        return add_cardiomegaly(volume, rng.uniform(0.62, 0.72))
+        return add_cardiomegaly(volume, rng.uniform(0.6, 0.72))
     if kind == "nodule":
-        return add_nodule(volume, place, rng, rng.uniform(38, 52), 60.0, float(rng.choice((0.0, 0.6))))
+        return add_nodule(volume, place, rng, rng.uniform(32, 52), 60.0, float(rng.choice((0.0, 0.6))))
     if kind == "consolidation":
         return add_consolidation(volume, place, rng, rng.uniform(0.35, 0.95), rng.uniform(0.75, 0.95))
     if kind == "pleural effusion":
-        return add_pleural_effusion(volume, place, rng.uniform(300, 1100))
-    return add_pneumothorax(volume, place, rng.uniform(28, 50))
+        return add_pleural_effusion(volume, place, rng.uniform(200, 1200))
+    return add_pneumothorax(volume, place, rng.uniform(24, 50))
 
 
 def scene_report(findings: Iterable[Finding], view: str, rng: np.random.Generator) -> str:
-    """A report in random order and completeness: drr's sentences, and each absent finding's denial now and then."""
+    """A report in random order and completeness: drr's sentences, and each absent finding's denial now and then.
+
+    One in three is as short as a prompt: the findings' names, joined.
+    """
     findings = list(findings)
+    if findings and rng.random() < 1 / 3:
+        return prompt_of([findings[i] for i in rng.permutation(len(findings))], view, rng)
     if not findings:
         said = list(_sections(report([], view))[:1])
     else:
@@ -113,6 +168,16 @@ def scene_report(findings: Iterable[Finding], view: str, rng: np.random.Generato
     denied = [str(rng.choice(ABSENT[kind])) for kind in KINDS if kind not in present and rng.random() < 0.3]
     where = len(denied) if rng.random() < 0.5 else 0
     return " ".join([*denied[:where], *said, *denied[where:]])
+
+
+def prompt_of(findings: Sequence[Finding], view: str, rng: np.random.Generator) -> str:
+    """A few words, as people type them: "Large left pleural effusion and cardiomegaly"."""
+    names = [_sections(report([finding], view))[1].removesuffix(".") for finding in findings]
+    names = [re.sub(r" of \d+ mm", "", name) if rng.random() < 0.5 else name for name in names]
+    joined = str(rng.choice((", ", " and ", " with "))).join(name[0].lower() + name[1:] for name in names)
+    start = str(rng.choice(("", "Chest x-ray with ", "Chest radiograph showing ", "There is ")))
+    text = start + joined
+    return text[0].upper() + text[1:] + ("." if rng.random() < 0.5 else "")
 
 
 def _sections(text: str) -> tuple[str, str]:
@@ -163,50 +228,62 @@ def random_look(view: str, rng: np.random.Generator) -> Look:
     )
 
 
-def render_scene(job: tuple[int, str, tuple[str, ...], Path, int, int]) -> list[Row]:
-    """One scene's pictures, CXR/ with BS/ (bones out) beside it, and their rows of the table; at once if it is there.
-
-    job: (scene number, split, views, folder, side in pixels, seed).
-    """
-    scene, split, views, folder, size, seed = job
-    done = folder / f"scenes/{scene:05d}.json"
+def render_scene(scene: Scene) -> list[Row]:
+    """One scene's pictures, CXR/ with BS/ (bones out) beside it, and their rows of the table, unless they are there."""
+    folder = scene.folder
+    done = folder / f"scenes/{scene.number:05d}.json"
     if done.is_file():
         return json.loads(done.read_text())
-    rng = np.random.default_rng([seed, scene])
-    volume, findings = random_scene(deform(sample_body(), int(rng.integers(2**31))), rng)
+    rng = np.random.default_rng([scene.seed, scene.number])
+    body = deform(body_of(scene.ct), int(rng.integers(2**31)))
+    volume, findings = random_scene(body, rng, own_findings(scene.ct))
     labels, box = json.dumps(scene_labels(findings)), chest_mm(volume)
     rows = []
-    for pose, view in enumerate(views):
-        beam = random_beam(volume, box, view, size, rng)
+    for pose, view in enumerate(scene.views):
+        beam = random_beam(volume, box, view, scene.size, rng)
         soft, bone = project(volume, [beam], materials=("soft", "bone"), backend="cpu")[0].numpy()
-        name = f"scene{scene:05d}_{pose}_{view}.png"
+        name = f"scene{scene.number:05d}_{pose}_{view}.png"
         for kind, image in zip(("CXR", "BS"), render_pair(soft, bone, random_look(view, rng))):
             write_radiograph(folder / kind / name, image)
-        text, patient = scene_report(findings, view, rng), f"scene{scene:05d}"
-        rows.append(dict(zip(COLUMNS, (name, text, view, patient, patient, split, labels))))
+        text, patient = scene_report(findings, view, rng), f"scene{scene.number:05d}"
+        rows.append(dict(zip(COLUMNS, (name, text, view, patient, patient, scene.split, labels))))
     done.parent.mkdir(exist_ok=True)
     with atomic_path(done) as part:
         part.write_text(json.dumps(rows))
     return rows
 
 
-def render(folder: Path, scenes: dict[str, int], poses: int, size: int, seed: int, workers: int) -> Path:
+def render(
+    folder: Path,
+    counts: dict[str, int],
+    poses: int,
+    size: int,
+    seed: int,
+    workers: int,
+    cts: Sequence[str | None] = (None,),
+    held_out: str | None = None,
+) -> Path:
     """Render every split and write reports.csv, the table that ReportDataModule reads; returns its path.
 
-    scenes: {split: how many}. A training scene is seen `poses` times from each view, any other one once, from PA and LL
-    or from AP and RL; such an image is left out where training knows its report word for word.
+    A training scene is seen `poses` times from each view, any other one once, from PA and LL or from AP and RL; such an
+    image is left out where training knows its report word for word.
+
+    Args:
+        counts: {split: how many scenes}.
+        cts: Files of the CTs that training sees in turn; None is the packaged one.
+        held_out: The CT of every other split; None: those of training, in other deformations.
     """
     from rich.progress import track
 
-    jobs, number = [], 0
-    for split, count in scenes.items():
+    scenes = []
+    for split, count in counts.items():
+        sources = cts if split == "train" or held_out is None else [held_out]
         for n in range(count):
             views = VIEWS * poses if split == "train" else VIEWS[n % 2 :: 2]
-            jobs.append((number, split, views, folder, size, seed))
-            number += 1
+            scenes.append(Scene(len(scenes), split, views, folder, size, seed, sources[n % len(sources)]))
     with ProcessPoolExecutor(max(1, workers), get_context("spawn")) as pool:
-        work = pool.map(render_scene, jobs) if workers else map(render_scene, jobs)
-        done = list(track(work, total=len(jobs), description="rendering scenes"))
+        work = pool.map(render_scene, scenes) if workers else map(render_scene, scenes)
+        done = list(track(work, total=len(scenes), description="rendering scenes"))
     rows = [row for scene in done for row in scene]
     known = {row["report"] for row in rows if row["split"] == "train"}
     rows = [row for row in rows if row["split"] == "train" or row["report"] not in known]

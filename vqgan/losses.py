@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torchmetrics.functional.image import multiscale_structural_similarity_index_measure
 
 MS_SSIM_WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)  # Wang et al. 2003, one per scale from the finest
-SSIM_WINDOW = 11
+SSIM_WINDOW, SSIM_SIGMA, SSIM_K = 11, 1.5, (0.01, 0.03)
 
 
 def ms_ssim_loss(reconstruction: Tensor, target: Tensor) -> Tensor:
     """1 - MS-SSIM, with as many of the five scales as the image size allows.
 
     The weights of the scales used are normalised to sum 1. Similarities s are taken as (1 + s) / 2, since their
-    fractional powers have no gradient at the negative values of early training.
+    fractional powers have no gradient at the negative values of early training. The values are torchmetrics', whose
+    windows of 11 x 11 taps took two thirds of a training step.
 
     Args:
         reconstruction: Images (B, C, H, W) in [-1, 1].
@@ -39,15 +40,43 @@ def ms_ssim_loss(reconstruction: Tensor, target: Tensor) -> Tensor:
             f"MS-SSIM needs images of {SSIM_WINDOW + 1} pixels a side or more, got {tuple(target.shape[-2:])}."
         )
     weights = MS_SSIM_WEIGHTS[: fitting[0]]
+    product: Tensor | float = 1.0
     with torch.autocast(target.device.type, enabled=False):
-        similarity = multiscale_structural_similarity_index_measure(
-            reconstruction.float(),
-            target.float(),
-            data_range=2.0,
-            betas=tuple(weight / sum(weights) for weight in weights),
-            normalize="simple",
-        )
-    return 1 - similarity
+        x, y = reconstruction.float(), target.float()
+        for scale, weight in enumerate(weights):
+            if scale:
+                x, y = F.avg_pool2d(x, 2), F.avg_pool2d(y, 2)
+            if scale < len(weights) - 1:
+                part = _similarity(x, y)[1]
+            else:  # of the whole image, reflected at its border as torchmetrics does it
+                luminance, contrast = _similarity(*(F.pad(z, [SSIM_WINDOW // 2] * 4, mode="reflect") for z in (x, y)))
+                part = luminance * contrast
+            product = product * ((1 + part.mean(dim=(1, 2, 3))) / 2) ** (weight / sum(weights))
+    assert isinstance(product, Tensor)
+    return 1 - product.mean()
+
+
+def _similarity(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+    """SSIM's luminance and contrast-structure terms (Wang et al. 2003, eq. 1-3) of images in [-1, 1], each a map."""
+    c1, c2 = (2 * SSIM_K[0]) ** 2, (2 * SSIM_K[1]) ** 2
+    mean_x, mean_y, xx, yy, xy = _window(torch.cat([x, y, x * x, y * y, x * y])).chunk(5)
+    product, squares = mean_x * mean_y, mean_x.square() + mean_y.square()
+    variances = (xx + yy - squares).clamp(min=0)
+    return (2 * product + c1) / (squares + c1), (2 * (xy - product) + c2) / (variances + c2)
+
+
+def _window(images: Tensor) -> Tensor:
+    """Means under SSIM's Gaussian window where it lies inside: (B, C, H, W) -> (B, C, H - 10, W - 10).
+
+    Sums of shifted images are 14 times as fast on a CPU, with their gradient, as convolutions of one channel.
+    """
+    offsets = torch.arange(SSIM_WINDOW, dtype=torch.float64) - SSIM_WINDOW // 2
+    taps = torch.exp(-offsets.square() / (2 * SSIM_SIGMA**2))
+    height, width = (size - SSIM_WINDOW + 1 for size in images.shape[-2:])
+    for axis, size in ((3, width), (2, height)):
+        shifted = [tap * images.narrow(axis, i, size) for i, tap in enumerate((taps / taps.sum()).tolist())]
+        images = functools.reduce(torch.add, shifted)
+    return images
 
 
 class Adversarial(Protocol):

