@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from pathlib import Path
 from typing import Any, Literal
@@ -19,7 +18,7 @@ from torchvision.utils import make_grid
 
 from diffusion.folders import class_name
 from lightning_modules.measured import refuse_diverged
-from radiographs.files import read_json
+from radiographs.files import PART, atomic_folder, read_json
 
 RECORD = "training.yaml"  # in a folder that training wrote: which epoch and step it is of, and its score
 MODEL_CONFIG = "model_config"  # in a checkpoint: YAML of how its module is built
@@ -83,16 +82,13 @@ def replace_folder(model: Any, folder: Path, record: dict[str, Any] | None = Non
         folder: Where.
         record: What is written beside it, as training.yaml.
     """
-    new, old = (folder.with_name(f".{folder.name}.{state}") for state in ("new", "old"))
-    for leftover in (new, old):
-        shutil.rmtree(leftover, ignore_errors=True)
-    model.save_pretrained(new)
-    if record is not None:
-        (new / RECORD).write_text(yaml.safe_dump(record, sort_keys=False))
-    if folder.exists():
-        os.replace(folder, old)
-    os.replace(new, folder)
-    shutil.rmtree(old, ignore_errors=True)
+    for end in ("", ".old"):  # of a training that was killed here
+        for leftover in folder.parent.glob(f"{PART}{'?' * 12}-{folder.name}{end}"):
+            shutil.rmtree(leftover, ignore_errors=True)
+    with atomic_folder(folder, replace=True) as part:
+        model.save_pretrained(part)
+        if record is not None:
+            (part / RECORD).write_text(yaml.safe_dump(record, sort_keys=False))
 
 
 class FiniteWeights(Callback):

@@ -14,7 +14,7 @@ from diffusion.networks.site_unet import SiteUNet
 from diffusion.networks.tiles import TiledNetwork
 from diffusion.networks.unet import size_multiple
 from diffusion.pipelines.checks import check_radiograph
-from diffusion.pipelines.contract import BoneSuppressionOutput, StrengthLaw, SuppressionPipeline
+from diffusion.pipelines.contract import BoneSuppressionOutput, SuppressionPipeline
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float
@@ -74,7 +74,7 @@ class BoneRegressionPipeline(SuppressionPipeline):
         trained_size: int = 256,
         flips: bool = False,
         detail_size: int | None = None,
-        strength: StrengthLaw | None = None,
+        strength: dict[str, Any] | None = None,  # a StrengthLaw; diffusers checks no TypedDict
         site: SiteUNet | None = None,
     ) -> None:
         super().__init__()

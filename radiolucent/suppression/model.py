@@ -8,6 +8,8 @@ import importlib.resources
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from radiolucent.device import choose_device
+
 if TYPE_CHECKING:
     import numpy as np
 
@@ -75,16 +77,12 @@ def load_pipeline(checkpoint: str, device: str, trust_remote_code: bool = False)
     Raises:
         OSError: No pipeline's folder. ValueError: One that is no suppression model, or that has code of its own.
     """
-    import torch
     from diffusers.utils import logging
 
     from diffusion.pipelines.loading import load_suppression_model
 
     logging.disable_progress_bar()
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    if device == "cuda" and not torch.cuda.is_available():
-        raise ValueError("--device cuda: no CUDA device was found; use --device cpu")
+    device = choose_device(device)
     pipeline = load_suppression_model(checkpoint, trust_remote_code)
     pipeline.to(device)
     pipeline.set_progress_bar_config(disable=True)
