@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+INDEX = "model_index.json"
 MODULE = "_pipeline_module"  # in model_index.json: where the pipeline's class is defined
 HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 HUB_OPTIONS = ("cache_dir", "revision", "token", "local_files_only", "force_download", "proxies")
@@ -33,6 +34,27 @@ def read_model_index(path: Path) -> dict[str, Any]:
     if not isinstance(index, dict):
         raise ValueError(f"{path}: no index of a pipeline: give the folder that training wrote")
     return index
+
+
+def read_index(folder: str | Path) -> dict[str, Any]:
+    """Read the index of a pipeline's folder.
+
+    Args:
+        folder: On this machine.
+
+    Returns:
+        The contents of its model_index.json.
+
+    Raises:
+        FileNotFoundError: It has none, so that it is no pipeline's.
+        ValueError: The index is damaged.
+    """
+    path = Path(folder) / INDEX
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"{folder} has no {INDEX}, so it is no pipeline folder; give the one that training or save_pretrained wrote"
+        )
+    return read_model_index(path)
 
 
 def class_name(index: dict[str, Any]) -> str | None:

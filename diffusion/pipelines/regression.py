@@ -38,7 +38,7 @@ class BoneRegressionPipeline(RegressionAnswers, SuppressionPipeline):
         trained_size: int = 256,
         flips: bool = False,
         detail_size: int | None = None,
-        strength: dict[str, Any] | None = None,
+        strength: dict[str, Any] | None = None,  # a StrengthLaw; diffusers checks no TypedDict
         site: SiteUNet | None = None,
     ) -> None:
         super().__init__()

@@ -15,7 +15,7 @@ from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from diffusers.models.modeling_utils import ModelMixin
 from torch import Tensor, nn
 
-from diffusion.folders import class_name, pipeline_folder, read_model_index
+from diffusion.folders import class_name, pipeline_folder, read_index
 from diffusion.latents import check_latent_options, decode, encode, from_x0
 from diffusion.networks.conditioning import check_condition_scaling
 from diffusion.networks.tiles import TiledAutoencoder, TiledNetwork, tiled
@@ -245,12 +245,7 @@ def _read_index(folder: Path, kind: str) -> dict[str, Any]:
     """model_index.json of a pipeline folder, checked to be of class `kind`."""
     if not folder.is_dir():
         raise FileNotFoundError(f"{folder} is no folder; give the pipeline folder that training wrote")
-    if not (folder / "model_index.json").is_file():
-        raise FileNotFoundError(
-            f"{folder} has no model_index.json, so it is no pipeline folder; give the folder that holds "
-            f"{', '.join(COMPONENTS)}"
-        )
-    index = read_model_index(folder / "model_index.json")
+    index = read_index(folder)
     if class_name(index) != kind:
         raise ValueError(f"{folder} holds a {class_name(index)}, not a {kind}; give a bone suppression folder")
     return index

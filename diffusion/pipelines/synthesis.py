@@ -14,7 +14,7 @@ from diffusers.utils import BaseOutput
 from torch import Tensor, nn
 
 from diffusion.finite import refuse_broken
-from diffusion.folders import class_name, pipeline_folder, read_model_index
+from diffusion.folders import class_name, pipeline_folder, read_index
 from diffusion.guidance import Terms, guidance_terms, weighted_sum
 from diffusion.latents import check_latent_options, decode, encode
 from diffusion.networks.conditioning import Conditioner, Conditions, Demographics
@@ -286,10 +286,7 @@ class SynthesisPipeline(SavedPipeline):
             ValueError: It is of another kind, has an older version's conditioner, or weights that are not finite.
         """
         folder = pipeline_folder(os.fspath(pretrained_model_name_or_path), options)
-        index = folder / "model_index.json"
-        if not index.is_file():
-            raise FileNotFoundError(f"{folder} has no model_index.json; give the pipeline folder that training wrote")
-        names = read_model_index(index)
+        names = read_index(folder)
         if class_name(names) != cls.__name__:
             raise ValueError(f"{folder} holds a {class_name(names)}, not a {cls.__name__}")
         for name in COMPONENTS:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from radiolucent.batch.runner import Task, add_batch_arguments, run_batch
+from radiolucent.device import choose_device
 from radiolucent.synthesis.drawing import draw_rows, in_batches
 from radiolucent.synthesis.prompts import Row
 
@@ -152,8 +153,7 @@ def about_model(checkpoint: str) -> str:
 
 def read_options(args: Namespace) -> GeneratorOptions:
     """The options, checked, with what was left to the pipeline or the device filled in."""
-    from diffusion.folders import pipeline_folder
-    from radiographs.files import read_json
+    from diffusion.folders import pipeline_folder, read_index
     from radiolucent.synthesis.dataset_formats import FORMATS
     from radiolucent.synthesis.generator import OWN, GeneratorOptions, pipeline_class, read_guidance
     from radiolucent.synthesis.packaged import packaged_synthesis_model
@@ -164,7 +164,7 @@ def read_options(args: Namespace) -> GeneratorOptions:
     if own and (args.lora or args.negative_prompt):
         raise ValueError("--lora and --negative-prompt are for diffusers' pipelines; this is a SynthesisPipeline")
     if own:
-        index = read_json(Path(checkpoint) / "model_index.json")
+        index = read_index(checkpoint)
         steps = index.get("num_inference_steps", STEPS) if steps is None else steps
         guidance = guidance or tuple(sorted((index.get("guidance") or {}).items()))
     else:
@@ -174,7 +174,7 @@ def read_options(args: Namespace) -> GeneratorOptions:
         steps = call_default(kind, "num_inference_steps") if steps is None else steps
         usual = call_default(kind, "guidance_scale")
         guidance = guidance or ((("", float(usual)),) if usual is not None else ())
-    device = choose_device(args.device, args.executor, args.workers)
+    device = workers_device(args.device, args.executor, args.workers)
     micro_batch = args.micro_batch if args.micro_batch is not None else 1 if device == "cpu" else 8
     counts = {"steps": steps, "micro-batch": micro_batch, "batch-size": args.batch_size, "shard-size": args.shard_size}
     for name, value in {**counts, "size": 1 if args.size is None else args.size}.items():
@@ -208,8 +208,20 @@ def read_options(args: Namespace) -> GeneratorOptions:
     )
 
 
-def choose_device(device: str, executor: str, workers: int) -> str:
-    """cpu or cuda, on the machines where the workers run. ValueError where there are fewer GPUs than are asked for."""
+def workers_device(device: str, executor: str, workers: int) -> str:
+    """Where the workers compute, on the machines on which they run.
+
+    Args:
+        device: "auto", "cpu" or "cuda".
+        executor: "local" or "ray".
+        workers: Processes, one a GPU.
+
+    Returns:
+        "cpu" or "cuda".
+
+    Raises:
+        ValueError: There are fewer GPUs than are asked for.
+    """
     import torch
 
     if executor == "ray":
@@ -218,10 +230,7 @@ def choose_device(device: str, executor: str, workers: int) -> str:
         gpus = int(connect_ray().cluster_resources().get("GPU", 0))
     else:
         gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    if device == "auto":
-        device = "cuda" if gpus else "cpu"
-    if device == "cuda" and not gpus:
-        raise ValueError("--device cuda: no CUDA device was found; use --device cpu")
+    device = choose_device(device, gpus)
     if device == "cuda" and workers > gpus:
         raise ValueError(f"--workers {workers}: one process a GPU, and there are {gpus}")
     return device
