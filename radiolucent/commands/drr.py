@@ -164,7 +164,7 @@ def read_ask(args: Namespace) -> Ask | None:
                 raise ValueError(f"--{name} is for studies: give --findings, --prior-current or --structures")
         return None
     if args.prior_current and not args.findings:
-        raise ValueError("--prior-current needs --findings FILE, which says what changes (configs/drr/findings.yaml)")
+        raise ValueError("--prior-current needs --findings FILE, which says what changes (configs/findings/chest.yaml)")
     if args.labels or args.reports:
         raise ValueError("--labels and --reports tell of the CT as it is; leave them out where findings are put in")
     if args.levels != "display":

@@ -120,7 +120,7 @@ def _truth(
             if number not in shown:
                 gone = finding_truth(number, *was[number], locations_of(was[number][0], places))
                 rows[number] = {**gone, "size": None, "box": None, "mask": None, "thickness_mm": None, "phrase": None}
-            before = {"prior_size": None, "prior_box": None}
+            before: dict[str, Any] = {"prior_size": None, "prior_box": None}
             if number in was:
                 before = {"prior_size": was[number][0].size, "prior_box": was[number][1].box}
             rows[number] |= {"change": change.change, **before, "change_phrase": compared.phrases[number]}
