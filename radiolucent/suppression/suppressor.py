@@ -116,6 +116,8 @@ class Suppressor:
             drew.
         trust_remote_code: Whether code that lies in the model's folder may run; needed for models whose class is not
             Radiolucent's. Read it first.
+        precision: "float32", or "bfloat16", which takes half the time on a processor that has it and changes an answer
+            by a thousandth of the grey range at most; for regressions.
 
     Raises:
         ValueError: Options that the model cannot take. OSError: No such folder or model.
@@ -135,6 +137,7 @@ class Suppressor:
         seed: int = 0,
         compose: str = "subtract",
         trust_remote_code: bool = False,
+        precision: str = "float32",
     ) -> None:
         for name, value in (("steps", steps), ("samples", samples)):
             if value is not None and value < 1:
@@ -144,7 +147,8 @@ class Suppressor:
         if compose not in COMPOSE:
             raise ValueError(f"compose is {compose!r}: give one of {', '.join(COMPOSE)}")
         self.folder = model_folder(model)
-        self._use(load_model(self.folder, device, trust_remote_code), size, tile, steps, range(seed, seed + samples))
+        found = load_model(self.folder, device, trust_remote_code, precision)
+        self._use(found, size, tile, steps, range(seed, seed + samples))
         self.compose, self.strength, self.estimate = compose, strength, estimate
 
     @classmethod
