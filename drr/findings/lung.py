@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 from scipy import ndimage
 
 from drr.findings.report import Finding
 from drr.volume import Volume
+
+if TYPE_CHECKING:
+    from jaxtyping import Bool
 
 LOBES = {
     "right upper lobe": "lung_upper_lobe_right",
@@ -27,9 +32,19 @@ def add_nodule(
 ) -> tuple[Volume, Finding]:
     """A nodule somewhere in a lobe, where there is room for it.
 
-    lobe: a key of LOBES. hu: 40 solid, about -500 ground glass, from 200 calcified.
-    spiculation: 0 smooth and lobulated, 1 with spikes of up to the nodule's radius.
-    ValueError: an unknown lobe, no label map, a size outside 4 to 60 mm, or no room.
+    Args:
+        volume: With a label map.
+        lobe: A key of LOBES.
+        rng: Decides on place and shape.
+        diameter_mm: 4 to 60.
+        hu: 40 solid, about -500 ground glass, from 200 calcified.
+        spiculation: 0 smooth and lobulated, 1 with spikes of up to the nodule's radius.
+
+    Returns:
+        A new volume, and what was put in.
+
+    Raises:
+        ValueError: An unknown lobe, no label map, another size, or no room.
     """
     if not 4 <= diameter_mm <= 60 or not 0 <= spiculation <= 1:
         raise ValueError(f"a nodule of {diameter_mm} mm, spiculation {spiculation}: give 4 to 60 mm and 0 to 1")
@@ -79,8 +94,18 @@ def add_consolidation(
 ) -> tuple[Volume, Finding]:
     """Airspace filled with fluid in part of a lobe: fluffy edges, sharp at the fissures.
 
-    lobe_fraction: part of the lobe that is filled, (0, 1]. density: part of its air that is replaced, (0, 1].
-    ValueError: an unknown lobe, no label map, or fractions outside of (0, 1].
+    Args:
+        volume: With a label map.
+        lobe: A key of LOBES.
+        rng: Decides on place and shape.
+        lobe_fraction: Part of the lobe that is filled, (0, 1].
+        density: Part of its air that is replaced, (0, 1].
+
+    Returns:
+        A new volume, and what was put in.
+
+    Raises:
+        ValueError: An unknown lobe, no label map, or other fractions.
     """
     if not (0 < lobe_fraction <= 1 and 0 < density <= 1):
         raise ValueError(f"lobe_fraction {lobe_fraction}, density {density}: both lie above 0, at most 1")
@@ -111,8 +136,19 @@ def _smooth_noise(shape: tuple[int, ...], sigma: np.ndarray, rng: np.random.Gene
     return noise / noise.std()
 
 
-def lobe_mask(volume: Volume, lobe: str) -> np.ndarray:
-    """bool (D, H, W) of a lobe in words. ValueError: an unknown lobe, or a volume without it."""
+def lobe_mask(volume: Volume, lobe: str) -> Bool[np.ndarray, "depth height width"]:
+    """A lobe's voxels.
+
+    Args:
+        volume: With a label map.
+        lobe: A key of LOBES.
+
+    Returns:
+        bool (D, H, W).
+
+    Raises:
+        ValueError: An unknown lobe, or a volume without it.
+    """
     if lobe not in LOBES:
         raise ValueError(f"no lobe is called {lobe!r}; give one of {', '.join(LOBES)}")
     mask = volume.mask(LOBES[lobe])
