@@ -178,6 +178,7 @@ class _Parts:
     def __init__(self, volume: Volume) -> None:
         self.volume = volume
         volume.mask()  # says what to do when there is no label map
+        self.near: dict[tuple[float, tuple[str, ...]], np.ndarray] = {}  # what `within` found, for both sides
         self.height = np.arange(volume.hu.shape[0])[:, None, None] * volume.spacing[2]
 
     def any_of(self, *starts: str) -> np.ndarray:
@@ -190,10 +191,20 @@ class _Parts:
 
     def within(self, mm: float, *starts: str) -> np.ndarray:
         """Bool (D, H, W): what lies nearer than `mm` to structures."""
-        part = self.any_of(*starts)
-        if not part.any():
-            return part
-        return ndimage.distance_transform_edt(~part, sampling=self.volume.spacing[::-1]) < mm
+        if (mm, starts) not in self.near:
+            self.near[mm, starts] = self._within(mm, self.any_of(*starts))
+        return self.near[mm, starts]
+
+    def _within(self, mm: float, part: np.ndarray) -> np.ndarray:
+        """The same, of a mask; the distance is measured where it can be less than `mm` alone."""
+        near = np.zeros(part.shape, bool)
+        if part.any():
+            spacing = self.volume.spacing[::-1]
+            margin = np.ceil(mm / spacing).astype(int)
+            around = ndimage.find_objects(part.astype(np.uint8))[0]
+            box = tuple(slice(max(0, side.start - m), side.stop + m) for side, m in zip(around, margin))
+            near[box] = ndimage.distance_transform_edt(~part[box], sampling=spacing) < mm
+        return near
 
     def between(self, low: float, high: float) -> np.ndarray:
         """Bool (D, 1, 1): slices from `low` to `high` mm."""
