@@ -94,14 +94,12 @@ class SuppressFiles:
 
         suppressor = load_suppressor(*self.model)
         source, notes, soft, samples = read.source, read.notes, result.soft, len(suppressor.seeds)
-        sampled = f"{suppressor.steps} steps, seed {suppressor.seeds[0]}, samples {samples}"
-        how = suppressor.pipeline.method if suppressor.steps is None else sampled
-        note = f"Bones suppressed by Radiolucent ({suppressor.compose}, {how}, strength {result.strength:.2f})"
+        note = suppressor.description(result.strength)
         outputs = output_names(read.name, samples, self.strip)
         shown = -soft if notes.get("inverted") else soft  # a negative gets a negative back
         key, path = key_for(self.out, source.header, self.keep_identity), Path(self.out) / read.name
-        kept = {"source": source, "description": note, "keep_identity": self.keep_identity, "uid_key": key}
-        write_radiograph(path, shown, source.bits, **kept)
+        keep = self.keep_identity
+        write_radiograph(path, shown, source.bits, source=source, description=note, keep_identity=keep, uid_key=key)
         if result.uncertainty is not None:
             scale = "Standard deviation of the samples: 65535 is 1, half of the grey range"
             write_radiograph(Path(self.out) / outputs[1], 2 * result.uncertainty - 1, 16, description=scale)
@@ -118,7 +116,9 @@ class SuppressFiles:
         tested = write_self_test(
             self.out, read.name, read.source, lambda seen: suppressor.suppress(seen, read.lungs).soft, soft
         )
-        joined = {name: [*record.get(name, []), *tested[name]] for name in ("outputs", "warnings") if name in tested}
+        joined: dict[str, Any] = {
+            name: [*record.get(name, []), *tested[name]] for name in ("outputs", "warnings") if name in tested
+        }
         return {**record, **tested, **joined}
 
 
