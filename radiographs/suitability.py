@@ -16,9 +16,13 @@ from __future__ import annotations
 
 import functools
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
 
 SIDE = 64  # of the ranked copy that templates are compared with, in pixels
 WORK = 256  # longest side of the copy that everything else is measured on
@@ -33,7 +37,15 @@ ADVICE = "the model is for upright frontal chest radiographs"
 
 @dataclass(frozen=True)
 class Measures:
-    """What `assess` decides on. Likenesses are correlations, -1 to 1; darkness and ranks are -1 (darkest) to 1."""
+    """What `assess` decides on. Likenesses are correlations, -1 to 1.
+
+    Attributes:
+        frontal: Likeness to a frontal chest, as it is.
+        negative: Of its negative.
+        on_its_side: Of the image laid on its side.
+        lateral: Likeness to a lateral, one dark field in the middle.
+        sides: Rank of the side edges, -1 (darkest) to 1.
+    """
 
     frontal: float
     negative: float
@@ -44,9 +56,12 @@ class Measures:
 
 @dataclass(frozen=True)
 class Suitability:
-    """warnings: sentences for a person, none for a frontal chest radiograph. inverted: bones are dark, for sure.
+    """What is odd about an image.
 
-    measures: None where the image is too plain to measure.
+    Attributes:
+        warnings: Sentences for a person, none for a frontal chest radiograph.
+        inverted: Bones are dark, for sure.
+        measures: None if the image is too plain to measure.
     """
 
     warnings: tuple[str, ...]
@@ -54,7 +69,7 @@ class Suitability:
     measures: Measures | None = None
 
 
-def assess(pixels: np.ndarray) -> Suitability:
+def assess(pixels: Float[np.ndarray, "height width"]) -> Suitability:
     """Say what is odd about an image for a model of frontal chest radiographs.
 
     Args:

@@ -18,7 +18,15 @@ GRID = 4  # pixels; wide blurs are done on block means of this size
 
 
 def gaussian_blur(image: Tensor, sigma: float) -> Tensor:
-    """Gaussian blur of (B, 1, H, W), sigma of 4 pixels or more, border reflected; on a grid of a quarter."""
+    """Gaussian blur, computed on a grid of a quarter of the size, with reflected borders.
+
+    Args:
+        image: (B, 1, H, W).
+        sigma: Width in pixels, 4 or more.
+
+    Returns:
+        (B, 1, H, W).
+    """
     small = F.avg_pool2d(image, GRID, ceil_mode=True, count_include_pad=False)
     radius = max(1, min(round(3 * sigma / GRID), min(small.shape[2:]) - 1))
     places = torch.arange(-radius, radius + 1, dtype=image.dtype, device=image.device) * GRID
@@ -31,12 +39,30 @@ def gaussian_blur(image: Tensor, sigma: float) -> Tensor:
 
 
 def fine_part(image: Tensor, sigma: float, share: float) -> Tensor:
-    """`image` (B, 1, H, W) less `share` of its blur: what is wider than sigma is the display's, not the bone's."""
+    """An image without most of its coarse part: what is wider than sigma is the display's, not the bone's.
+
+    Args:
+        image: (B, 1, H, W).
+        sigma: Width in pixels of the blur, 4 or more.
+        share: Part of the blur that is taken off, in [0, 1].
+
+    Returns:
+        (B, 1, H, W).
+    """
     return image - share * gaussian_blur(image, sigma)
 
 
 class Block(nn.Module):
-    """Two 3x3 convolutions with group norm around a shortcut (He et al., arXiv:1603.05027)."""
+    """Two 3x3 convolutions with group norm around a shortcut.
+
+    Args:
+        before: Channels of the input.
+        after: Channels of the output.
+        groups: Of the group norms; divides `after`.
+
+    Reference:
+        He et al., arXiv:1603.05027.
+    """
 
     def __init__(self, before: int, after: int, groups: int) -> None:
         super().__init__()
@@ -57,7 +83,17 @@ class BlockUNet(nn.Module):
     """A U-Net of `Block`s between a first and a last convolution, which starts by answering 0."""
 
     def build(self, seen: int, channels: Sequence[int], answered: int, groups: int) -> None:
-        """Make the layers: `seen` channels in, `channels` of each level from full to smallest, `answered` out."""
+        """Make the layers; to be called once, from __init__.
+
+        Args:
+            seen: Channels of the input.
+            channels: Of each level, from full to smallest; each divisible by `groups`.
+            answered: Channels of the output.
+            groups: Of the group norms.
+
+        Raises:
+            ValueError: `groups` does not divide some level's channels.
+        """
         if any(number % groups for number in channels):
             raise ValueError(f"channels {list(channels)}: each must be divisible by groups {groups}")
         before = (channels[0], *channels[:-1])
@@ -69,7 +105,14 @@ class BlockUNet(nn.Module):
         nn.init.zeros_(self.last.bias)  # type: ignore[arg-type]
 
     def answer(self, x: Tensor) -> Tensor:
-        """(B, answered, H, W) of (B, seen, H, W), with sides that 2^(levels - 1) divides."""
+        """Run the U-Net.
+
+        Args:
+            x: (B, seen, H, W); 2^(levels - 1) divides H and W.
+
+        Returns:
+            (B, answered, H, W).
+        """
         x = self.first(x.contiguous(memory_format=torch.channels_last))
         skips = []
         for level, block in enumerate(self.down):
@@ -101,14 +144,26 @@ class BoneNetwork(BlockUNet):
         return self.patch * 2 ** (len(self.down) - 1)
 
     def deviation(self, radiograph: Tensor) -> Tensor:
-        """Local standard deviation (B, 1, H, W) in grey levels, never under a twentieth of the whole image's."""
+        """Local standard deviation of a radiograph.
+
+        Args:
+            radiograph: (B, 1, H, W).
+
+        Returns:
+            (B, 1, H, W) in grey levels, never under a twentieth of the whole image's.
+        """
         return self._standardise(radiograph.float())[1]
 
     def forward(self, radiograph: Tensor, tile: int | None = None) -> Tensor:
-        """The bone (B, 1, H, W), float32 in grey levels, that is to be taken away from a radiograph (B, 1, H, W).
+        """The bone that is to be taken away.
 
         Args:
-            tile: Side of the tiles in which the network sees a larger image, see diffusion.networks.tiles; None: whole.
+            radiograph: (B, 1, H, W) in [-1, 1], bones bright; H and W divisible by `size_multiple`.
+            tile: Side in pixels of the tiles in which the network sees a larger image, see diffusion.networks.tiles;
+                None: it sees it whole.
+
+        Returns:
+            (B, 1, H, W), float32 in grey levels.
         """
         with torch.autocast(radiograph.device.type, enabled=False):
             seen, deviation = self._standardise(radiograph.float())

@@ -21,7 +21,14 @@ ConditionScaling = Literal["clean", "legacy", "scaled"]
 
 
 def check_condition_scaling(scaling: str) -> None:
-    """Raise ValueError unless `scaling` is a ConditionScaling."""
+    """Check how a condition is scaled.
+
+    Args:
+        scaling: `clean`, `legacy` or `scaled`, see `concatenate_condition`.
+
+    Raises:
+        ValueError: It is something else.
+    """
     if scaling not in get_args(ConditionScaling):
         raise ValueError(f"condition_scaling is '{scaling}'; expected one of {', '.join(get_args(ConditionScaling))}")
 
@@ -29,12 +36,21 @@ def check_condition_scaling(scaling: str) -> None:
 def concatenate_condition(
     noisy: Tensor, condition: Tensor, alpha: Tensor, scaling: ConditionScaling, training: bool
 ) -> Tensor:
-    """The U-Net's input (B, C + Cc, H, W) from the noisy target (B, C, H, W) and the condition (B, Cc, H, W).
+    """The U-Net's input: the noisy target and the condition side by side.
 
-    alpha: what x0 is multiplied by in the noisy target, sqrt(alpha_bar_t), (B, 1, 1, 1).
-    scaling: `clean` gives the condition as it is. BS-LDM's code noises target and condition together with zero noise on
-    the condition, so that its training sees sqrt(alpha_bar_t) * condition while its sampling feeds the clean one:
-    `legacy` reproduces that, and `scaled` scales in sampling as well, as weights trained so would want it.
+    BS-LDM's code noises target and condition together with zero noise on the condition, so that its training sees
+    sqrt(alpha_bar_t) * condition while its sampling feeds the clean one.
+
+    Args:
+        noisy: The noisy target (B, C, H, W).
+        condition: (B, Cc, H, W).
+        alpha: What x0 is multiplied by in the noisy target, sqrt(alpha_bar_t), (B, 1, 1, 1).
+        scaling: `clean` gives the condition as it is; `legacy` scales it by alpha in training only, as BS-LDM does;
+            `scaled` in sampling as well, as weights trained so would want it.
+        training: Whether this is a training step.
+
+    Returns:
+        (B, C + Cc, H, W).
     """
     if scaling == "scaled" or (scaling == "legacy" and training):
         condition = alpha * condition
@@ -45,9 +61,13 @@ def concatenate_condition(
 class Conditions:
     """What is asked of B images; whatever is absent is zero, in training's dropout as in sampling.
 
-    view (B,) int: 0 for none, else 1 + its place in VIEWS. report (B, T, D) with report_mask (B, T) bool.
-    demographics (B, 4): age in centuries, whether it is known, female, male.
-    image (B, K, C, h, w): scaled latents of other views of the study; image_view (B, K) int as `view`, 0 for no image.
+    Attributes:
+        view: (B,) int, 0 for none, else 1 + its place in VIEWS.
+        report: Embeddings (B, T, D) of the reports' tokens.
+        report_mask: (B, T) bool, true where there is a token.
+        demographics: (B, 4): age in centuries, whether it is known, female, male.
+        image: (B, K, C, h, w), scaled latents of other views of the study.
+        image_view: (B, K) int as `view`, 0 for no image.
     """
 
     view: Tensor
@@ -58,7 +78,15 @@ class Conditions:
     image_view: Tensor
 
     def without(self, name: str, rows: Tensor | None = None) -> Conditions:
-        """With one of CONDITIONS left out, of all images or of those where `rows` (B,) bool holds."""
+        """The same with one condition left out.
+
+        Args:
+            name: One of CONDITIONS.
+            rows: (B,) bool, of which images it is left out; None: of all.
+
+        Returns:
+            New Conditions.
+        """
         fields = {"view": ("view",), "demographics": ("demographics",), "report": ("report", "report_mask")}
         changed = {}
         for field in fields.get(name, ("image", "image_view")):
@@ -68,17 +96,43 @@ class Conditions:
         return replace(self, **changed)
 
     def rows(self, rows: Sequence[int]) -> Conditions:
-        """Those of some images, in that order."""
+        """Those of some images, in the order given.
+
+        Args:
+            rows: Indices in [0, B).
+
+        Returns:
+            Conditions of len(rows) images.
+        """
         return Conditions(*(getattr(self, field)[list(rows)] for field in self.__dataclass_fields__))
 
     def to(self, device: torch.device | str, dtype: torch.dtype) -> Conditions:
-        """On a device, the floating ones in `dtype`."""
+        """On another device, the floating-point ones in another precision.
+
+        Args:
+            device: Of all tensors.
+            dtype: Of report, demographics and image.
+
+        Returns:
+            New Conditions.
+        """
         values = (getattr(self, field) for field in self.__dataclass_fields__)
         return Conditions(*(v.to(device, dtype if v.is_floating_point() else v.dtype) for v in values))
 
 
 def view_index(view: str | None, known: int) -> int:
-    """1 + the view's place in VIEWS; 0 for None. ValueError for any other name than the first `known` of VIEWS."""
+    """The number by which a model knows a view.
+
+    Args:
+        view: A name in VIEWS; None for none.
+        known: How many of VIEWS, from the first, the model knows.
+
+    Returns:
+        1 + the view's place in VIEWS; 0 for None.
+
+    Raises:
+        ValueError: Any other name than the first `known` of VIEWS.
+    """
     if view is None:
         return 0
     if view not in VIEWS[:known]:
@@ -87,7 +141,17 @@ def view_index(view: str | None, known: int) -> int:
 
 
 def demographics_row(given: Demographics | None) -> list[float]:
-    """The four numbers of Conditions.demographics from {"age": years, "sex": "F" or "M"}, both optional."""
+    """The four numbers of Conditions.demographics.
+
+    Args:
+        given: {"age": years, "sex": "F" or "M"}, both optional; None for nothing known.
+
+    Returns:
+        Age in centuries, whether it is known, female, male.
+
+    Raises:
+        ValueError: Another key, an impossible age, or another sex.
+    """
     given = given or {}
     age, sex = given.get("age"), given.get("sex")
     if set(given) - {"age", "sex"}:
@@ -100,14 +164,23 @@ def demographics_row(given: Demographics | None) -> list[float]:
 
 
 class Conditioner(ModelMixin, ConfigMixin):  # type: ignore[misc]
-    """forward(Conditions) -> (tokens (B, N, width), mask (B, N) bool, vector (B, width)) for either network.
+    """Turns Conditions into what a network attends to and what is added to its time embedding.
 
-    The tokens, for cross-attention: the view, demographics where `demographics`, one an other image, whether there is
-    a report, and the report's own. The vector, their sum with the report's mean, is added to the time's embedding.
-    width: of tokens and vector. text_width: D of the report's embeddings, 0 for a model without reports;
-    text_length: tokens T that every report is padded to. images: other views of the study, K; latent_channels: theirs.
-    text_encoder, text_fingerprint: which encoder the reports went through (diffusion.networks.text); kept for whoever
-    samples. views: how many of VIEWS, from the first, the model knows; folders that do not say so know five.
+    The tokens, for cross-attention: the view, demographics where `demographics`, one for each other image, whether
+    there is a report, and the report's own. The vector, their sum with the report's mean, is added to the time's
+    embedding.
+
+    Args:
+        width: Of tokens and vector.
+        text_width: D, of the report's embeddings; 0 for a model without reports.
+        text_length: T, tokens that every report is padded to.
+        demographics: Whether the model knows age and sex.
+        images: K, other views of the study that the model sees.
+        latent_channels: Of the other views' latents.
+        text_encoder: Folder or hub name of the encoder that the reports went through (diffusion.networks.text), kept
+            for whoever samples.
+        text_fingerprint: sha256 of that encoder's weights.
+        views: How many of VIEWS, from the first, the model knows; folders that do not say so know five.
     """
 
     @register_to_config
@@ -134,8 +207,18 @@ class Conditioner(ModelMixin, ConfigMixin):  # type: ignore[misc]
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path: str | os.PathLike | None, **options: Any) -> Conditioner:
-        """diffusers' ModelMixin.from_pretrained. ValueError: the weights are not all there; diffusers would go on
-        with random ones in their place."""
+        """Load a conditioner, and refuse an incomplete one.
+
+        Args:
+            pretrained_model_name_or_path: As diffusers' ModelMixin takes it.
+            **options: As diffusers' ModelMixin takes them.
+
+        Returns:
+            The conditioner.
+
+        Raises:
+            ValueError: The weights are not all there; diffusers would fill the gaps with random ones.
+        """
         options = {"low_cpu_mem_usage": False, **options, "output_loading_info": True}
         loaded: Any = super().from_pretrained(pretrained_model_name_or_path, **options)
         model, info = loaded
@@ -162,11 +245,21 @@ class Conditioner(ModelMixin, ConfigMixin):  # type: ignore[misc]
         image: Tensor | None = None,
         image_views: Sequence[Sequence[str | None]] | None = None,
     ) -> Conditions:
-        """Conditions, checked and padded to fixed sizes, of B images.
+        """Conditions of B images, checked and padded to fixed sizes.
 
-        embeddings (B, T, D) with mask (B, T), true where there is a token (all where none is given); an image without
-        a token has no report. image (B, K, C, h, w): scaled latents, with the view of each or None where there is none.
-        ValueError: unknown views, lists of other lengths, sizes or conditions that are not this model's.
+        Args:
+            views: Of each image; None for none.
+            embeddings: Of the reports' tokens, (B, T, D); None without reports.
+            mask: (B, T) bool, true where there is a token; None: everywhere. An image without a token has no report.
+            demographics: Of each image, see `demographics_row`.
+            image: (B, K, C, h, w), scaled latents of other views.
+            image_views: The view of each of them; None where there is no image.
+
+        Returns:
+            Conditions of B images.
+
+        Raises:
+            ValueError: Unknown views, lists of other lengths, or sizes or conditions that are not this model's.
         """
         config: Any = self.config
         count = len(views)
@@ -224,6 +317,14 @@ class Conditioner(ModelMixin, ConfigMixin):  # type: ignore[misc]
         return image.masked_fill((image_view == 0).reshape(*image.shape[:2], 1, 1, 1).to(image.device), 0), image_view
 
     def forward(self, given: Conditions) -> tuple[Tensor, Tensor, Tensor]:
+        """Embed what is asked.
+
+        Args:
+            given: Of B images.
+
+        Returns:
+            Tokens (B, N, width), their mask (B, N) bool, and the vector (B, width).
+        """
         view = self.view(given.view)
         tokens, vector = [view.unsqueeze(1)], view
         if self.person is not None:

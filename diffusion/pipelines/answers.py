@@ -15,6 +15,8 @@ from diffusion.pipelines.checks import check_radiograph, check_seeds
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float
 
+    from diffusion.pipelines.suppression_model import StrengthLaw
+
 SIZE_RANGE, TONE_RANGE = 0.17, 0.15  # natural logarithms of the most that a seed changes an image's size and gamma
 
 
@@ -55,7 +57,7 @@ class SuppressionAnswers:
         return self.config.get("detail_size")
 
     @property
-    def strength_law(self) -> dict[str, Any] | None:
+    def strength_law(self) -> StrengthLaw | None:
         """How the factor on the bone follows from an image; None: it is 1."""
         return self.config.get("strength")
 
@@ -122,17 +124,40 @@ class SuppressionAnswers:
         return tiled(self.predict, seen, side, self.size_multiple).to(radiograph.device)
 
     def predict(self, radiograph: Float[Tensor, "batch 1 height width"]) -> Float[Tensor, "batch 1 height width"]:
-        """The soft tissue of images that are no larger than a tile, on the model's device: the model itself."""
+        """The soft tissue of images that are no larger than a tile: the model itself.
+
+        Args:
+            radiograph: (B, 1, h, w) in [-1, 1], on the model's device.
+
+        Returns:
+            (B, 1, h, w) in the radiograph's grey levels; need not be clipped.
+        """
         raise NotImplementedError(f"{type(self).__name__} defines neither `predict` nor `soft_tissue`")
 
     def second_look(
         self, radiograph: Float[Tensor, "batch 1 height width"], *, seeds: Sequence[int], steps: int | None
     ) -> Any:
-        """The soft tissue of images (B, 1, H, W) of `detail_size`, in one pass, for edges that are finer."""
+        """The soft tissue of images of `detail_size`, in one pass, for edges that are finer.
+
+        Args:
+            radiograph: (B, 1, H, W) in [-1, 1].
+            seeds: One an image.
+            steps: Of sampling; None: the default.
+
+        Returns:
+            `.soft`, as from a call.
+        """
         return self(radiograph, seeds=seeds, steps=steps)
 
     def bone(self, radiograph: Float[Tensor, "batch 1 height width"]) -> Float[Tensor, "batch 1 height width"]:
-        """What is taken away from a checked batch at seed 0, float32 (B, 1, H, W) in its grey levels, not clipped."""
+        """What is taken away from a checked batch at seed 0.
+
+        Args:
+            radiograph: (B, 1, H, W) in [-1, 1].
+
+        Returns:
+            float32 (B, 1, H, W) in its grey levels, not clipped.
+        """
         seeds = [0] * len(radiograph)
         soft = self.soft_tissue(radiograph, tile=None, lungs=None, seeds=seeds, steps=self.default_steps)
         return radiograph.float() - soft.float()
@@ -143,7 +168,14 @@ class SuppressionAnswers:
         return f"a {type(self).__name__} has no place for a site's correction"
 
     def adapted(self, site: Any) -> SuppressionAnswers:
-        """The model with a site's correction, (radiograph, bone) -> what the bone lacks (B, 1, H, W), beside it."""
+        """The model with a site's correction beside it.
+
+        Args:
+            site: (radiograph, bone) -> what the bone lacks, all (B, 1, H, W).
+
+        Raises:
+            ValueError: This model has no place for one, see `not_adaptable`.
+        """
         raise ValueError(f"{self.not_adaptable}")
 
     def answer(
@@ -152,7 +184,19 @@ class SuppressionAnswers:
         seeds: Sequence[int] | None,
         predict: Callable[[Tensor], Tensor],
     ) -> Any:
-        """The output of a model without chance: `predict` of the images, varied as their seeds say."""
+        """The output of a model without chance: `predict` of the images, varied as their seeds say.
+
+        Args:
+            radiograph: (B, 1, H, W) in [-1, 1].
+            seeds: One an image; None: 0 for all.
+            predict: Images to their soft tissue, of one shape.
+
+        Returns:
+            `.soft`, clipped to [-1, 1].
+
+        Raises:
+            ValueError: Not one seed an image.
+        """
         given = [0] * len(radiograph) if seeds is None else list(seeds)
         check_seeds(given, radiograph)
         if any(given):

@@ -38,7 +38,7 @@ class BoneRegressionPipeline(RegressionAnswers, SuppressionPipeline):
         trained_size: int = 256,
         flips: bool = False,
         detail_size: int | None = None,
-        strength: dict[str, Any] | None = None,
+        strength: dict[str, Any] | None = None,  # a StrengthLaw; diffusers checks no TypedDict
         site: SiteUNet | None = None,
     ) -> None:
         super().__init__()
@@ -65,7 +65,17 @@ class BoneRegressionPipeline(RegressionAnswers, SuppressionPipeline):
         return None
 
     def adapted(self, site: SiteUNet) -> BoneRegressionPipeline:
-        """The same network with a site's correction (diffusion.networks.site_unet) beside it."""
+        """The same network with a site's correction beside it.
+
+        Args:
+            site: See diffusion.networks.site_unet.
+
+        Returns:
+            A new pipeline that shares this one's network.
+
+        Raises:
+            ValueError: See `not_adaptable`.
+        """
         options: Any = self.config
         kept = {name: options[name] for name in ("patch", "trained_size", "flips", "detail_size", "strength")}
         return BoneRegressionPipeline(self.unet, site=site, **kept)

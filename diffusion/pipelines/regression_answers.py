@@ -21,13 +21,21 @@ if TYPE_CHECKING:
 
 
 def predict_bone(unet: nn.Module, radiograph: Tensor, patch: int, tile: int | None = None) -> Tensor:
-    """The bone to take away from a radiograph (B, 1, H, W), in its grey levels, as one call of a network.
-
-    What is larger than `tile` pixels is seen in blended tiles (see diffusion.networks.tiles), standardised as a whole.
+    """The bone to take away from a radiograph, as one call of a network.
 
     A BoneUNet does all of it. Diffusers' U-Net, as folders of version 0.1 hold it, sees the image standardised (mean 0,
     standard deviation 1 each), as patch x patch pixels side by side in its channels (pixel unshuffle; Shi et al.,
     arXiv:1609.05158), at timestep 0; its output is scaled back.
+
+    Args:
+        unet: A BoneUNet, or build_unet's with patch^2 channels in and out.
+        radiograph: (B, 1, H, W) in [-1, 1], bones bright.
+        patch: Side of the squares of pixels laid side by side, for diffusers' U-Net.
+        tile: Side in pixels of the blended tiles in which a larger image is seen, standardised as a whole (see
+            diffusion.networks.tiles); None: it is seen whole.
+
+    Returns:
+        (B, 1, H, W) in the radiograph's grey levels.
     """
     if isinstance(unet, BoneNetwork):
         return unet(radiograph, tile)
@@ -107,17 +115,46 @@ class RegressionAnswers(SuppressionAnswers):
         seeds: Sequence[int],
         steps: int | None,
     ) -> Float[Tensor, "batch 1 height width"]:
-        """The radiographs less their bone; tiles are standardised as the whole image is."""
+        """The radiographs less their bone; tiles are standardised as the whole image is.
+
+        Args:
+            radiograph: (B, 1, H, W) in [-1, 1].
+            tile: As in a call.
+            lungs: None.
+            seeds: Without effect.
+            steps: Without effect.
+
+        Returns:
+            (B, 1, H, W), not clipped.
+        """
         return radiograph.float() - self.bone(radiograph, tile)
 
     def second_look(
         self, radiograph: Float[Tensor, "batch 1 height width"], *, seeds: Sequence[int], steps: int | None
     ) -> Any:
-        """As a call, without the mirror image: what is read off it are edges, at four times the pixels."""
+        """As a call, without the mirror image: what is read off it are edges, at four times the pixels.
+
+        Args:
+            radiograph: (B, 1, H, W) in [-1, 1].
+            seeds: One an image.
+            steps: Without effect.
+
+        Returns:
+            `.soft`, as from a call.
+        """
         return self(radiograph, seeds=seeds, flips=False)
 
     def bone(self, radiograph: Tensor, tile: int | None = None, flips: bool | None = None) -> Tensor:
-        """What is taken away from radiographs (B, 1, H, W): float32 of that shape, in their grey levels."""
+        """What is taken away from radiographs.
+
+        Args:
+            radiograph: (B, 1, H, W) in [-1, 1].
+            tile: As in a call.
+            flips: As in a call.
+
+        Returns:
+            float32 (B, 1, H, W), in their grey levels, not clipped.
+        """
         views = (
             [radiograph, radiograph.flip(-1)] if (self.config["flips"] if flips is None else flips) else [radiograph]
         )

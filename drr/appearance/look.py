@@ -188,7 +188,7 @@ class _Display:
         look = self.look
         if look.exposure is not None:
             grey = (detector_response(lines, *look.exposure) + 1) / 2
-            return grey ** np.float32(look.gamma)
+            return np.maximum(grey, 0) ** np.float32(look.gamma)  # rounding leaves air a little below 0
         grey = (lines - np.float32(self.low)) * np.float32(1 / max(self.high - self.low, 1e-3))
         if look.latitude:
             return (1 / (1 + np.exp(-np.clip((grey - look.middle) / look.latitude, -30, 30)))).astype(np.float32)

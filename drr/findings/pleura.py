@@ -41,8 +41,13 @@ def add_pleural_effusion(volume: Volume, side: str, volume_ml: float = 600.0) ->
 def add_pneumothorax(volume: Volume, side: str, gap_mm: float = 25.0) -> tuple[Volume, Finding]:
     """Air between lung and chest wall, widest at the apex; the lung gives way, denser and with all of its vessels.
 
-    gap_mm: distance of the pleural line from the chest wall at the apex.
-    ValueError: another side, no label map, or a gap outside of 5 to 50 mm.
+    Args:
+        volume: With a label map.
+        side: right or left.
+        gap_mm: Distance of the pleural line from the chest wall at the apex, 5 to 50.
+
+    Raises:
+        ValueError: Another side, no label map, or a gap outside of 5 to 50 mm.
     """
     if not 5 <= gap_mm <= 50:
         raise ValueError(f"a pneumothorax of {gap_mm} mm; from 5 to 50 mm is possible")
@@ -68,7 +73,8 @@ def add_pneumothorax(volume: Volume, side: str, gap_mm: float = 25.0) -> tuple[V
         np.where(lung, volume.hu, -850), source, order=1, mode="nearest", output=np.float32
     )
     hu = volume.hu.astype(np.float32)
-    hu[moved] = (values + 1000) * (1 + (stretch - 1) * free)[moved] - 1000
+    denser = (values + 1000) * (1 + (stretch - 1) * free)[moved] - 1000
+    hu[moved] = np.where(values < 0, np.minimum(denser, 0), values)  # air is what gives way, tissue does not
     pleura = 0.5 * np.clip(1 - np.abs(depth - gap) / spacing.mean(), 0, 1) * free * lung
     air = np.clip(0.5 + (gap - depth) / spacing.mean(), 0, 1) * free * lung
     hu += air * (AIR_HU - hu)

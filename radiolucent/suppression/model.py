@@ -8,6 +8,8 @@ import importlib.resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from radiolucent.device import choose_device
+
 if TYPE_CHECKING:
     import numpy as np
 
@@ -84,7 +86,7 @@ def load_model(
 
     if precision not in PRECISIONS:
         raise ValueError(f"precision {precision!r}: give one of {', '.join(PRECISIONS)}")
-    device = _device(device)
+    device = choose_device(device)
     found = open_bare(checkpoint)
     if found is not None:
         if precision == "bfloat16":
@@ -113,21 +115,11 @@ def load_pipeline(checkpoint: str, device: str, trust_remote_code: bool = False)
     from diffusion.pipelines.loading import load_suppression_model
 
     logging.disable_progress_bar()
-    device = _device(device)
+    device = choose_device(device)
     pipeline = load_suppression_model(checkpoint, trust_remote_code)
     pipeline.to(device)
     pipeline.set_progress_bar_config(disable=True)
     return pipeline
-
-
-def _device(device: str) -> str:
-    import torch
-
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    if device == "cuda" and not torch.cuda.is_available():
-        raise ValueError("--device cuda: no CUDA device was found; use --device cpu")
-    return device
 
 
 def model_sizes(pipeline: SuppressionModel, size: int | None, tile: int | None) -> tuple[int, int]:
