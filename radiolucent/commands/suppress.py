@@ -98,8 +98,8 @@ def add_arguments(parser: ArgumentParser) -> None:
         "--batch",
         type=int,
         default=1,
-        help="radiographs that the network sees in one call: faster on a GPU, hardly on a CPU. Then one grey level of "
-        "65,535 can depend on an image's neighbours",
+        help="radiographs that the network sees in one call: faster on a GPU, not on a CPU. With more than one, "
+        "a pixel can differ by one grey level, by rounding",
     )
     parser.add_argument(
         "--precision",
