@@ -14,22 +14,19 @@ import re
 from collections.abc import Container, Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
-from functools import lru_cache
 from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
-from scipy import ndimage
 
-from drr import ConeBeam, Finding, Look, Volume, deform, isolate_body, project, read_ct, render_pair, separate_bone
-from drr.anatomy.regions import label_chest
+from benchmarks.proof_bodies import body_of, chest, chest_mm, own_findings
+from drr import ConeBeam, Finding, Look, Volume, deform, project, render_pair
 from drr.findings.heart import add_cardiomegaly
 from drr.findings.lung import LOBES, add_consolidation, add_nodule
 from drr.findings.pleura import add_pleural_effusion, add_pneumothorax
 from drr.findings.report import report
 from radiographs import write_radiograph
 from radiographs.files import atomic_path
-from radiolucent.commands.demo import sample_body
 
 VIEWS = ("PA", "AP", "LL", "RL")
 FRONTAL = ("PA", "AP")
@@ -46,8 +43,6 @@ ABSENT = {
 COUNTS = (0.1, 0.35, 0.35, 0.2)  # of scenes with 0, 1, 2 and 3 findings
 COLUMNS = ("image", "report", "view", "patient", "study", "split", "labels")
 Row = dict[str, str]
-VOXEL_MM = 2.0  # of CTs on a finer grid, which would take longer and show no more at 192 pixels
-OWN = {"lungdx_a0001": ("left upper lobe", 50.0)}  # the tumour that a CT came with: its lobe, its size in mm
 
 
 @dataclass(frozen=True)
@@ -66,32 +61,6 @@ class Scene:
     size: int
     seed: int
     ct: str | None = None
-
-
-@lru_cache(maxsize=8)
-def body_of(ct: str | None) -> Volume:
-    """A CT without its table, with its bones, lobes and heart known, on voxels of about 2 mm or larger."""
-    if ct is None:
-        return sample_body()
-    volume = isolate_body(read_ct(ct))
-    factor = np.minimum(1, volume.spacing / VOXEL_MM)[::-1]
-    hu = ndimage.gaussian_filter(volume.hu.astype(np.float32), 0.4 * (1 / factor - 1))
-    hu = np.rint(ndimage.zoom(hu, factor, order=1, grid_mode=True, mode="nearest")).astype(np.int16)
-    step = (np.array(volume.hu.shape) / hu.shape)[::-1]
-    affine = volume.affine.copy()
-    affine[:3, 3] += affine[:3, :3] @ ((step - 1) / 2)
-    affine[:3, :3] *= step
-    return label_chest(separate_bone(Volume(hu, affine, source=volume.source)))
-
-
-def own_findings(ct: str | None) -> list[Finding]:
-    """What a CT shows of itself, see OWN."""
-    name = "" if ct is None else Path(ct).name.split(".")[0]
-    if name not in OWN:
-        return []
-    lobe, size = OWN[name]
-    sizes = {"diameter_mm": size, "hu": 40.0, "spiculation": 0.0}
-    return [Finding("nodule", lobe.split()[0], lobe, np.zeros((1, 1, 1), bool), sizes)]
 
 
 def random_scene(volume: Volume, rng: np.random.Generator, own: Sequence[Finding] = ()) -> tuple[Volume, list[Finding]]:
@@ -126,15 +95,6 @@ def choose_places(chosen: Container[str], rng: np.random.Generator) -> dict[str,
     places["nodule"] = next(lobe for lobe in lobes if lobe != "right middle lobe")  # that has no room for one so large
     places["consolidation"] = next(lobe for lobe in lobes if "nodule" not in chosen or lobe != places["nodule"])
     return places
-
-
-def chest(volume: Volume) -> tuple[slice, slice, slice]:
-    """Lungs and heart with 20 mm around them: all that findings change, in a third of the voxels."""
-    names = volume.names_where(lambda name: name.startswith("lung_") or name == "heart").values()
-    box = ndimage.find_objects(volume.mask(*names).astype(np.uint8))[0]
-    margin = np.ceil(20 / volume.spacing[::-1]).astype(int)
-    z, y, x = (slice(max(0, part.start - m), part.stop + m) for part, m in zip(box, margin))
-    return z, y, x
 
 
 def _add(volume: Volume, kind: str, place: str, rng: np.random.Generator) -> tuple[Volume, Finding]:
@@ -191,14 +151,6 @@ def _sections(text: str) -> tuple[str, str]:
 def scene_labels(findings: Iterable[Finding]) -> dict[str, str]:
     """{kind: "right", "left" or "" (neither)} of the findings that are there."""
     return {finding.kind: finding.side for finding in findings}
-
-
-def chest_mm(volume: Volume) -> tuple[np.ndarray, np.ndarray]:
-    """Lowest and highest x, y, z of `chest` in mm."""
-    box = chest(volume)[::-1]
-    ends = (np.array([getattr(part, end) for part in box]) - 0.5 for end in ("start", "stop"))
-    corners = [volume.affine[:3, :3] @ end + volume.affine[:3, 3] for end in ends]
-    return np.min(corners, axis=0), np.max(corners, axis=0)
 
 
 def random_beam(

@@ -38,6 +38,7 @@ class View:
 
 
 LEFT, RIGHT, BACK, FRONT = (1.0, 0.0, 0.0), (-1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, -1.0, 0.0)
+DIAGONAL = 0.5**0.5  # an oblique turns the patient by 45 degrees
 # A picture is hung as a radiologist reads it: head up; PA and AP as if the viewer faced the patient, so that the
 # patient's left (and heart) is on the viewer's right; a lateral as seen from the detector's side.
 VIEWS = {
@@ -46,6 +47,8 @@ VIEWS = {
     "LATERAL": View(RIGHT, BACK),
     "LL": View(RIGHT, BACK),
     "RL": View(LEFT, FRONT),
+    "RAO": View((DIAGONAL, DIAGONAL, 0.0), (DIAGONAL, -DIAGONAL, 0.0)),
+    "LAO": View((-DIAGONAL, DIAGONAL, 0.0), (DIAGONAL, DIAGONAL, 0.0)),
     "drr-rate": View(FRONT, LEFT, source_to_centre_mm=1000.0, field_mm=339.0),
     "drr-rate-lateral": View(RIGHT, BACK, source_to_centre_mm=1000.0, field_mm=339.0),
 }
@@ -120,7 +123,8 @@ class ConeBeam:
         Args:
             name: PA (source behind the patient, 1.8 m), AP (source in front, 1.2 m), LATERAL and LL (both the left
                 lateral: beam from right to left, left side against the detector, patient facing the viewer's left),
-                RL (right lateral, its mirror image), drr-rate and drr-rate-lateral (DRR-RATE's 339 mm field).
+                RL (right lateral, its mirror image), RAO and LAO (right and left anterior oblique: PA with that front
+                side turned to the detector by 45 degrees), drr-rate and drr-rate-lateral (DRR-RATE's 339 mm field).
             volume: The CT.
             shape: (H, W) of the detector.
             field_mm: Width of the picture at the body's centre; None: the body's box just fits.

@@ -122,6 +122,20 @@ def test_rendering_config_parses(path):
     assert arguments.view == yaml.safe_load(path.read_text())["view"]
 
 
+@pytest.mark.parametrize("path", sorted(CONFIGS.glob("findings/*.yaml")), ids=name)
+def test_plan_of_findings_reads(path):
+    from drr.findings.plan import read_plan
+
+    assert read_plan(path).wishes
+
+
+def test_the_config_of_priors_and_currents_asks_for_every_export():
+    from radiolucent.rendering.exports import EXPORTS
+
+    written = yaml.safe_load((CONFIGS / "drr" / "prior_current.yaml").read_text())
+    assert written["export"] == list(EXPORTS) and (CONFIGS.parent / written["findings"]).is_file()
+
+
 @pytest.fixture(scope="module")
 def pairs(tmp_path_factory) -> Path:
     from radiographs import write_radiograph

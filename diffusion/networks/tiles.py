@@ -12,11 +12,13 @@ import itertools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from diffusers.models.unets.unet_2d import UNet2DOutput
 from torch import Tensor
+
+if TYPE_CHECKING:
+    from diffusers.models.unets.unet_2d import UNet2DOutput
 
 SPACING = 0.75  # of a tile, from one to the next at most: neighbours share a quarter or more
 
@@ -114,6 +116,8 @@ class TiledNetwork:
 
     def __call__(self, inputs: Tensor, timestep: Tensor, return_dict: bool = True) -> UNet2DOutput | tuple[Tensor]:
         """As diffusers' networks."""
+        from diffusers.models.unets.unet_2d import UNet2DOutput
+
         answer = tiled(lambda part: self.network(part, timestep).sample, inputs, self.tile, self.unit)
         return UNet2DOutput(sample=answer) if return_dict else (answer,)
 

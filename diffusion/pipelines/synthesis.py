@@ -51,6 +51,8 @@ class SynthesisPipeline(SavedPipeline):
         image_size: Side in pixels of the images that it was trained on.
         latent: `quantized` or `continuous`; see diffusion.latents.
         num_inference_steps: Of sampling, if a call does not say.
+        guidance: {condition: scale} (diffusion.guidance), if a call does not say; None: 1 for all.
+        about: One sentence on what it was trained on, for the cards and files of what it draws.
         text_encoder: transformers' model for prompts; None: loaded by the name that the conditioner records when the
             first prompt comes.
         tokenizer: The text encoder's.
@@ -76,6 +78,8 @@ class SynthesisPipeline(SavedPipeline):
         num_inference_steps: int = 50,
         text_encoder: Any = None,
         tokenizer: Any = None,
+        guidance: dict[str, float] | None = None,
+        about: str = "",
     ) -> None:
         super().__init__()
         check_latent_options("soft", latent)
@@ -84,7 +88,9 @@ class SynthesisPipeline(SavedPipeline):
         self.register_modules(vqgan=vqgan.eval(), unet=unet.eval(), scheduler=scheduler, conditioner=conditioner.eval())
         self.register_modules(text_encoder=text_encoder, tokenizer=tokenizer)
         self._reader: TextEncoder | None = None  # of prompts: it remembers what it has read
+        guidance_terms(conditioner.conditions, guidance or {})
         self.register_to_config(image_size=image_size, latent=latent, num_inference_steps=num_inference_steps)
+        self.register_to_config(guidance=guidance, about=about)
 
     @property
     def size_multiple(self) -> int:
@@ -122,7 +128,8 @@ class SynthesisPipeline(SavedPipeline):
             images: (B, K, 1, H, W) in [-1, 1], other views of the study, of the same size as what is asked for.
             image_views: See Conditioner.prepare.
             num_inference_steps: Of sampling; None: as the pipeline records.
-            guidance: {condition: scale} (diffusion.guidance); 1 for a condition that is not named.
+            guidance: {condition: scale} (diffusion.guidance); 1 for a condition that is not named. None: as the
+                pipeline records.
             seeds: One an image (None: 0, 1, ...).
             size: (H, W), multiples of `size_multiple`; None: `image_size` squared.
             micro_batch: Images that go through the networks at once; the last ones are filled up. An image depends on
@@ -155,7 +162,8 @@ class SynthesisPipeline(SavedPipeline):
         height, width = size or (self.config["image_size"],) * 2
         self._check(count, seeds, steps, lot, (height, width), images)
         self.conditioner.prepare(views, embeddings, mask, demographics)
-        terms = guidance_terms(self.conditioner.conditions, guidance or {})
+        guidance = (self.config["guidance"] or {}) if guidance is None else guidance
+        terms = guidance_terms(self.conditioner.conditions, guidance)
         shape = (height // self.vqgan.downsampling, width // self.vqgan.downsampling)
         pieces = []
         for start in self.progress_bar(range(0, count, lot)):

@@ -65,7 +65,7 @@ def add_pneumothorax(volume: Volume, side: str, gap_mm: float = 25.0) -> tuple[V
         A new volume, and what was put in.
 
     Raises:
-        ValueError: Another side, no label map, or another gap.
+        ValueError: Another side, no label map, or a gap outside of 5 to 50 mm.
     """
     if not 5 <= gap_mm <= 50:
         raise ValueError(f"a pneumothorax of {gap_mm} mm; from 5 to 50 mm is possible")
@@ -91,7 +91,8 @@ def add_pneumothorax(volume: Volume, side: str, gap_mm: float = 25.0) -> tuple[V
         np.where(lung, volume.hu, -850), source, order=1, mode="nearest", output=np.float32
     )
     hu = volume.hu.astype(np.float32)
-    hu[moved] = (values + 1000) * (1 + (stretch - 1) * free)[moved] - 1000
+    denser = (values + 1000) * (1 + (stretch - 1) * free)[moved] - 1000
+    hu[moved] = np.where(values < 0, np.minimum(denser, 0), values)  # air is what gives way, tissue does not
     pleura = 0.5 * np.clip(1 - np.abs(depth - gap) / spacing.mean(), 0, 1) * free * lung
     air = np.clip(0.5 + (gap - depth) / spacing.mean(), 0, 1) * free * lung
     hu += air * (AIR_HU - hu)

@@ -1,7 +1,8 @@
-"""Draw a dataset of radiographs from text: `radiolucent synthesize --prompts CSV --checkpoint DIR --out DIR`.
+"""Draw a dataset of radiographs from text: `radiolucent synthesize --prompts CSV --out DIR`, or `--demo --out DIR`.
 
-The checkpoint is a SynthesisPipeline or any text-to-image folder of diffusers. An image depends on its row of the CSV
-alone, not on the batch, the number of workers, the order or a restart. Research use only.
+The model is the packaged one, or with --checkpoint a SynthesisPipeline or any text-to-image folder of diffusers.
+An image depends on its row of the CSV alone, not on the batch, the number of workers, the order or a restart. Research
+use only.
 """
 
 from __future__ import annotations
@@ -28,9 +29,16 @@ STEPS = 50  # of our own model where neither --steps nor its folder says
 
 def add_arguments(parser: ArgumentParser) -> None:
     """Options of `radiolucent synthesize`."""
-    parser.add_argument("--prompts", type=str, required=True, help="CSV: annotated_prompt or prompt; see README")
+    parser.add_argument("--prompts", type=str | None, default=None, help="CSV: annotated_prompt or prompt; see README")
     parser.add_argument(
-        "--checkpoint", type=str, required=True, help="a pipeline, ours or diffusers': folder or OWNER/NAME"
+        "--demo", action="store_true", help="eight prompts that come with the package, and overview.png"
+    )
+    parser.add_argument(
+        "--checkpoint",
+        type=str | None,
+        default=None,
+        help="a pipeline, ours or diffusers': folder or OWNER/NAME; default: the packaged model, which was trained on "
+        "radiographs rendered from CT, no patient's",
     )
     add_batch_arguments(parser)
     parser.add_argument("--ray-address", type=str | None, default=None, help="of a Ray cluster, for --executor ray")
@@ -78,26 +86,31 @@ def run(args: Namespace) -> int:
     from radiolucent.synthesis.dataset import Finish, dataset_files, finish_dataset
     from radiolucent.synthesis.dataset_card import settings_hash
     from radiolucent.synthesis.loading import load_generator
+    from radiolucent.synthesis.overview import write_overview
     from radiolucent.synthesis.quality_filter import Judge
 
     if args.ray_address:
         os.environ["RAY_ADDRESS"] = args.ray_address
+    prompts = prompts_of(args)
     options = read_options(args)
-    rows, bad = read_rows(args.prompts, args.seed, VIEWS, CHEXPERT)
+    rows, bad = read_rows(prompts, args.seed, VIEWS, CHEXPERT)
     rows, taken = refuse_tokens(rows, args.format)
     bad |= taken
     rows, cut, too_long = check_lengths(rows, options)
     settings = settings_of(options, args.seed, args.bits)
     if not args.workers and args.executor == "local":
         load_generator(options)  # here it draws too: a model or LoRA that cannot be used is refused before the batch
-    work = functools.partial(draw_rows, out=args.out, options=options, bits=args.bits, settings=settings_hash(settings))
+    about = about_model(options.checkpoint)
+    work = functools.partial(
+        draw_rows, out=args.out, options=options, bits=args.bits, settings=settings_hash(settings), about=about
+    )
     work_list: list[tuple[str, Any]] = [*in_batches(rows, args.batch_size), *{**bad, **too_long}.items()]
     status = run_batch(
         work,
         [Task(key, payload) for key, payload in work_list],
         args.out,
         settings=settings,
-        tables=dataset_files(rows, args.format),
+        tables=[*dataset_files(rows, args.format), *(["overview.png"] if args.demo else [])],
         workers=args.workers,
         executor=args.executor,
         gpus=int(options.device == "cuda"),
@@ -111,11 +124,31 @@ def run(args: Namespace) -> int:
         options.device if torch.cuda.is_available() else "cpu",  # the cluster's GPUs may all be elsewhere
         args.workers,
     )
-    model = Path(args.checkpoint).resolve().name
+    model = (
+        "Radiolucent's packaged synthesis model" if args.checkpoint is None else Path(args.checkpoint).resolve().name
+    )
     refused = len(bad) + len(too_long)
-    ask = Finish(model, settings, args.format, args.shard_size, cut, refused, by if args.filter else None)
+    ask = Finish(model, settings, args.format, args.shard_size, cut, refused, by if args.filter else None, about)
     finish_dataset(Path(args.out), rows, ask)
+    if args.demo:
+        print(f"all of them with their prompts: {write_overview(Path(args.out), rows)}")
     return status
+
+
+def prompts_of(args: Namespace) -> str:
+    """The CSV of prompts. ValueError: neither --prompts nor --demo, or both."""
+    from radiolucent.synthesis.packaged import packaged_prompts
+
+    if (args.prompts is None) != args.demo:
+        raise ValueError("give either --prompts CSV or --demo, which brings its own")
+    return packaged_prompts() if args.prompts is None else args.prompts
+
+
+def about_model(checkpoint: str) -> str:
+    """What a SynthesisPipeline's folder says of its training, in one sentence; "" for others."""
+    from radiographs.files import read_json
+
+    return str(read_json(Path(checkpoint) / "model_index.json").get("about") or "")
 
 
 def read_options(args: Namespace) -> GeneratorOptions:
@@ -123,8 +156,9 @@ def read_options(args: Namespace) -> GeneratorOptions:
     from diffusion.folders import pipeline_folder, read_index
     from radiolucent.synthesis.dataset_formats import FORMATS
     from radiolucent.synthesis.generator import OWN, GeneratorOptions, pipeline_class, read_guidance
+    from radiolucent.synthesis.packaged import packaged_synthesis_model
 
-    checkpoint = str(pipeline_folder(args.checkpoint))
+    checkpoint = packaged_synthesis_model() if args.checkpoint is None else str(pipeline_folder(args.checkpoint))
     own = pipeline_class(checkpoint) == OWN
     steps, guidance = args.steps, read_guidance(args.guidance, own)
     if own and (args.lora or args.negative_prompt):
@@ -132,6 +166,7 @@ def read_options(args: Namespace) -> GeneratorOptions:
     if own:
         index = read_index(checkpoint)
         steps = index.get("num_inference_steps", STEPS) if steps is None else steps
+        guidance = guidance or tuple(sorted((index.get("guidance") or {}).items()))
     else:
         from radiolucent.synthesis.diffusers_generator import call_default, text_to_image_class
 

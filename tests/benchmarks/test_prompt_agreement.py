@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import numpy as np
 import pytest
@@ -31,10 +32,10 @@ def test_a_report_says_each_finding_denies_none_of_them_and_never_names_the_view
         frontal, lateral = (scene_report([EFFUSION, HEART], view, rng) for view in ("PA", "LL"))
         assert "left" in frontal and "left" not in lateral
         for text in (frontal, lateral):
-            assert ("fluid" in text or "effusion" in text) and ("cardiac silhouette" in text or "Cardiomegaly" in text)
+            assert ("fluid" in text or "effusion" in text) and ("cardiac silhouette" in text or "cardiomegaly" in text.lower())
             denials = [*proof_data.ABSENT["pleural effusion"], *proof_data.ABSENT["cardiomegaly"]]
             assert not any(denial in text for denial in denials)
-            assert "radiograph" not in text and "Lateral" not in text
+            assert not re.search(r"\b(PA|AP|LL|RL|Lateral|(lateral|frontal) (chest )?(x-ray|radiograph|view))\b", text)
     texts = {scene_report([EFFUSION], "PA", np.random.default_rng(seed)) for seed in range(40)}
     assert len(texts) > 20 and any("No pneumothorax." in text for text in texts)
 
