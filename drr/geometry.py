@@ -123,9 +123,8 @@ class ConeBeam:
         Args:
             name: PA (source behind the patient, 1.8 m), AP (source in front, 1.2 m), LATERAL and LL (both the left
                 lateral: beam from right to left, left side against the detector, patient facing the viewer's left),
-                RL (right lateral, its mirror image), RAO and LAO (right and left anterior oblique: PA with that
-                front side turned to the detector by 45 degrees), drr-rate and drr-rate-lateral (DRR-RATE's 339 mm
-                field).
+                RL (right lateral, its mirror image), RAO and LAO (right and left anterior oblique: PA with that front
+                side turned to the detector by 45 degrees), drr-rate and drr-rate-lateral (DRR-RATE's 339 mm field).
             volume: The CT.
             shape: (H, W) of the detector.
             field_mm: Width of the picture at the body's centre; None: the body's box just fits.

@@ -61,6 +61,9 @@ def add_pneumothorax(volume: Volume, side: str, gap_mm: float = 25.0) -> tuple[V
         side: right or left.
         gap_mm: Distance of the pleural line from the chest wall at the apex, 5 to 50.
 
+    Returns:
+        A new volume, and what was put in.
+
     Raises:
         ValueError: Another side, no label map, or a gap outside of 5 to 50 mm.
     """
