@@ -28,7 +28,7 @@ METADATA = b"radiolucent"
 
 
 def add_arguments(parser: ArgumentParser) -> None:
-    """encode and decode, as subcommands."""
+    """Encode and decode, as subcommands."""
     from jsonargparse import ArgumentParser as Parser
 
     directions = parser.add_subcommands(dest="direction")

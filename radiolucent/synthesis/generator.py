@@ -98,7 +98,7 @@ def pipeline_class(checkpoint: str | Path) -> str:
 
 def read_guidance(given: Sequence[str], own: bool) -> tuple[tuple[str, float], ...]:
     """`4.5` or `report=4.5` as (condition, scale); a number alone is the report's scale of our own model."""
-    from diffusion.networks.conditioning import CONDITIONS
+    from diffusion.networks.conditions import CONDITIONS
 
     found = {}
     for text in given:
