@@ -21,15 +21,20 @@ LABELS = {
     "pneumothorax": ("Pneumothorax",),
     "cardiomegaly": ("Cardiomegaly", "Enlarged Cardiomediastinum"),
 }
-FRONTAL, LATERAL = (*vocabulary.FRONTAL, "drr-rate"), (*vocabulary.LATERAL, "drr-rate-lateral")
+FRONTAL, LATERAL = (*vocabulary.FRONTAL, "drr-rate", "RAO", "LAO"), (*vocabulary.LATERAL, "drr-rate-lateral")
+OBLIQUE = {"RAO": "Right anterior oblique", "LAO": "Left anterior oblique"}
 
 
 @dataclass(frozen=True, eq=False)
 class Finding:
     """One finding that was put into a volume.
 
-    kind: a key of LABELS. side: "right", "left" or "". place: in words, such as "right upper lobe".
-    mask: bool (D, H, W), the voxels that it fills. size: its measures, named with their units.
+    Attributes:
+        kind: A key of LABELS.
+        side: "right", "left" or "".
+        place: In words, such as "right upper lobe".
+        mask: bool (D, H, W), the voxels that it fills.
+        size: Its measures, named with their units.
     """
 
     kind: str
@@ -41,7 +46,14 @@ class Finding:
 
 @dataclass(frozen=True, eq=False)
 class Truth:
-    """What one view shows: the findings in the picture with their projections, CheXpert's labels, and a report."""
+    """What one view shows.
+
+    Attributes:
+        findings: Those in the picture.
+        projections: One a finding.
+        labels: CheXpert's; 1 present, 0 absent, None not known.
+        report: In words.
+    """
 
     findings: list[Finding]
     projections: list[Projection]
@@ -52,7 +64,15 @@ class Truth:
 def truth(volume: Volume, findings: Iterable[Finding], beam: ConeBeam, view: str, backend: str = "auto") -> Truth:
     """The truth about one view; findings outside of the picture are left out of it.
 
-    view: the preset's name, which decides what the report can say.
+    Args:
+        volume: With what was put in.
+        findings: What was put in.
+        beam: The view.
+        view: The preset's name, which decides what the report can say.
+        backend: See `project`.
+
+    Returns:
+        Findings, projections, labels and report.
     """
     pairs = [(finding, project_mask(volume, finding.mask, beam, backend)) for finding in findings]
     shown = [(finding, projection) for finding, projection in pairs if projection.box is not None]
@@ -61,9 +81,14 @@ def truth(volume: Volume, findings: Iterable[Finding], beam: ConeBeam, view: str
 
 
 def chexpert_labels(findings: Iterable[Finding]) -> dict[str, int | None]:
-    """The 14 CheXpert labels: 1 put in, None not known, because nobody has read the CT it was put into.
+    """The 14 CheXpert labels.
 
-    "No Finding" is 0 as soon as there is one.
+    Args:
+        findings: What was put in.
+
+    Returns:
+        {label: 1 if put in, None if not known, because nobody has read the CT it was put into}; "No Finding" is 0 as
+        soon as there is one.
     """
     present = {label for finding in findings for label in LABELS[finding.kind]}
     labels: dict[str, int | None] = {name: 1 if name in present else None for name in CHEXPERT}
@@ -74,13 +99,21 @@ def chexpert_labels(findings: Iterable[Finding]) -> dict[str, int | None]:
 def report(findings: Iterable[Finding], view: str) -> str:
     """A short report in plain radiology English that says what was put in, as far as the view tells.
 
-    A lateral tells no side. ValueError: an unknown view.
+    Args:
+        findings: In the picture.
+        view: The preset's name; a lateral tells no side.
+
+    Returns:
+        One or more sentences.
+
+    Raises:
+        ValueError: An unknown view.
     """
     if view not in FRONTAL + LATERAL:
         raise ValueError(f"no view is called {view!r}; give one of {', '.join(FRONTAL + LATERAL)}")
     lateral = view in LATERAL
     findings = list(findings)
-    technique = "Lateral" if lateral else "AP" if view != "PA" else "PA"
+    technique = "Lateral" if lateral else OBLIQUE.get(view, "AP" if view != "PA" else "PA")
     if not findings:
         text = "No finding was added to the underlying examination."
         return f"{technique} chest radiograph.\nFINDINGS: {text}\nIMPRESSION: {text}"
@@ -94,24 +127,24 @@ def _on_frontal(finding: Finding, technique: str) -> tuple[str, str]:
     size, side, place = finding.size, finding.side, finding.place
     if finding.kind == "nodule":
         return (
-            f"There is a {_nodule(finding)} in the {place}.",
-            f"{place.capitalize()} {_lump(finding)} of {size['diameter_mm']:.0f} mm.",
+            f"There is {with_article(nodule_words(finding))} in the {place}.",
+            f"{place.capitalize()} {lump(finding)} of {size['diameter_mm']:.0f} mm.",
         )
     if finding.kind == "consolidation":
         return (
             f"There is airspace opacity in the {place}.",
-            f"{_extent(finding)} consolidation in the {place}.",
+            f"{extent(finding)} consolidation in the {place}.",
         )
     if finding.kind == "pleural effusion":
         return (
             f"The {side} costophrenic angle is blunted by fluid with a meniscus along the lateral chest wall.",
-            f"{_amount(finding)} {side} pleural effusion.",
+            f"{amount(finding)} {side} pleural effusion.",
         )
     if finding.kind == "pneumothorax":
         return (
             f"A visceral pleural line is seen on the {side}, without lung markings beyond it; "
             f"the gap at the apex measures {size['gap_mm']:.0f} mm.",
-            f"{_gap(finding)} {side} pneumothorax.",
+            f"{gap_size(finding)} {side} pneumothorax.",
         )
     ratio = f"The cardiac silhouette is enlarged, with a cardiothoracic ratio of {size['cardiothoracic_ratio']:.2f}"
     return ratio + (", allowing for AP magnification." if technique == "AP" else "."), "Cardiomegaly."
@@ -122,48 +155,57 @@ def _on_lateral(finding: Finding, technique: str) -> tuple[str, str]:
     where = finding.place.removeprefix(finding.side).strip()
     if finding.kind == "nodule":
         return (
-            f"A {_nodule(finding)} projects over the {where}; its side is not determined on this view.",
-            f"{_lump(finding).capitalize()} of {size['diameter_mm']:.0f} mm projecting over the {where}.",
+            f"{with_article(nodule_words(finding)).capitalize()} projects over the {where}; "
+            "its side is not determined on this view.",
+            f"{lump(finding).capitalize()} of {size['diameter_mm']:.0f} mm projecting over the {where}.",
         )
     if finding.kind == "consolidation":
         return (
             f"Airspace opacity projects over the {where}; its side is not determined on this view.",
-            f"{_extent(finding)} consolidation projecting over the {where}.",
+            f"{extent(finding)} consolidation projecting over the {where}.",
         )
     if finding.kind == "pleural effusion":
         return (
             "A posterior costophrenic angle is blunted by fluid with a meniscus; its side is not determined.",
-            f"{_amount(finding)} pleural effusion.",
+            f"{amount(finding)} pleural effusion.",
         )
     if finding.kind == "pneumothorax":
         return (
             "A visceral pleural line is seen without lung markings beyond it; its side is not determined.",
-            f"{_gap(finding)} pneumothorax.",
+            f"{gap_size(finding)} pneumothorax.",
         )
     return "The cardiac silhouette is enlarged, with less retrosternal and retrocardiac space.", "Cardiomegaly."
 
 
-def _nodule(finding: Finding) -> str:
+def nodule_words(finding: Finding) -> str:
+    """Such as "12 mm spiculated nodule"."""
     edge = "spiculated " if finding.size["spiculation"] > 0.3 else ""
     hu = finding.size["hu"]
     kind = "calcified " if hu >= 200 else "ground-glass " if hu <= -300 else ""
-    return f"{finding.size['diameter_mm']:.0f} mm {edge}{kind}{_lump(finding)}"
+    return f"{finding.size['diameter_mm']:.0f} mm {edge}{kind}{lump(finding)}"
 
 
-def _lump(finding: Finding) -> str:
+def with_article(words: str) -> str:
+    """With "a" or "an", also before a number."""
+    return f"{'an' if words.startswith(('8', '11 ', '18 ', 'a', 'e', 'i', 'o', 'u')) else 'a'} {words}"
+
+
+def lump(finding: Finding) -> str:
     """More than 30 mm are called a mass (Fleischner Society's glossary: Hansell et al., Radiology 2008)."""
     return "mass" if finding.size["diameter_mm"] > 30 else "nodule"
 
 
-def _extent(finding: Finding) -> str:
+def extent(finding: Finding) -> str:
+    """Of a consolidation: extensive is more than half of the lobe."""
     return "Extensive" if finding.size["lobe_fraction"] > 0.5 else "Patchy"
 
 
-def _amount(finding: Finding) -> str:
+def amount(finding: Finding) -> str:
+    """Of an effusion, by its volume."""
     ml = finding.size["volume_ml"]
     return "Small" if ml < 300 else "Moderate" if ml < 1000 else "Large"
 
 
-def _gap(finding: Finding) -> str:
+def gap_size(finding: Finding) -> str:
     """Small and large as the American College of Chest Physicians draws the line (Baumann et al., 2001)."""
     return "Small" if finding.size["gap_mm"] < 30 else "Large"

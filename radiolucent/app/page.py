@@ -56,7 +56,7 @@ def head() -> str:
 
 
 def build_page(services: Services) -> gradio.Blocks:
-    """gradio's Blocks of all tabs."""
+    """Gradio's Blocks of all tabs."""
     with gradio.Blocks(title="Radiolucent", analytics_enabled=False, fill_width=True) as page:
         gradio.HTML(INTRODUCTION, js_on_load=None)
         with gradio.Tabs():

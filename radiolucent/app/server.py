@@ -44,7 +44,7 @@ def _runs(number: int) -> bool:
 
 
 def quiet_gradio(root: Path) -> None:
-    """gradio keeps its files in our folder, and tells nobody that it runs; before it is first imported."""
+    """Gradio keeps its files in our folder, and tells nobody that it runs; before it is first imported."""
     os.environ["GRADIO_TEMP_DIR"] = str(root / UPLOADS)
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
     os.environ["GRADIO_RUN_HISTORY"] = "False"

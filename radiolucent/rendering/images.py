@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import hashlib
+import os
+import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from radiographs.files import printable
-from radiolucent.rendering.jobs import SAMPLE, Job, Options, beam_name, image_files
+from radiolucent.rendering.jobs import SAMPLE, Job, Options, beam_name, image_files, shots
 
 if TYPE_CHECKING:
-    import numpy as np
-
-    from drr import Volume
-
-BONE_CONTRAST = 8.0  # bone alone, at the exposure of a chest, would be nearly black
+    from drr import ConeBeam, Volume
 
 
 def render_volume(job: Job, *, out: str, options: Options, backend: str) -> dict[str, Any]:
@@ -29,26 +29,70 @@ def render_volume(job: Job, *, out: str, options: Options, backend: str) -> dict
     if printable(job.key) != job.key:
         raise ValueError("the file's name is not UTF-8 text, as the manifest's table must be: rename the file")
     volume, decision, notes = read_job(job, options)
-    volume = prepare(volume, with_bone=options.materials != ["total"])
+    displayed = bool(options.look or options.physics)
+    volume = prepare(volume, with_bone=displayed or options.materials != ["total"])
     shape, box = (options.size, options.size), body_box(volume)
-    names = [beam_name(view, options.preset) for view in options.views]
+    taken = shots(options)
+    names = [beam_name(shot.view, options.preset) for shot in taken]
     beams = [ConeBeam.preset(name, volume, shape, box=box) for name in names]
-    lines = project_once(volume, beams, materials=options.materials, backend=backend).cpu().numpy()
+    beams = [beam.orbit(shot.orbit_degrees) if shot.orbit_degrees else beam for shot, beam in zip(taken, beams)]
+    wanted = ["soft", "bone"] if displayed else options.materials
+    lines = project_once(volume, beams, materials=wanted, backend=backend).cpu().numpy()
     images, files = [], image_files(job, options)
-    for view, beam, layers in zip(options.views, beams, lines):
-        for material, layer in zip(options.materials, layers):
-            file = files[view, material]
-            description = f"Rendered from a CT by Radiolucent: {view}, {material}"
-            digest = write_image(Path(out) / file, to_pixels(layer, material, options.levels), description)
-            images.append(image_row(Path(file).name, view, material, file, digest, beam))
+    for number, (shot, beam, layers) in enumerate(zip(taken, beams, lines)):
+        if displayed:
+            pictures = expose_and_show(layers[0], layers[1], beam, options, exposure_rng(options, job.key, number))
+        else:
+            pictures = {m: to_pixels(layer, m, options.levels) for m, layer in zip(options.materials, layers)}
+        for material in options.materials:
+            file = files[shot.name, material]
+            description = f"Rendered from a CT by Radiolucent: {shot.name}, {material}"
+            digest = write_image(Path(out) / file, pictures[material], description)
+            images.append(image_row(Path(file).name, shot.name, material, file, digest, beam))
     about = {"decision": decision, "notes": notes, "version": __version__}
     return {"outputs": list(files.values()), "images": images, **about}
+
+
+def expose_and_show(
+    soft: np.ndarray, bone: np.ndarray, beam: ConeBeam, options: Options, rng: np.random.Generator
+) -> dict[str, np.ndarray]:
+    """{material: its picture, float32 (H, W)} by the options' physics and look.
+
+    Args:
+        soft, bone: (H, W) line integrals.
+        beam: That they were cast with.
+        options: With `physics`, `look` or both.
+        rng: Of noise and of what is drawn at random.
+    """
+    from drr.appearance.choices import Exposure, draw_physics
+    from drr.appearance.physics import expose
+
+    physics = draw_physics(options.physics, rng)
+    if physics is not None:
+        total, soft = expose(soft, bone, physics, rng)
+        bone = total - soft
+    shown = Exposure(options.look or "film", soft, bone, pixel_mm(beam), rng)
+    return {"total": shown.radiograph(soft, bone), "soft": shown.soft(soft), "bone": shown.bone(bone)}
+
+
+def pixel_mm(beam: ConeBeam) -> float:
+    """Side of a pixel in mm at the body's centre."""
+    source, centre, origin = (beam.numpy(name) for name in ("source", "centre", "origin"))
+    du, dv = beam.numpy("du"), beam.numpy("dv")
+    normal = np.cross(du, dv)
+    shrink = normal @ (centre - source) / (normal @ (origin - source))
+    return float(np.linalg.norm(du) * shrink)
+
+
+def exposure_rng(options: Options, *what: str | int) -> np.random.Generator:
+    """The generator of one exposure, which depends on the seed and on what is exposed alone."""
+    words = (zlib.crc32(os.fsencode(word)) if isinstance(word, str) else word for word in what)
+    return np.random.default_rng([options.seed, *words])
 
 
 def read_job(job: Job, options: Options) -> tuple[Volume, str, list[str]]:
     """The volume, how its file was understood, and what else is to be known of it."""
     from drr import sample_ct
-    from drr.anatomy.chest import require_chest
     from drr.io.ct_rate import read_volume
     from drr.io.read import load_ct
 
@@ -66,15 +110,23 @@ def read_job(job: Job, options: Options) -> tuple[Volume, str, list[str]]:
         volume, decided = read_volume(job.path, job.row, options.rescale)
         decision, notes = f"CT-RATE release {decided.release}: {decided.reason}", list(decided.notes)
     if options.require_chest:
-        try:
-            require_chest(volume)
-        except ValueError as error:
-            raise ValueError(f"{error}; --require-chest false renders it all the same") from None
+        check_chest(volume)
     return volume, decision, notes
+
+
+def check_chest(volume: Volume) -> None:
+    """Refuse what does not show enough of a chest; ValueError says which option takes it all the same."""
+    from drr.anatomy.chest import require_chest
+
+    try:
+        require_chest(volume)
+    except ValueError as error:
+        raise ValueError(f"{error}; --require-chest false renders it all the same") from None
 
 
 def to_pixels(lines: np.ndarray, material: str, levels: str) -> np.ndarray:
     """Line integrals (H, W) to float32 in [-1, 1], by the same law for every patient."""
+    from drr.appearance.choices import BONE_CONTRAST
     from drr.appearance.detector import detector_response, encode_lines
     from radiographs import to_unit
 

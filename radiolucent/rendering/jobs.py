@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -45,6 +45,35 @@ class Options:
     require_chest: bool
     rescale: tuple[float, float] | None = None
     series: str | None = None
+    orbit: tuple[float, ...] = ()
+    look: str = ""
+    physics: tuple[str, ...] = ()
+    seed: int = 0
+
+    def settings(self) -> dict[str, Any]:
+        """What the batch's record holds of them; what came later is left out where it is not used, so that folders of
+        earlier versions can be resumed.
+        """
+        later = {"orbit": (), "look": "", "physics": (), "seed": 0}
+        return {name: value for name, value in asdict(self).items() if later.get(name, ...) != value}
+
+
+@dataclass(frozen=True)
+class Shot:
+    """One picture of a body: a view, turned by some degrees about the body's long axis."""
+
+    view: str
+    orbit_degrees: float = 0.0
+
+    @property
+    def name(self) -> str:
+        """Such as PA, PA+30 or PA-15: the folder of its pictures."""
+        return f"{self.view}{self.orbit_degrees:+g}" if self.orbit_degrees else self.view
+
+
+def shots(options: Options) -> list[Shot]:
+    """Each view in each of the orbit's angles; without an orbit, as it is."""
+    return [Shot(view, degrees) for view in options.views for degrees in (options.orbit or (0.0,))]
 
 
 def job_identity(job: Job) -> dict[str, Any]:
@@ -60,10 +89,10 @@ def job_identity(job: Job) -> dict[str, Any]:
 
 
 def image_files(job: Job, options: Options) -> dict[tuple[str, str], str]:
-    """{(view, material): the image's file below the output folder}."""
+    """{(name of the shot, material): the image's file below the output folder}."""
     return {
         (view, material): job.name.image_path(view, material) if job.name else f"{view}/{job.key}_{material}.png"
-        for view in options.views
+        for view in (shot.name for shot in shots(options))
         for material in options.materials
     }
 
