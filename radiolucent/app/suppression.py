@@ -68,6 +68,7 @@ class Suppression:
         """Find the bone, and keep it with the radiograph in the entry's folder.
 
         Args:
+            entry: Where it is kept.
             source: As `read` gives it.
             samples: Answers that are averaged; with more than one, how far they differ is kept too.
         """
@@ -104,6 +105,7 @@ class Suppression:
         """The result as a file: what `radiolucent suppress` writes for the same image and settings.
 
         Args:
+            entry: In which something was suppressed.
             strength: From 0 to 1.
             kind: "png" or "dicom"; "" for the format that was sent (PNG for JPEG).
 
@@ -130,8 +132,10 @@ class Suppression:
 
     @contextmanager
     def _turn(self) -> Iterator[None]:
-        """The network for one visitor, in as many threads as the command has: float sums depend on their number, which
-        every thread of a server has its own of."""
+        """The network for one visitor, in as many threads as the command has.
+
+        Float sums depend on their number, and every thread of a server has its own.
+        """
         import torch
 
         with self._model:

@@ -174,7 +174,8 @@ OVERLAPS = """() => {
   const texts = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT), range = document.createRange();
   while (texts.nextNode()) {
     const node = texts.currentNode, e = node.parentElement;
-    if (!node.data.trim() || !e.checkVisibility(SEEN) || e.closest('script, style, select, .rl-stage, [aria-hidden=true], .visually-hidden')) continue;
+    const apart = 'script, style, select, .rl-stage, [aria-hidden=true], .visually-hidden';
+    if (!node.data.trim() || !e.checkVisibility(SEEN) || e.closest(apart)) continue;
     range.selectNodeContents(node);
     seen.push([node, node.data.trim().slice(0, 40), [...range.getClientRects()]]);
   }
