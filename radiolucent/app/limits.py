@@ -26,6 +26,7 @@ class Limits:
         ct_bytes: Memory of all CTs that visitors sent; the one that was used least recently goes first.
         entries, disk: Visitors' images held at once, and the disk they take; the oldest go first.
         age: After which what was not looked at is deleted.
+        uploaded: After which what was sent is deleted; what was made of it stays for `age`.
         waiting: Requests in the queue; whoever comes later is told so.
         sockets: Rotating CTs at once.
         drawn: Images in one grid; prompt: its letters; steps: of sampling.
@@ -42,6 +43,7 @@ class Limits:
     entries: int = 48
     disk: int = 8192 * MIB
     age: float = 1800.0
+    uploaded: float = 900.0
     waiting: int = 24
     sockets: int = 24
     drawn: int = 9

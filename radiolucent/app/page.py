@@ -19,7 +19,7 @@ STYLES = ("app.css",)
 INTRODUCTION = """
 <header class="rl-header"><h1>Radiolucent</h1>
 <p><strong>Research use only: not a medical device.</strong> What you send stays on the machine that serves this page,
-and is deleted when you close it, after half an hour, or when the server ends. Never read a suppressed image without the
+and is deleted after at most half an hour, or when the server ends. Never read a suppressed image without the
 radiograph beside it.</p></header>
 """
 

@@ -54,7 +54,7 @@ class Scenes:
             return self._sample
 
     def add(self, entry: Entry, sent: Path, series: str = "") -> tuple[Scene, list[str]]:
-        """Read the CT that was sent; its files are deleted, the voxels stay in memory.
+        """Read the CT that was sent; its files in the entry are deleted, the voxels stay in memory.
 
         Args:
             entry: Its visitor's.

@@ -53,7 +53,7 @@ class Services:
         """Delete what is old: entries, CTs without one, and uploads that nothing was done with."""
         self.store.sweep()
         self.scenes.sweep()
-        oldest = time.time() - self.limits.age
+        oldest = time.time() - self.limits.uploaded
         for path in (self.root / UPLOADS).rglob("*"):
             try:
                 if path.is_file() and (path.stat().st_mtime < oldest or not path.stat().st_size):

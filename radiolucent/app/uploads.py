@@ -1,6 +1,6 @@
 """What visitors send, checked before anything reads it: by content, with bounds on what it unpacks to.
 
-A file's own name opens nothing here: it is moved into its visitor's folder under a name of ours.
+A file's own name opens nothing here: it is put into its visitor's folder under a name of ours.
 """
 
 from __future__ import annotations
@@ -33,7 +33,9 @@ def shown_name(path: str | Path) -> str:
 
 
 def take(entry: Entry, sent: str | Path, most: int, suffix: str = "") -> Path:
-    """Move a file that was sent into its visitor's folder.
+    """Put a file that was sent into its visitor's folder, as a link to it.
+
+    gradio gives equal files one place, whoever sent them, and others may wait there: the sweep deletes it later.
 
     Args:
         entry: The visitor's.
@@ -50,9 +52,7 @@ def take(entry: Entry, sent: str | Path, most: int, suffix: str = "") -> Path:
         sent.unlink()
         raise ValueError(f"{entry.name}: {size / MIB:.0f} MB, where at most {most / MIB:.0f} MB are taken here")
     here = entry.folder / f"{INPUT}{suffix}"
-    os.replace(sent, here)
-    if not any(sent.parent.iterdir()):
-        sent.parent.rmdir()
+    os.link(sent, here)
     return here
 
 
@@ -274,7 +274,7 @@ def _unpack(archive: zipfile.ZipFile, member: zipfile.ZipInfo, to: Path, left: i
 
 
 def take_folder(entry: Entry, role: str, sent: Sequence[str], limits: Limits) -> Path:
-    """Move a folder of radiographs that was sent into its visitor's; hidden files are left out.
+    """Put a folder of radiographs that was sent into its visitor's, as links; hidden files are left out.
 
     Raises:
         ValueError: No files, too many, two of one name (of folders in it), or one that is no radiograph.
@@ -288,12 +288,11 @@ def take_folder(entry: Entry, role: str, sent: Sequence[str], limits: Limits) ->
     for path in files:
         name = re.sub(r"[^\w .()+-]", "_", shown_name(path))
         if name.startswith("."):
-            path.unlink()
             continue
         if name in names:
             raise ValueError(f"{role}: two files are called {name}; images are matched by name, so each needs its own")
         names.add(name)
-        os.replace(path, folder / name)
+        os.link(path, folder / name)
         check_radiograph(folder / name, f"{role}/{name}", limits)
     if not names:
         raise ValueError(f"{role}: no images arrived; choose a folder of radiographs")

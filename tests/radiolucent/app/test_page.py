@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import json
+import os
 import time
 import zipfile
 from collections.abc import Callable
@@ -144,6 +145,11 @@ def test_what_is_gone_is_forgotten(page: Any, services: Any, sample_radiograph: 
     while len(services.store) > held and time.monotonic() < deadline:
         page.wait_for_timeout(50)
     assert len(services.store) == held
+    sent = [path for path in (services.root / "uploads").rglob("*.png") if path.stat().st_size]
+    assert sent
+    for path in sent:
+        os.utime(path, (0, 0))  # long ago
+    services.sweep()
     left = [path for path in (services.root / "uploads").rglob("*") if path.is_file() and path.stat().st_size]
     assert not left
 
@@ -257,3 +263,14 @@ def test_nothing_is_fetched_from_elsewhere(page: Any, address: str) -> None:
     assert outside == []
     policy = page.request.get(address).headers["content-security-policy"]
     assert "default-src 'self'" in policy
+
+
+def test_two_visitors_may_send_the_same_file(page: Any, browser: Any, address: str, sample_radiograph: Path) -> None:
+    other = browser.new_context().new_page()
+    other.goto(address)
+    for visitor in (page, other, page):
+        upload(visitor, "Suppress", "radiograph", sample_radiograph)
+    for visitor in (page, other):
+        visitor.locator("suppress-view[data-ready]").wait_for()
+        assert visitor.locator("[role=alert]:visible").count() == 0
+    other.context.close()
