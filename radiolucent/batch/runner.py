@@ -7,6 +7,7 @@ killed at any moment and run again: what is finished, from the same input, is sk
 from __future__ import annotations
 
 import csv
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -20,6 +21,7 @@ from radiolucent.batch.manifest import Manifest, file_identity
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser
 
+SHOW_S = 0.2  # between two changes of the rate on the screen
 REASONS_SHOWN = 5  # on the screen; errors.csv has all
 ERRORS = "errors.csv"
 __all__ = ["Manifest", "Task", "add_batch_arguments", "atomic_path", "file_identity", "run_batch"]
@@ -130,6 +132,13 @@ def _record(results: Iterator, manifest: Manifest, todo: Mapping[str, Task], tot
     )
     with Progress(*columns) as progress:
         bar = progress.add_task(title, total=total, completed=total - len(todo), rate="", bad="")
+        shown = time.monotonic()
+
+        def show_rate() -> None:
+            done = progress.tasks[0]
+            rate = done.finished_speed or done.speed
+            progress.update(bar, rate=f"{rate:.2f}/s" if rate else "", bad=f"{bad} skipped" if bad else "")
+
         for key, record, reason in results:
             task = todo[key]
             if record is not None:
@@ -140,9 +149,11 @@ def _record(results: Iterator, manifest: Manifest, todo: Mapping[str, Task], tot
                 if bad <= REASONS_SHOWN:
                     text = f"skipped {task.name}: {printable(reason)}"
                     progress.console.print(text, markup=False, highlight=False, soft_wrap=True)
-            done = progress.tasks[0]
-            rate = done.finished_speed or done.speed
-            progress.update(bar, advance=1, rate=f"{rate:.2f}/s" if rate else "", bad=f"{bad} skipped" if bad else "")
+            progress.advance(bar)
+            if time.monotonic() - shown > SHOW_S:  # seldom, since the speed is a sum over a thousand steps
+                show_rate()
+                shown = time.monotonic()
+        show_rate()
     if bad:
         print(f"{bad} of {total} {title} were skipped: see {errors}")
     return bad
