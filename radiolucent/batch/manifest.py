@@ -1,4 +1,4 @@
-"""The record of a batch: `out/manifest.jsonl`, by which a run goes on and by which it knows its own files.
+"""The record of a batch: `out/manifest.jsonl`, by which a run resumes and by which it knows its own files.
 
 What is finished is known by its input, not by its name: an item's record holds the identity of what it was made from.
 What may be written is known too: a file that is there and that no run of this batch has claimed is never overwritten.

@@ -56,13 +56,17 @@ def render_volume(job: Job, *, out: str, options: Options, backend: str) -> dict
 def expose_and_show(
     soft: np.ndarray, bone: np.ndarray, beam: ConeBeam, options: Options, rng: np.random.Generator
 ) -> dict[str, np.ndarray]:
-    """{material: its picture, float32 (H, W)} by the options' physics and look.
+    """Pictures by the options' physics and look.
 
     Args:
-        soft, bone: (H, W) line integrals.
+        soft: (H, W) line integrals.
+        bone: (H, W) line integrals.
         beam: That they were cast with.
         options: With `physics`, `look` or both.
         rng: Of noise and of what is drawn at random.
+
+    Returns:
+        {material: its picture, float32 (H, W)}.
     """
     from drr.appearance.choices import Exposure, draw_physics
     from drr.appearance.physics import expose

@@ -217,10 +217,12 @@ class Suppressor:
         lungs: Bool[np.ndarray, "size size"] | None = None,
         source: Radiograph | None = None,
     ) -> Suppressed:
-        """Suppress float32 (H, W) in [-1, 1], bones bright.
+        """Suppress an image in memory.
 
         Args:
+            pixels: float32 (H, W) in [-1, 1], bones bright.
             lungs: bool (size, size), for the second path of GL-LCM's models.
+            source: What was read, for `Suppressed.save`.
         """
         predict = partial(predict_square, self.pipeline, lungs=lungs, steps=self.steps, tile=self.tile)
         detail = (
@@ -264,15 +266,17 @@ def suppress_pixels(
     own_strength: Callable[[np.ndarray, np.ndarray], float] = lambda fitted, bone: 1.0,
     detail: tuple[Predict, int] | None = None,
 ) -> tuple[np.ndarray, np.ndarray, float]:
-    """A model's answers on its own grid, made one image of the radiograph's size.
-
-    The image is fitted into the grid with its aspect kept. "direct": the mean prediction, upsampled. "subtract": what
-    it took away, upsampled, is taken from the radiograph, so that all finer detail stays.
+    """A model's answers on its own grid, aspect kept, made one image of the radiograph's size.
 
     Args:
         predict: (size, size) and a seed -> the soft tissue (size, size).
         pixels: float32 (H, W) in [-1, 1].
-        strength: Multiplies what is taken away. own_strength: of the fitted image and its bone, a further factor.
+        compose: "direct": the mean prediction, upsampled. "subtract": what it took away, upsampled, is taken from the
+            radiograph, so that all finer detail stays.
+        seeds: One for each answer that is averaged.
+        size: Side of the grid in pixels.
+        strength: Multiplies what is taken away.
+        own_strength: Of the fitted image and its bone, a further factor.
         detail: Another `predict` and its larger size; where the radiograph is larger than `size`, what its bone has
             that fits into no image of `size` pixels is taken away too.
 

@@ -27,7 +27,13 @@ VIEW_NAMES = {"PA": "PA ", "AP": "AP ", "LL": "left lateral ", "RL": "right late
 
 @dataclass(frozen=True)
 class Example:
-    """A row whose image was kept. tokens_cut: of its text, unseen by the model. agreement: with the filter, if any."""
+    """A row whose image was kept.
+
+    Attributes:
+        row: What was asked for.
+        tokens_cut: Of its text, unseen by the model.
+        agreement: With the filter, if any.
+    """
 
     row: Row
     tokens_cut: int = 0

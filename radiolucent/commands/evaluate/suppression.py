@@ -11,6 +11,7 @@ from radiolucent.commands.evaluate.console import Progress, finish
 
 
 def run_suppression(args: Any) -> None:
+    """Measure folders and models, and write the report with its pages and CSVs; ValueError if none is given."""
     from evaluation.nodules.implant_report import write_implants
     from evaluation.suppression.comparison_pages import ComparisonPages, page_name
     from evaluation.suppression.gain_report import write_gains
