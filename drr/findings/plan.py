@@ -91,7 +91,8 @@ class Pose:
     """The largest differences of one exposure from the preset; each is drawn uniformly within them.
 
     Args:
-        turn_degrees, tip_degrees: The patient's turn about the long axis, and the beam's tilt to head or feet.
+        turn_degrees: The patient's turn about the long axis.
+        tip_degrees: The beam's tilt to head or feet.
         shift_mm: Of the beam along each axis.
         zoom: Of the picture's width, as a fraction.
         exposure: Of the film's middle line integral (`detector_response`'s centre).

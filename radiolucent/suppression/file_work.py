@@ -34,7 +34,8 @@ class Read:
 
     Attributes:
         name: Of the result.
-        source, notes: As read_for_suppression gives them.
+        source: As read_for_suppression gives it.
+        notes: As read_for_suppression gives them.
         lungs: bool (size, size), or None.
     """
 
@@ -51,7 +52,10 @@ class SuppressFiles:
     Args:
         out: The folder.
         model: Options of Suppressor, as pairs, so that another process can load it.
-        strip, keep_identity, polarity, self_test: As the command's.
+        strip: As the command's.
+        keep_identity: As the command's.
+        polarity: As the command's.
+        self_test: As the command's.
         batch: Radiographs that the network sees together.
     """
 
