@@ -38,7 +38,19 @@ _on_device: WeakKeyDictionary[Volume, tuple[torch.Tensor, torch.Tensor | None]] 
 
 
 def project_kernel(hu, bone, nx, ny, nz, box, geometry, mm, out):  # type: ignore[no-untyped-def]
-    """A thread casts a ray of a view. geometry: (V, 4, 3) and mm: (V, 3, 3) float64; out: (V, 2, rows, columns)."""
+    """A thread casts a ray of a view.
+
+    Args:
+        hu: Flat voxels.
+        bone: Flat bone map.
+        nx: Voxels along x.
+        ny: Voxels along y.
+        nz: Voxels along z.
+        box: (3, 2), see `aim`.
+        geometry: (V, 4, 3) float64, see `index_geometry`.
+        mm: (V, 3, 3) float64, see `ray_lengths`.
+        out: (V, 2, rows, columns), filled.
+    """
     c, r, view = cuda.grid(3)
     if view < out.shape[0] and r < out.shape[2] and c < out.shape[3]:
         beam = geometry[view]

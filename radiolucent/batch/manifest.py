@@ -229,7 +229,13 @@ class Manifest:
         return all((self.out / name).exists() for name in record.get("outputs", []))
 
     def add(self, key: str, record: Mapping[str, Any], identity: Mapping[str, Any] | None = None) -> None:
-        """Record a finished item: `record` holds JSON values; `outputs` are paths relative to the folder."""
+        """Record a finished item.
+
+        Args:
+            key: Of the item.
+            record: JSON values; `outputs` are paths relative to the folder.
+            identity: Of its input.
+        """
         line = {"key": key, **({} if identity is None else {"input": identity}), **record}
         self._append(line, at_once=False)
         self._take(line)

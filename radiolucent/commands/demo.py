@@ -51,7 +51,13 @@ def stage(name: str, seconds: dict[str, float]) -> Iterator[None]:
 
 
 def fit(config: str, out: Path, overrides: dict[str, object]) -> None:
-    """`radiolucent fit --config configs/... --key value ...`, printed as a user would type it."""
+    """`radiolucent fit --config configs/... --key value ...`, printed as a user would type it.
+
+    Args:
+        config: Below configs/.
+        out: The training's folder.
+        overrides: {key: value}.
+    """
     from radiolucent.commands.fit import main
 
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)

@@ -41,7 +41,22 @@ class Job:
 
 @dataclass(frozen=True)
 class Options:
-    """What the images depend on, besides the volume."""
+    """What the images depend on, besides the volume.
+
+    Attributes:
+        views: Names of presets.
+        size: Side of the pictures in pixels.
+        materials: Of total, bone and soft.
+        preset: Which room's geometry, see `beam_name`.
+        levels: How line integrals become grey levels.
+        require_chest: Whether what shows no chest is skipped.
+        rescale: (slope, intercept) in place of the headers'.
+        series: Of each DICOM folder.
+        orbit: Degrees by which each view is turned.
+        look: Display, or "".
+        physics: Effects of tube and detector.
+        seed: Of noise and looks.
+    """
 
     views: list[str]
     size: int

@@ -54,7 +54,13 @@ class Ask:
 
 @dataclass(frozen=True)
 class StudyJob:
-    """One study, or pair of studies, of a CT. label_map: its file; "" where the CT is packaged with one."""
+    """One study, or pair of studies, of a CT.
+
+    Attributes:
+        job: The CT.
+        number: Of the study.
+        label_map: Its file; "" if the CT is packaged with one.
+    """
 
     job: Job
     number: int

@@ -192,7 +192,19 @@ def predict_square(
     steps: int | None,
     tile: int,
 ) -> np.ndarray:
-    """The model's soft tissue of a radiograph on its grid (size, size), with `lungs`, its mask, by both paths."""
+    """The model's soft tissue of a radiograph on its grid, with a lung mask by both paths.
+
+    Args:
+        pipeline: The model.
+        fitted: (size, size) in [-1, 1].
+        seed: Of the answer.
+        lungs: bool (size, size), or None.
+        steps: Of sampling, or None.
+        tile: Side of a tile in pixels.
+
+    Returns:
+        (size, size) in [-1, 1].
+    """
     masks = None if lungs is None else lungs[None]
     return predict_squares(pipeline, fitted[None], seed, lungs=masks, steps=steps, tile=tile)[0]
 
@@ -206,7 +218,19 @@ def predict_squares(
     steps: int | None,
     tile: int,
 ) -> np.ndarray:
-    """`predict_square` of radiographs (B, size, size), and of their masks, in one call."""
+    """`predict_square` of several radiographs in one call.
+
+    Args:
+        pipeline: The model.
+        fitted: (B, size, size) in [-1, 1].
+        seed: Of each answer.
+        lungs: bool (B, size, size), or None.
+        steps: Of sampling, or None.
+        tile: Side of a tile in pixels.
+
+    Returns:
+        (B, size, size) in [-1, 1].
+    """
     import torch
 
     seen = torch.from_numpy(fitted)[:, None].to(pipeline.device)
@@ -216,7 +240,17 @@ def predict_squares(
 
 
 def look_again(pipeline: SuppressionModel, fitted: np.ndarray, seed: int, *, steps: int | None) -> np.ndarray:
-    """The model's soft tissue of a radiograph (size, size) of its `detail_size`, in one pass."""
+    """The model's soft tissue of a radiograph of its `detail_size`, in one pass.
+
+    Args:
+        pipeline: The model.
+        fitted: (size, size) in [-1, 1].
+        seed: Of the answer.
+        steps: Of sampling, or None.
+
+    Returns:
+        (size, size) in [-1, 1].
+    """
     return look_again_at(pipeline, fitted[None], seed, steps=steps)[0]
 
 

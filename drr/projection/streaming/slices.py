@@ -161,7 +161,13 @@ def _find_spans(hu: Any, bone: Any, spans: Any) -> None:
 
 @numba.njit(cache=True, nogil=True)
 def find_row_spans(section: Any, limit: int, spans: Any) -> None:
-    """Into spans (2, rows): in each row of a section, the first column above `limit` and the one after the last."""
+    """In each row of a section, the first column that is dense and the one after the last.
+
+    Args:
+        section: (rows, columns).
+        limit: Above which a voxel is dense.
+        spans: (2, rows), filled; 0, 0 for an empty row.
+    """
     for row in range(section.shape[0]):
         spans[0, row], spans[1, row] = _span(section[row], limit)
 
