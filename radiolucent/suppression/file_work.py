@@ -104,7 +104,12 @@ class SuppressFiles:
         outputs = output_names(read.name, samples, self.strip)
         shown = -soft if notes.get("inverted") else soft  # a negative gets a negative back
         key, path = key_for(self.out, source.header, self.keep_identity), Path(self.out) / read.name
-        kept = {"source": source, "description": note, "keep_identity": self.keep_identity, "uid_key": key}
+        kept: dict[str, Any] = {
+            "source": source,
+            "description": note,
+            "keep_identity": self.keep_identity,
+            "uid_key": key,
+        }
         write_radiograph(path, shown, source.bits, **kept)
         if result.uncertainty is not None:
             scale = "Standard deviation of the samples: 65535 is 1, half of the grey range"
@@ -122,7 +127,9 @@ class SuppressFiles:
         tested = write_self_test(
             self.out, read.name, read.source, lambda seen: suppressor.suppress(seen, read.lungs).soft, soft
         )
-        joined = {name: [*record.get(name, []), *tested[name]] for name in ("outputs", "warnings") if name in tested}
+        joined: dict[str, Any] = {
+            name: [*record.get(name, []), *tested[name]] for name in ("outputs", "warnings") if name in tested
+        }
         return {**record, **tested, **joined}
 
 
