@@ -26,7 +26,10 @@ COMMANDS = {
         "convert_checkpoint",
         "published weights (BS-LDM, MONAI, taming, ...) as our folders",
     ),
-    "evaluate": ("evaluate.command", "score suppression, nodules kept, synthesis, privacy or utility, with a report"),
+    "evaluate": (
+        "evaluate.command",
+        "score suppression, nodules kept, synthesis, privacy, utility or views, with a report",
+    ),
 }
 
 
