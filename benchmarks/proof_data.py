@@ -1,9 +1,9 @@
 """Radiographs whose truth is known, for benchmarks.prompt_agreement: bodies, findings, views, reports, looks.
 
-Every scene is a body of its own (the sample CT, deformed) with up to three findings put into it
-(drr.findings.report). Its
-reports say what was put in, in drr's sentences, together with some of what is absent; the view is told by its column
-alone, never in words.
+Every scene is a body of its own (a CT, deformed) with up to three findings put into it. Its reports say what was put
+in, in drr's sentences or in the few words of a prompt, together with some of what is absent; the view is told by its
+column alone, never in words. The packaged CT has a label map; in others lobes and heart are found by place
+(drr.anatomy.regions).
 """
 
 from __future__ import annotations
@@ -11,14 +11,15 @@ from __future__ import annotations
 import csv
 import json
 import re
-from collections.abc import Container, Iterable
+from collections.abc import Container, Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
-from scipy import ndimage
 
+from benchmarks.proof_bodies import body_of, chest, chest_mm, own_findings
 from drr import ConeBeam, Finding, Look, Volume, deform, project, render_pair
 from drr.findings.heart import add_cardiomegaly
 from drr.findings.lung import LOBES, add_consolidation, add_nodule
@@ -26,7 +27,6 @@ from drr.findings.pleura import add_pleural_effusion, add_pneumothorax
 from drr.findings.report import report
 from radiographs import write_radiograph
 from radiographs.files import atomic_path
-from radiolucent.commands.demo import sample_body
 
 VIEWS = ("PA", "AP", "LL", "RL")
 FRONTAL = ("PA", "AP")
@@ -45,16 +45,35 @@ COLUMNS = ("image", "report", "view", "patient", "study", "split", "labels")
 Row = dict[str, str]
 
 
-def random_scene(volume: Volume, rng: np.random.Generator) -> tuple[Volume, list[Finding]]:
-    """A volume with random findings, large enough to be seen in a small picture."""
+@dataclass(frozen=True)
+class Scene:
+    """One body to be rendered into `folder`, `size` pixels square.
+
+    Args:
+        ct: File of the CT; None: the packaged one.
+        views: One picture each.
+    """
+
+    number: int
+    split: str
+    views: tuple[str, ...]
+    folder: Path
+    size: int
+    seed: int
+    ct: str | None = None
+
+
+def random_scene(volume: Volume, rng: np.random.Generator, own: Sequence[Finding] = ()) -> tuple[Volume, list[Finding]]:
+    """A volume with random findings, large enough to be seen in a small picture; `own` are there already."""
     chosen = set(rng.choice(KINDS, rng.choice(len(COUNTS), p=COUNTS), replace=False))
+    chosen -= {finding.kind for finding in own}
     places = choose_places(chosen, rng)
     box = chest(volume)
     affine = volume.affine.copy()
     affine[:3, 3] += affine[:3, :3] @ [part.start for part in box[::-1]]
     cut = {name: None if (a := getattr(volume, name)) is None else a[box].copy() for name in ("hu", "labels", "bone")}
     part = volume.replace(affine=affine, **cut)
-    findings: list[Finding] = []
+    findings = list(own)
     for kind in KINDS:
         if kind not in chosen:
             continue
@@ -78,31 +97,27 @@ def choose_places(chosen: Container[str], rng: np.random.Generator) -> dict[str,
     return places
 
 
-def chest(volume: Volume) -> tuple[slice, slice, slice]:
-    """Lungs and heart with 20 mm around them: all that findings change, in a third of the voxels."""
-    names = volume.names_where(lambda name: name.startswith("lung_") or name == "heart").values()
-    box = ndimage.find_objects(volume.mask(*names).astype(np.uint8))[0]
-    margin = np.ceil(20 / volume.spacing[::-1]).astype(int)
-    z, y, x = (slice(max(0, part.start - m), part.stop + m) for part, m in zip(box, margin))
-    return z, y, x
-
-
 def _add(volume: Volume, kind: str, place: str, rng: np.random.Generator) -> tuple[Volume, Finding]:
     """place: the lobe, the side, or nothing."""
     if kind == "cardiomegaly":
-        return add_cardiomegaly(volume, rng.uniform(0.62, 0.72))
+        return add_cardiomegaly(volume, rng.uniform(0.6, 0.72))
     if kind == "nodule":
-        return add_nodule(volume, place, rng, rng.uniform(38, 52), 60.0, float(rng.choice((0.0, 0.6))))
+        return add_nodule(volume, place, rng, rng.uniform(32, 52), 60.0, float(rng.choice((0.0, 0.6))))
     if kind == "consolidation":
         return add_consolidation(volume, place, rng, rng.uniform(0.35, 0.95), rng.uniform(0.75, 0.95))
     if kind == "pleural effusion":
-        return add_pleural_effusion(volume, place, rng.uniform(300, 1100))
-    return add_pneumothorax(volume, place, rng.uniform(28, 50))
+        return add_pleural_effusion(volume, place, rng.uniform(200, 1200))
+    return add_pneumothorax(volume, place, rng.uniform(24, 50))
 
 
 def scene_report(findings: Iterable[Finding], view: str, rng: np.random.Generator) -> str:
-    """A report in random order and completeness: drr's sentences, and each absent finding's denial now and then."""
+    """A report in random order and completeness: drr's sentences, and each absent finding's denial now and then.
+
+    One in three is as short as a prompt: the findings' names, joined.
+    """
     findings = list(findings)
+    if findings and rng.random() < 1 / 3:
+        return prompt_of([findings[i] for i in rng.permutation(len(findings))], view, rng)
     if not findings:
         said = list(_sections(report([], view))[:1])
     else:
@@ -113,6 +128,16 @@ def scene_report(findings: Iterable[Finding], view: str, rng: np.random.Generato
     denied = [str(rng.choice(ABSENT[kind])) for kind in KINDS if kind not in present and rng.random() < 0.3]
     where = len(denied) if rng.random() < 0.5 else 0
     return " ".join([*denied[:where], *said, *denied[where:]])
+
+
+def prompt_of(findings: Sequence[Finding], view: str, rng: np.random.Generator) -> str:
+    """A few words, as people type them: "Large left pleural effusion and cardiomegaly"."""
+    names = [_sections(report([finding], view))[1].removesuffix(".") for finding in findings]
+    names = [re.sub(r" of \d+ mm", "", name) if rng.random() < 0.5 else name for name in names]
+    joined = str(rng.choice((", ", " and ", " with "))).join(name[0].lower() + name[1:] for name in names)
+    start = str(rng.choice(("", "Chest x-ray with ", "Chest radiograph showing ", "There is ")))
+    text = start + joined
+    return text[0].upper() + text[1:] + ("." if rng.random() < 0.5 else "")
 
 
 def _sections(text: str) -> tuple[str, str]:
@@ -126,14 +151,6 @@ def _sections(text: str) -> tuple[str, str]:
 def scene_labels(findings: Iterable[Finding]) -> dict[str, str]:
     """{kind: "right", "left" or "" (neither)} of the findings that are there."""
     return {finding.kind: finding.side for finding in findings}
-
-
-def chest_mm(volume: Volume) -> tuple[np.ndarray, np.ndarray]:
-    """Lowest and highest x, y, z of `chest` in mm."""
-    box = chest(volume)[::-1]
-    ends = (np.array([getattr(part, end) for part in box]) - 0.5 for end in ("start", "stop"))
-    corners = [volume.affine[:3, :3] @ end + volume.affine[:3, 3] for end in ends]
-    return np.min(corners, axis=0), np.max(corners, axis=0)
 
 
 def random_beam(
@@ -163,50 +180,62 @@ def random_look(view: str, rng: np.random.Generator) -> Look:
     )
 
 
-def render_scene(job: tuple[int, str, tuple[str, ...], Path, int, int]) -> list[Row]:
-    """One scene's pictures, CXR/ with BS/ (bones out) beside it, and their rows of the table; at once if it is there.
-
-    job: (scene number, split, views, folder, side in pixels, seed).
-    """
-    scene, split, views, folder, size, seed = job
-    done = folder / f"scenes/{scene:05d}.json"
+def render_scene(scene: Scene) -> list[Row]:
+    """One scene's pictures, CXR/ with BS/ (bones out) beside it, and their rows of the table, unless they are there."""
+    folder = scene.folder
+    done = folder / f"scenes/{scene.number:05d}.json"
     if done.is_file():
         return json.loads(done.read_text())
-    rng = np.random.default_rng([seed, scene])
-    volume, findings = random_scene(deform(sample_body(), int(rng.integers(2**31))), rng)
+    rng = np.random.default_rng([scene.seed, scene.number])
+    body = deform(body_of(scene.ct), int(rng.integers(2**31)))
+    volume, findings = random_scene(body, rng, own_findings(scene.ct))
     labels, box = json.dumps(scene_labels(findings)), chest_mm(volume)
     rows = []
-    for pose, view in enumerate(views):
-        beam = random_beam(volume, box, view, size, rng)
+    for pose, view in enumerate(scene.views):
+        beam = random_beam(volume, box, view, scene.size, rng)
         soft, bone = project(volume, [beam], materials=("soft", "bone"), backend="cpu")[0].numpy()
-        name = f"scene{scene:05d}_{pose}_{view}.png"
+        name = f"scene{scene.number:05d}_{pose}_{view}.png"
         for kind, image in zip(("CXR", "BS"), render_pair(soft, bone, random_look(view, rng))):
             write_radiograph(folder / kind / name, image)
-        text, patient = scene_report(findings, view, rng), f"scene{scene:05d}"
-        rows.append(dict(zip(COLUMNS, (name, text, view, patient, patient, split, labels))))
+        text, patient = scene_report(findings, view, rng), f"scene{scene.number:05d}"
+        rows.append(dict(zip(COLUMNS, (name, text, view, patient, patient, scene.split, labels))))
     done.parent.mkdir(exist_ok=True)
     with atomic_path(done) as part:
         part.write_text(json.dumps(rows))
     return rows
 
 
-def render(folder: Path, scenes: dict[str, int], poses: int, size: int, seed: int, workers: int) -> Path:
+def render(
+    folder: Path,
+    counts: dict[str, int],
+    poses: int,
+    size: int,
+    seed: int,
+    workers: int,
+    cts: Sequence[str | None] = (None,),
+    held_out: str | None = None,
+) -> Path:
     """Render every split and write reports.csv, the table that ReportDataModule reads; returns its path.
 
-    scenes: {split: how many}. A training scene is seen `poses` times from each view, any other one once, from PA and LL
-    or from AP and RL; such an image is left out where training knows its report word for word.
+    A training scene is seen `poses` times from each view, any other one once, from PA and LL or from AP and RL; such an
+    image is left out where training knows its report word for word.
+
+    Args:
+        counts: {split: how many scenes}.
+        cts: Files of the CTs that training sees in turn; None is the packaged one.
+        held_out: The CT of every other split; None: those of training, in other deformations.
     """
     from rich.progress import track
 
-    jobs, number = [], 0
-    for split, count in scenes.items():
+    scenes = []
+    for split, count in counts.items():
+        sources = cts if split == "train" or held_out is None else [held_out]
         for n in range(count):
             views = VIEWS * poses if split == "train" else VIEWS[n % 2 :: 2]
-            jobs.append((number, split, views, folder, size, seed))
-            number += 1
+            scenes.append(Scene(len(scenes), split, views, folder, size, seed, sources[n % len(sources)]))
     with ProcessPoolExecutor(max(1, workers), get_context("spawn")) as pool:
-        work = pool.map(render_scene, jobs) if workers else map(render_scene, jobs)
-        done = list(track(work, total=len(jobs), description="rendering scenes"))
+        work = pool.map(render_scene, scenes) if workers else map(render_scene, scenes)
+        done = list(track(work, total=len(scenes), description="rendering scenes"))
     rows = [row for scene in done for row in scene]
     known = {row["report"] for row in rows if row["split"] == "train"}
     rows = [row for row in rows if row["split"] == "train" or row["report"] not in known]

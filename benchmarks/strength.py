@@ -1,10 +1,11 @@
-"""How strongly an image shows its bones: the law that a packaged model reads it off by, fitted on drawn pairs.
+"""How strongly an image shows its bones: the law that a model reads it off by, fitted on drawn pairs.
 
     python -m benchmarks.strength MODEL --ct CT.nii.gz [--out radiolucent/model [--record]] [--pairs 96]
 
 Pairs are drawn from a CT that the model was not trained on. For each, the factor on the predicted bone that is best
 within the lungs is set against the slope of the radiograph on that bone (radiolucent.suppression.strength), which
-needs no truth. With --out the model is written in 16 bits for the package. Prints one JSON line.
+needs no truth. MODEL is any SuppressionModel that says what size it was trained on. With --out it is written in 16 bits
+for the package. Prints one JSON line.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import cv2
 import numpy as np
 import torch
 
-from diffusion.pipelines.regression import BoneRegressionPipeline
+from diffusion.pipelines.contract import StrengthLaw, SuppressionModel, SuppressionPipeline
 from drr.pairs.draw import PairOptions, draw_pair
 from lightning_modules.callbacks import replace_folder
 from lightning_modules.data.ct_bodies import Projections, cast_missing
@@ -60,10 +61,12 @@ def main() -> None:
         package(pipeline, law if args.record else None, Path(args.out))
 
 
-def measure(pipeline: BoneRegressionPipeline, ct: str | None, pairs: int, seed: int) -> np.ndarray:
+def measure(pipeline: SuppressionModel, ct: str | None, pairs: int, seed: int) -> np.ndarray:
     """(pairs, 5): slope, best factor, and <b, b>, <b, p>, <p, p> of truth b and prediction p in the lungs' rib band."""
     settings, rows = Projections(ct=ct), []
     size = pipeline.trained_size
+    if size is None:
+        raise SystemExit(f"a {type(pipeline).__name__} without trained_size: give a folder that records it")
     with tempfile.TemporaryDirectory() as cache:
         cast_missing([settings], BODIES, Path(cache), 1)
         for number in range(pairs):
@@ -88,12 +91,14 @@ def gains(rows: np.ndarray, factor: np.ndarray) -> np.ndarray:
     return 10 * np.log10(bb / (bb - 2 * factor * bp + factor**2 * pp))
 
 
-def package(pipeline: BoneRegressionPipeline, law: dict | None, out: Path) -> None:
+def package(pipeline: SuppressionPipeline, law: StrengthLaw | None, out: Path) -> None:
     """Write the model in 16 bits, with a law or none and a second look at twice the size; `out`'s README.md stays."""
-    network = pipeline.unet.half()
-    made = BoneRegressionPipeline(
-        network, network.config["patch"], pipeline.trained_size, flips=True, detail_size=DETAIL, strength=law
-    )
+    if law is not None and "strength" not in pipeline.config:
+        raise SystemExit(
+            f"a {type(pipeline).__name__} has no option `strength` to record the law in: leave --record out"
+        )
+    made, options = pipeline.to(dtype=torch.float16), {"flips": True, "detail_size": DETAIL, "strength": law}
+    made.register_to_config(**{name: value for name, value in options.items() if name in made.config})
     readme = out / "README.md"
     text = readme.read_text() if readme.is_file() else None
     replace_folder(made, out)

@@ -10,7 +10,15 @@ from torch import nn
 
 
 def broken_tensors(network: nn.Module) -> list[str]:
-    """Names of the parameters that hold a NaN or an infinity, and of the buffers that hold a NaN."""
+    """Tensors of a network that are no longer usable.
+
+    Args:
+        network: Any module.
+
+    Returns:
+        Names of the parameters that hold a NaN or an infinity, and of the buffers that hold a NaN (a buffer may hold an
+        infinity on purpose).
+    """
     weights = [name for name, value in network.named_parameters() if not value.isfinite().all()]
     return weights + [name for name, value in network.named_buffers() if value.isnan().any()]
 

@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+INDEX = "model_index.json"
 MODULE = "_pipeline_module"  # in model_index.json: where the pipeline's class is defined
 HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 HUB_OPTIONS = ("cache_dir", "revision", "token", "local_files_only", "force_download", "proxies")
@@ -14,7 +15,18 @@ HUB_FILES = ("*.json", "*.safetensors", "*.txt", "*.model", "*.py", "*.md")  # n
 
 
 def read_model_index(path: Path) -> dict[str, Any]:
-    """A model_index.json; ValueError with its name for what is no JSON object, OSError where it cannot be read."""
+    """Read a pipeline's model_index.json.
+
+    Args:
+        path: The file.
+
+    Returns:
+        Its contents.
+
+    Raises:
+        ValueError: It is no JSON object; the error names the file.
+        OSError: It cannot be read.
+    """
     try:
         index = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
@@ -24,10 +36,35 @@ def read_model_index(path: Path) -> dict[str, Any]:
     return index
 
 
-def class_name(index: dict[str, Any]) -> str | None:
-    """The pipeline's class in a model_index.json: "CLASS", or, as diffusers names what is not its own, [MODULE, CLASS].
+def read_index(folder: str | Path) -> dict[str, Any]:
+    """Read the index of a pipeline's folder.
 
-    None where there is no such name.
+    Args:
+        folder: On this machine.
+
+    Returns:
+        The contents of its model_index.json.
+
+    Raises:
+        FileNotFoundError: It has none, so that it is no pipeline's.
+        ValueError: The index is damaged.
+    """
+    path = Path(folder) / INDEX
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"{folder} has no {INDEX}, so it is no pipeline folder; give the one that training or save_pretrained wrote"
+        )
+    return read_model_index(path)
+
+
+def class_name(index: dict[str, Any]) -> str | None:
+    """The class of the pipeline that a model_index.json describes.
+
+    Args:
+        index: The file's contents. diffusers writes "CLASS" for its own pipelines and [MODULE, CLASS] for any other.
+
+    Returns:
+        CLASS; None if none is named.
     """
     name = index.get("_class_name")
     if isinstance(name, list) and len(name) == 2:
@@ -36,7 +73,14 @@ def class_name(index: dict[str, Any]) -> str | None:
 
 
 def is_hub_name(name: str | Path) -> bool:
-    """Whether something that is no folder here could be OWNER/NAME on the Hugging Face hub."""
+    """Whether something that is no folder here could be OWNER/NAME on the Hugging Face hub.
+
+    Args:
+        name: What a user gave as a model.
+
+    Returns:
+        True for two parts that begin with a letter or a digit; the hub is not asked.
+    """
     return HUB_NAME.fullmatch(str(name)) is not None
 
 
@@ -45,8 +89,11 @@ def pipeline_folder(name: str | Path, options: dict[str, Any] | None = None) -> 
 
     Args:
         name: A folder, or OWNER/NAME. What is neither is given back as it is, for its reader to refuse.
-        options: As from_pretrained takes them; those about the hub are taken out (cache_dir, revision, token,
+        options: As from_pretrained takes them; those about the hub are removed from it (cache_dir, revision, token,
             local_files_only, force_download, proxies).
+
+    Returns:
+        A folder on this machine.
 
     Raises:
         FileNotFoundError: The hub cannot be reached, or has no such model, and none was downloaded before.

@@ -11,12 +11,28 @@ Terms = list[tuple[float, tuple[str, ...]]]
 
 
 def guidance_terms(order: Sequence[str], scales: Mapping[str, float]) -> Terms:
-    """[(weight, conditions left out)]: the network's answers whose weighted sum is the guided one.
+    """Which answers of the network classifier-free guidance needs, and their weights.
 
-    Brooks et al. (InstructPix2Pix, arXiv 2211.09800, eq. 3) for any number of conditions c_1, c_2, ... in `order`:
-    e() + s_1 (e(c_1) - e()) + s_2 (e(c_1, c_2) - e(c_1)) + ..., gathered by answer, those of weight 0 left away. So all
-    scales 1 is the conditional answer alone, all 0 the unconditional one, and equal scales cost two answers.
-    scales: 1 for a condition that is not named. ValueError: a name not in `order`.
+    For conditions c_1, c_2, ... in `order` the guided answer is e() + s_1 (e(c_1) - e()) + s_2 (e(c_1, c_2) - e(c_1)) +
+    ..., here gathered by answer, without those of weight 0. So all scales 1 is the conditional answer alone, all 0 the
+    unconditional one, and equal scales cost two answers.
+
+    Args:
+        order: Names of the conditions; the last is left out first.
+        scales: Scale of each condition; 1 for one that is not named.
+
+    Returns:
+        [(weight, conditions left out)]; the weights sum to 1.
+
+    Raises:
+        ValueError: A name is not in `order`.
+
+    Example:
+        >>> guidance_terms(["report"], {"report": 3.0})
+        [(-2.0, ('report',)), (3.0, ())]
+
+    Reference:
+        Brooks et al., arXiv:2211.09800, eq. 3, for any number of conditions.
     """
     unknown = set(scales) - set(order)
     if unknown:
@@ -29,7 +45,14 @@ def guidance_terms(order: Sequence[str], scales: Mapping[str, float]) -> Terms:
 
 
 def weighted_sum(answers: Sequence[tuple[float, Tensor]]) -> Tensor:
-    """The sum of weight * answer; an answer of weight 1 that stands alone comes out bit for bit."""
+    """The sum of weight * answer.
+
+    Args:
+        answers: Pairs of a weight and a tensor, all of one shape.
+
+    Returns:
+        The sum; an answer of weight 1 that stands alone comes out bit for bit.
+    """
     (weight, total), *others = answers
     total = total if weight == 1 else weight * total
     for weight, answer in others:

@@ -19,7 +19,15 @@ Latent = Literal["quantized", "continuous"]
 
 
 def check_latent_options(target: str, latent: str) -> None:
-    """Raise ValueError unless `target` is a Target and `latent` a Latent."""
+    """Check what is to be diffused.
+
+    Args:
+        target: `soft` or `bone`.
+        latent: `quantized` or `continuous`.
+
+    Raises:
+        ValueError: One of them is something else.
+    """
     if target not in get_args(Target):
         raise ValueError(f"target is '{target}'; expected one of {', '.join(get_args(Target))}")
     if latent not in get_args(Latent):
@@ -27,7 +35,16 @@ def check_latent_options(target: str, latent: str) -> None:
 
 
 def encode(vqgan: Any, image: Tensor, latent: Latent = "quantized") -> Tensor:
-    """Latent (B, C, H/f, W/f) of images (B, 1, H, W) in [-1, 1], scaled; quantised as BS-LDM does, or not."""
+    """Scaled latents of images.
+
+    Args:
+        vqgan: An autoencoder, see above.
+        image: (B, 1, H, W) in [-1, 1]; the autoencoder's downsampling f divides H and W.
+        latent: `quantized` as BS-LDM does, or `continuous`.
+
+    Returns:
+        Latents (B, C, H/f, W/f).
+    """
     z = vqgan.encode(image)
     if latent == "quantized":
         z = vqgan.quantize(z)[0]
@@ -37,10 +54,18 @@ def encode(vqgan: Any, image: Tensor, latent: Latent = "quantized") -> Tensor:
 def encode_pairs(
     vqgan: Any, radiograph: Tensor, soft: Tensor, latent: Latent = "quantized", mirrored: Tensor | None = None
 ) -> Tensor:
-    """Latents (B, 2, C, H/f, W/f), float32, of radiographs and soft-tissue images, each (B, 1, H, W).
+    """Latents of radiographs and their soft-tissue images.
 
-    mirrored (B,), bool: which pairs are turned left to right before. A latent's mirror image is not the latent of the
-    mirror image, since the encoder's filters have a left and a right.
+    Args:
+        vqgan: An autoencoder, see above.
+        radiograph: (B, 1, H, W) in [-1, 1].
+        soft: (B, 1, H, W) in [-1, 1].
+        latent: `quantized` or `continuous`.
+        mirrored: (B,) bool, which pairs are turned left to right before; None: none. A latent's mirror image is not the
+            latent of the mirror image, since the encoder's filters have a left and a right.
+
+    Returns:
+        Scaled latents (B, 2, C, H/f, W/f), float32.
     """
     latents = []
     for image in (radiograph, soft):  # in one batch it takes twice the memory, and on a CPU longer
@@ -51,15 +76,43 @@ def encode_pairs(
 
 
 def decode(vqgan: Any, latent: Tensor) -> Tensor:
-    """Image (B, 1, H, W) of a scaled latent, not quantised again (as BS-LDM decodes)."""
+    """Image of a scaled latent, which is not quantised again (as BS-LDM decodes).
+
+    Args:
+        vqgan: An autoencoder, see above.
+        latent: (B, C, h, w).
+
+    Returns:
+        (B, 1, f*h, f*w), about [-1, 1] but not clipped.
+    """
     return vqgan.decode(latent / vqgan.config.scaling_factor)
 
 
 def to_x0(soft: Tensor, condition: Tensor, target: Target, residual_scale: float) -> Tensor:
-    """What is diffused, from the two scaled latents."""
+    """What is diffused, from the two scaled latents.
+
+    Args:
+        soft: Latent of the soft-tissue image (B, C, h, w).
+        condition: Latent of the radiograph (B, C, h, w).
+        target: `soft`, or `bone` for (condition - soft) * residual_scale.
+        residual_scale: Brings the difference to about unit deviation.
+
+    Returns:
+        x0 (B, C, h, w).
+    """
     return soft if target == "soft" else (condition - soft) * residual_scale
 
 
 def from_x0(x0: Tensor, condition: Tensor, target: Target, residual_scale: float) -> Tensor:
-    """The soft-tissue latent, from what was diffused; the inverse of `to_x0`."""
+    """The soft-tissue latent, from what was diffused; the inverse of `to_x0`.
+
+    Args:
+        x0: What was diffused (B, C, h, w).
+        condition: Latent of the radiograph (B, C, h, w).
+        target: `soft` or `bone`.
+        residual_scale: As given to `to_x0`.
+
+    Returns:
+        Scaled latent of the soft-tissue image (B, C, h, w).
+    """
     return x0 if target == "soft" else condition - x0 / residual_scale

@@ -9,10 +9,20 @@ from torch import Tensor
 
 
 def offset_noise(shape: Sequence[int], strength: float, generator: torch.Generator | None = None) -> Tensor:
-    """Gaussian noise plus one Gaussian constant per image and channel: randn(B,C,H,W) + strength * randn(B,C,1,1).
+    """White noise plus one Gaussian constant for each image and channel.
 
-    The constant lets a model learn an image's mean, which white noise hardly disturbs (N. Guttenberg, "Diffusion with
-    offset noise", 2023; BS-LDM uses strength 0.1 in training). Drawn on the generator's device, else on the CPU.
+    The constant lets a model learn an image's mean, which white noise hardly disturbs.
+
+    Args:
+        shape: (B, C, H, W).
+        strength: Factor of the constant; BS-LDM trains with 0.1, 0 is white noise.
+        generator: Where chance comes from, and whose device the noise is drawn on; None: torch's own, on the CPU.
+
+    Returns:
+        randn(B, C, H, W) + strength * randn(B, C, 1, 1).
+
+    Reference:
+        N. Guttenberg, "Diffusion with offset noise", 2023.
     """
     device = generator.device if generator is not None else torch.device("cpu")
     noise = torch.randn(*shape, generator=generator, device=device)
@@ -22,10 +32,26 @@ def offset_noise(shape: Sequence[int], strength: float, generator: torch.Generat
 
 
 def seeded_generators(seeds: Sequence[int]) -> list[torch.Generator]:
-    """One CPU generator per image, so that an image depends on its own seed and not on its neighbours or the device."""
+    """One CPU generator an image, so that an image depends on its own seed and not on its neighbours or the device.
+
+    Args:
+        seeds: One an image.
+
+    Returns:
+        Generators, in the same order.
+    """
     return [torch.Generator().manual_seed(int(seed)) for seed in seeds]
 
 
 def seeded_noise(generators: Sequence[torch.Generator], shape: Sequence[int], device: torch.device | str) -> Tensor:
-    """White noise (len(generators), *shape), float32, row i drawn from generators[i] alone."""
+    """White noise whose row i is drawn from generators[i] alone.
+
+    Args:
+        generators: One an image, see `seeded_generators`; each moves on.
+        shape: Of one image's noise, such as (C, h, w).
+        device: Where to put it; it is always drawn on the CPU.
+
+    Returns:
+        (len(generators), *shape), float32.
+    """
     return torch.stack([torch.randn(*shape, generator=generator) for generator in generators]).to(device)

@@ -12,7 +12,18 @@ PREDICTION_TYPES = ("epsilon", "sample", "v_prediction", "difference")
 
 
 def prediction_target(prediction: str, x0: Tensor, noise: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
-    """What the network should answer; alpha and sigma broadcast over x0 and noise (B, C, H, W)."""
+    """What the network should answer.
+
+    Args:
+        prediction: See above.
+        x0: (B, C, H, W).
+        noise: Of the same shape.
+        alpha: What x0 is multiplied by in x_t; broadcasts over x0.
+        sigma: What the noise is multiplied by; broadcasts over x0.
+
+    Returns:
+        (B, C, H, W).
+    """
     if prediction == "epsilon":
         return noise
     if prediction == "sample":
@@ -23,7 +34,18 @@ def prediction_target(prediction: str, x0: Tensor, noise: Tensor, alpha: Tensor,
 
 
 def predicted_x0(prediction: str, output: Tensor, noisy: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
-    """x0 from the network's answer at x_t = `noisy`, not clipped; the inverse of `prediction_target`."""
+    """x0 from the network's answer, not clipped; the inverse of `prediction_target`.
+
+    Args:
+        prediction: See above.
+        output: The network's answer (B, C, H, W).
+        noisy: x_t, (B, C, H, W).
+        alpha: What x0 is multiplied by in x_t; broadcasts over x_t.
+        sigma: What the noise is multiplied by; broadcasts over x_t.
+
+    Returns:
+        (B, C, H, W).
+    """
     if prediction == "epsilon":
         return (noisy - sigma * output) / alpha
     if prediction == "sample":

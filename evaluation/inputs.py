@@ -7,12 +7,16 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from radiographs.folders import images_in, refuse
 from radiographs.io import radiograph_size
 from radiographs.tables import read_rows
+
+if TYPE_CHECKING:
+    from jaxtyping import Float, Int
 
 NAME_COLUMNS = ("img_savename", "synthetic_filename", "filename", "path", "image", "name")  # CheXGenBench's and ours
 
@@ -25,7 +29,13 @@ THUMBNAIL = 32
 
 @dataclass(frozen=True)
 class ImageSet:
-    """Images by name, and the rows of their CSV (empty where a folder was given)."""
+    """Images by name.
+
+    Attributes:
+        source: Where they come from, for messages.
+        paths: {name: file}.
+        rows: {name: its row of the CSV}; empty for a folder.
+    """
 
     source: str
     paths: dict[str, Path]
@@ -33,6 +43,7 @@ class ImageSet:
 
     @property
     def names(self) -> list[str]:
+        """The images' names, in order."""
         return list(self.paths)
 
     def column(self, name: str) -> list[str]:
@@ -50,10 +61,19 @@ class ImageSet:
 
 
 def read_set(source: str | Path, root: str | Path | None = None) -> ImageSet:
-    """A folder of images, or a table whose rows name images in one of `NAME_COLUMNS`, relative to `root` or the table.
+    """Find the images of a folder or of a table.
 
-    Raises ValueError with the list of files that a CSV names and that are not there or are named twice; with a CSV and
-    a `root`, also of the images in `root` that no row names.
+    Args:
+        source: A folder of images, or a table whose rows name images in one of `NAME_COLUMNS`.
+        root: What names in the table are relative to; None: the table's folder.
+
+    Returns:
+        The images, with their rows.
+
+    Raises:
+        FileNotFoundError: No such folder or table.
+        ValueError: Files that the table names and that are not there or are named twice, all listed; with a table and a
+            `root`, also images in `root` that no row names.
     """
     source = Path(source)
     if source.is_dir():
@@ -118,18 +138,24 @@ def alike(a: tuple[int, int], b: tuple[int, int]) -> bool:
     return max(abs(n - scale * m) for n, m in zip(a, b)) <= max(1.0, scale)
 
 
-def opposite(a: np.ndarray, b: np.ndarray) -> bool:
+def opposite(a: Float[np.ndarray, "height width"], b: Float[np.ndarray, "height width"]) -> bool:
     """Whether two images (H, W) of the same view look like negatives of each other."""
     x, y = a - a.mean(), b - b.mean()
     scale = float(np.sqrt((x**2).sum() * (y**2).sum()))
     return scale > 0 and float((x * y).sum()) / scale < OPPOSITE
 
 
-def negatives(thumbnails: np.ndarray) -> np.ndarray:
-    """Indices of images (N, H, W) that look like negatives among the others: the minority along the common pattern.
+def negatives(thumbnails: Float[np.ndarray, "count height width"]) -> np.ndarray:
+    """Indices of images that look like negatives among the others: the minority along the common pattern.
 
     The common pattern is the first principal direction of the standardised images, not centred on their mean, so that
     half of a set may be turned. Views may differ: only a correlation under -0.5 with the majority's pattern counts.
+
+    Args:
+        thumbnails: (N, h, w).
+
+    Returns:
+        (K,) of [0, N).
     """
     flat = thumbnails.reshape(len(thumbnails), -1).astype(np.float64)
     flat = flat - flat.mean(axis=1, keepdims=True)
@@ -142,10 +168,22 @@ def negatives(thumbnails: np.ndarray) -> np.ndarray:
     return np.flatnonzero(along < OPPOSITE)
 
 
-def check_set(images: ImageSet, thumbnails: np.ndarray, sizes: np.ndarray, accept: Sequence[str] = ()) -> None:
-    """Refuse a set of mixed polarity or of mixed sizes, with the list of the minority, unless `accept` names it.
+def check_set(
+    images: ImageSet,
+    thumbnails: Float[np.ndarray, "count 32 32"],
+    sizes: Int[np.ndarray, "count 2"],
+    accept: Sequence[str] = (),
+) -> None:
+    """Refuse a set of mixed polarity or of mixed sizes, with the list of the minority.
 
-    thumbnails: (N, 32, 32); sizes: (N, 2) of the files; accept: "polarity", "sizes".
+    Args:
+        images: N images.
+        thumbnails: (N, 32, 32).
+        sizes: (N, 2) of the files.
+        accept: "polarity", "sizes": what may be mixed.
+
+    Raises:
+        BadInputs: It is mixed.
     """
     problems = []
     if "polarity" not in accept:
@@ -160,8 +198,23 @@ def check_set(images: ImageSet, thumbnails: np.ndarray, sizes: np.ndarray, accep
     refuse(f"{images.source} (--accept polarity or sizes takes such a set as it is)", problems)
 
 
-def check_pair(a: ImageSet, a_thumbnails: np.ndarray, b: ImageSet, b_thumbnails: np.ndarray) -> None:
-    """Refuse two sets of which one is the other's negative, and sets that share a file."""
+def check_pair(
+    a: ImageSet,
+    a_thumbnails: Float[np.ndarray, "count 32 32"],
+    b: ImageSet,
+    b_thumbnails: Float[np.ndarray, "others 32 32"],
+) -> None:
+    """Refuse two sets of which one is the other's negative, and sets that share a file.
+
+    Args:
+        a: N images.
+        a_thumbnails: (N, 32, 32).
+        b: M images.
+        b_thumbnails: (M, 32, 32).
+
+    Raises:
+        ValueError: They are such sets.
+    """
     if opposite(a_thumbnails.mean(axis=0), b_thumbnails.mean(axis=0)):
         raise ValueError(f"{b.source} looks like a negative of {a.source}: bones must be bright in both")
     ours = {path.resolve() for path in a.paths.values()}
@@ -169,14 +222,29 @@ def check_pair(a: ImageSet, a_thumbnails: np.ndarray, b: ImageSet, b_thumbnails:
     refuse(b.source, shared)
 
 
-def check_splits(a: ImageSet, a_thumbnails: np.ndarray, b: ImageSet, b_thumbnails: np.ndarray) -> None:
-    """Refuse two splits that share an image, whatever its file is called, with the list."""
+def check_splits(
+    a: ImageSet,
+    a_thumbnails: Float[np.ndarray, "count 32 32"],
+    b: ImageSet,
+    b_thumbnails: Float[np.ndarray, "others 32 32"],
+) -> None:
+    """Refuse two splits that share an image, whatever its file is called, with the list.
+
+    Args:
+        a: N images.
+        a_thumbnails: (N, 32, 32).
+        b: M images.
+        b_thumbnails: (M, 32, 32).
+
+    Raises:
+        BadInputs: They share one.
+    """
     known = {small.tobytes(): name for name, small in zip(a.names, a_thumbnails)}
     pairs = ((name, known.get(small.tobytes())) for name, small in zip(b.names, b_thumbnails))
     refuse(b.source, [f"{name}: the same image as {other} in {a.source}" for name, other in pairs if other])
 
 
-def thumbnail(pixels: np.ndarray) -> np.ndarray:
+def thumbnail(pixels: Float[np.ndarray, "height width"]) -> Float[np.ndarray, "32 32"]:
     """(H, W) -> (32, 32) by area averages, for checks."""
     import cv2
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from pathlib import Path
 from typing import Any, Literal
@@ -19,14 +18,21 @@ from torchvision.utils import make_grid
 
 from diffusion.folders import class_name
 from lightning_modules.measured import refuse_diverged
-from radiographs.files import read_json
+from radiographs.files import PART, atomic_folder, read_json
 
 RECORD = "training.yaml"  # in a folder that training wrote: which epoch and step it is of, and its score
 MODEL_CONFIG = "model_config"  # in a checkpoint: YAML of how its module is built
 
 
 def image_grid(columns: list[Tensor]) -> Tensor:
-    """Grid (3, H', W') in [0, 1] with one row an image, from columns (N, 1, H, W) in [-1, 1]."""
+    """A picture with one row an image.
+
+    Args:
+        columns: Each (N, 1, H, W) in [-1, 1].
+
+    Returns:
+        Grid (3, H', W') in [0, 1].
+    """
     cells = torch.stack(columns, dim=1).flatten(0, 1).float().cpu()
     return make_grid(cells.clamp(-1, 1) / 2 + 0.5, nrow=len(columns), padding=2)
 
@@ -34,8 +40,12 @@ def image_grid(columns: list[Tensor]) -> Tensor:
 class ImageGrid(Callback):
     """Logs the first validation batch to TensorBoard: radiograph, the module's image, the truth, their difference.
 
-    truth: "soft" for bone suppression, "radiograph" for an autoencoder. images: rows. every_n_epochs: how often.
     The image is what validation_step returned, else predict_step's.
+
+    Args:
+        truth: "soft" for bone suppression, "radiograph" for an autoencoder.
+        images: Rows.
+        every_n_epochs: How often.
     """
 
     def __init__(self, truth: Literal["soft", "radiograph"] = "soft", images: int = 4, every_n_epochs: int = 1) -> None:
@@ -50,6 +60,7 @@ class ImageGrid(Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
+        """Draw the first batch."""
         loggers = [logger for logger in trainer.loggers if isinstance(logger, TensorBoardLogger)]
         if batch_idx or dataloader_idx or not loggers or trainer.current_epoch % self.every_n_epochs:
             return
@@ -66,18 +77,18 @@ class ImageGrid(Callback):
 def replace_folder(model: Any, folder: Path, record: dict[str, Any] | None = None) -> None:
     """model.save_pretrained(folder), so that `folder` is at any moment the old model or the new one, whole.
 
-    record: what is written beside it, as training.yaml.
+    Args:
+        model: A pipeline or a network of diffusers.
+        folder: Where.
+        record: What is written beside it, as training.yaml.
     """
-    new, old = (folder.with_name(f".{folder.name}.{state}") for state in ("new", "old"))
-    for leftover in (new, old):
-        shutil.rmtree(leftover, ignore_errors=True)
-    model.save_pretrained(new)
-    if record is not None:
-        (new / RECORD).write_text(yaml.safe_dump(record, sort_keys=False))
-    if folder.exists():
-        os.replace(folder, old)
-    os.replace(new, folder)
-    shutil.rmtree(old, ignore_errors=True)
+    for end in ("", ".old"):  # of a training that was killed here
+        for leftover in folder.parent.glob(f"{PART}{'?' * 12}-{folder.name}{end}"):
+            shutil.rmtree(leftover, ignore_errors=True)
+    with atomic_folder(folder, replace=True) as part:
+        model.save_pretrained(part)
+        if record is not None:
+            (part / RECORD).write_text(yaml.safe_dump(record, sort_keys=False))
 
 
 class FiniteWeights(Callback):
@@ -88,18 +99,22 @@ class FiniteWeights(Callback):
     """
 
     def on_save_checkpoint(self, trainer: Trainer, module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Look at the weights before they are saved."""
         refuse_diverged(trainer, module)
 
     def on_train_epoch_end(self, trainer: Trainer, module: LightningModule) -> None:
+        """Look at the weights."""
         refuse_diverged(trainer, module)
 
     def on_validation_start(self, trainer: Trainer, module: LightningModule) -> None:
+        """Look at the weights, within a training."""
         if trainer.state.fn == TrainerFn.FITTING:
             refuse_diverged(trainer, module)
 
     def on_train_batch_end(
         self, trainer: Trainer, module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
+        """Look at the weights if a logged loss is not finite."""
         if batch_idx % max(1, trainer.log_every_n_steps) == 0:  # type: ignore[attr-defined]
             loss = trainer.callback_metrics.get("train/loss")
             if loss is not None and not loss.isfinite():
@@ -117,19 +132,27 @@ class ModelConfig(Callback):
         self.config = config
 
     def on_save_checkpoint(self, trainer: Trainer, module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Put the configuration into the checkpoint."""
         checkpoint[MODEL_CONFIG] = yaml.safe_dump(self.config, sort_keys=False)
 
 
 def exported_model(module: Any) -> Any:
-    """What a training is for: the pipeline of a module that has one, with its averaged networks; else its VQ-GAN."""
+    """What a training is for.
+
+    Args:
+        module: A LightningModule.
+
+    Returns:
+        The pipeline of a module that has one, with its averaged networks; else its VQ-GAN.
+    """
     return module.pipeline() if hasattr(module, "pipeline") else module.vqgan
 
 
 class FolderExport(Callback):
     """Writes the model as a folder that `radiolucent` loads.
 
-    Where a ModelCheckpoint monitors a metric, the folder holds the best model by it, like that checkpoint's best file,
-    over resumed runs too; where none does, that of the last checkpoint and, in the end, of the last step. The folder's
+    If a ModelCheckpoint monitors a metric, the folder holds the best model by it, like that checkpoint's best file,
+    over resumed runs too; if none does, that of the last checkpoint and, in the end, of the last step. The folder's
     training.yaml says which it is. A model with weights that are not finite is not written: ValueError.
 
     Args:
@@ -145,6 +168,7 @@ class FolderExport(Callback):
         self.written = False
 
     def on_train_start(self, trainer: Trainer, module: LightningModule) -> None:
+        """Refuse a folder that something else has written, and a ModelCheckpoint whose best cannot be followed."""
         monitored = monitored_checkpoint(trainer)
         if monitored is not None and monitored.save_weights_only:
             raise ValueError(
@@ -155,6 +179,7 @@ class FolderExport(Callback):
         refuse_foreign_folder(self._path(trainer), type(exported_model(module)).__name__)
 
     def on_save_checkpoint(self, trainer: Trainer, module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Write the model if this checkpoint is the best, or if none is monitored."""
         refuse_diverged(trainer, module)
         monitored = monitored_checkpoint(trainer)
         if monitored is None:
@@ -166,6 +191,7 @@ class FolderExport(Callback):
                 self._export(trainer, module, score)
 
     def on_train_end(self, trainer: Trainer, module: LightningModule) -> None:
+        """Write the last model if none is monitored, and say what the folder holds."""
         refuse_diverged(trainer, module)
         kept = trainer.ckpt_path and (self._path(trainer) / RECORD).is_file()  # the best of the run that was resumed
         if monitored_checkpoint(trainer) is None or not (self.written or kept):
@@ -222,7 +248,15 @@ def best_checkpoint(trainer: Trainer) -> tuple[str, float | None]:
 
 
 def is_better(record: Path, score: dict[str, Any]) -> bool:
-    """Whether a folder's training.yaml has a better score than `score` {"monitor", "mode", "score"} by that metric."""
+    """Whether a folder's model is better than a new score.
+
+    Args:
+        record: The folder's training.yaml.
+        score: {"monitor", "mode", "score"} of the new model.
+
+    Returns:
+        False also if the folder's score is by another metric, or there is none.
+    """
     known = yaml.safe_load(record.read_text()) if record.is_file() else None
     if not isinstance(known, dict) or known.get("monitor") != score["monitor"] or "score" not in known:
         return False

@@ -21,15 +21,23 @@ from vqgan.perceptual import load_perceptual
 
 
 class EnhancerModule(MeasuredModule):
-    """Batches are dicts with "radiograph", here the first stage's images, and "soft", each (B, 1, H, W) in [-1, 1].
+    """Training of BS-Diff's second stage, on batches of "radiograph", here the first stage's images, and "soft".
 
-    first_stage: folder of the BoneSuppressionPipeline that drew them; the saved pipeline is it and the enhancer.
-    enhancer: diffusion.build_enhancer's. loss: its parts and weights (its codebook's does not count).
-    discriminator: needed where its adversarial weight is not 0. perceptual_weights: see VQGANModule.
-    optimizer, discriminator_optimizer: AdamW at 1e-4 and 5e-4 by default.
-    seed: of the latents' noise, which depends on it, the epoch and the batch's number alone.
+    Both are (B, 1, H, W) in [-1, 1]. Trainer's max_steps counts the discriminator's steps too: give max_epochs.
 
-    Trainer's max_steps counts the discriminator's steps too: give max_epochs.
+    Args:
+        first_stage: Folder of the BoneSuppressionPipeline that drew them; the saved pipeline is it and the enhancer.
+        enhancer: diffusion.build_enhancer's.
+        loss: Its parts and weights (its codebook's does not count).
+        discriminator: Needed if the adversarial weight is not 0.
+        perceptual_weights: File (or hf://owner/name/file) of VGG-16's weights, read when a run starts and only if the
+            perceptual weight is not 0.
+        optimizer: Of the enhancer; AdamW at 1e-4 by default.
+        discriminator_optimizer: AdamW at 5e-4 by default.
+        seed: Of the latents' noise, which depends on it, the epoch and the batch's number alone.
+
+    Raises:
+        ValueError: A part is missing that the loss needs.
     """
 
     def __init__(
@@ -61,6 +69,7 @@ class EnhancerModule(MeasuredModule):
         self.optimizer, self.discriminator_optimizer, self.seed = optimizer, discriminator_optimizer, seed
 
     def setup(self, stage: str) -> None:
+        """Check the first stage's folder, and read the perceptual network."""
         if self.discriminator is not None:
             find_unused_parameters(self)
         BoneSuppressionPipeline.from_pretrained(self.first_stage)  # tells a folder that is none before the training
@@ -72,12 +81,14 @@ class EnhancerModule(MeasuredModule):
         return BoneSuppressionPipeline.from_pretrained(self.first_stage, enhancer=self.enhancer)
 
     def configure_optimizers(self) -> Any:
+        """The enhancer's optimizer, and the discriminator's."""
         optimizers = [self.optimizer(self.enhancer.parameters())]
         if self.discriminator is not None:
             optimizers.append(self.discriminator_optimizer(self.discriminator.parameters()))
         return optimizers
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> None:
+        """One update of the enhancer, then one of the discriminator."""
         truth, critic = batch["soft"], self.discriminator
         optimizers = self.optimizers()
         generator, *others = optimizers if isinstance(optimizers, list) else [optimizers]
@@ -101,9 +112,11 @@ class EnhancerModule(MeasuredModule):
         optimizer.step()
 
     def validation_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor | None:
+        """Measure the enhanced images, which are returned."""
         return self._evaluate(batch, batch_idx, "val")
 
     def test_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor | None:
+        """As `validation_step`."""
         return self._evaluate(batch, batch_idx, "test")
 
     def _evaluate(self, batch: dict[str, Any], batch_idx: int, stage: str) -> Tensor | None:
@@ -120,4 +133,5 @@ class EnhancerModule(MeasuredModule):
         return enhance(self.enhancer, batch["radiograph"]).clamp(-1, 1)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """The perceptual network stays this run's."""
         keep_perceptual(self.loss, checkpoint)

@@ -9,7 +9,6 @@ from diffusers.models.modeling_utils import ModelMixin
 from diffusers.schedulers.scheduling_utils import SchedulerMixin
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel
 
 from diffusion.latents import Latent, Target, check_latent_options, encode_pairs, to_x0
 from diffusion.networks.attention import use_xformers
@@ -17,43 +16,54 @@ from diffusion.networks.conditioning import ConditionScaling, check_condition_sc
 from diffusion.noise import offset_noise
 from diffusion.pipelines.suppression import BoneSuppressionPipeline
 from diffusion.training.distillation import check_solver, distillation_loss
-from diffusion.training.ema import warmed_up_ema
 from diffusion.training.objectives import check_scheduler, denoising_loss
 from lightning_modules.data.latent_cache import LatentCache, refuse_random_images
 from lightning_modules.latent_module import LatentModule
-from lightning_modules.processes import Spread, among_first, image_seeds, own_images, unit_scale
+from lightning_modules.processes import Spread, image_seeds
 
 
 class LatentDiffusionModule(LatentModule):
-    """Batches are dicts with "radiograph" and "soft", each (B, 1, H, W) in [-1, 1], and "name".
-
-    vqgan: a trained VQ-GAN, or the folder of one (read when a run starts), or diffusion.PixelSpace; it stays frozen.
-    unet: diffusion.build_unet's or a diffusion.LatentDiT. scheduler: the noise schedule and what the network predicts.
-    sampler: scheduler of validation and of the saved pipeline, the same one where none is given.
-    condition_scaling, target, latent: see diffusion.networks.conditioning and diffusion.latents.
-    offset_noise_strength: see diffusion.noise; min_snr_gamma: see diffusion.training.objectives, None weighs all
-        steps alike.
-    condition_dropout: how often training leaves the condition out, for guidance; guidance_scale: of sampling.
-    teacher: a pipeline's folder to distil (diffusion.training.distillation) into this network on a grid of
-        `solver_steps`:
-        `vqgan` and the weights then come from it, `unet` and `scheduler` must be of its form, and `ema` is the target.
-    measure_latents: before the first step, set vqgan.config.scaling_factor, and for target `bone` the residual scale,
-        so that the first batch's latents, of all processes, have standard deviation 1 (Rombach et al., arXiv
-        2112.10752, appendix G).
-    mirror: train on each pair or on its mirror image, drawn anew each time.
-    cache_latents: encode each named pair, and its mirror image, once, and keep the latents in the CPU's memory. Refused
-        where the DataModule augments; `mirror` goes with it.
-    channels_last: keep weights and features in that memory format.
-    compile: let torch.compile translate what a training step runs: the U-Net, the teacher, and the encoder where
-        latents are not cached. The averaged network, checkpoints and folders stay as they are.
-    xformers: let it compute the trained U-Net's attention, on CUDA, instead of torch (diffusion.networks.attention).
-    ema_decay: of the averaged network, `ema`, which validation, prediction and the pipeline use.
-    optimizer: AdamW at 2e-4 by default. lr_scheduler: of its rate, stepped each `lr_interval`.
-    validation_images: pairs, the first ones, that validation samples, in `sampling_steps` steps.
-    seed: of noise and timesteps. In training they depend on it, the epoch and the batch's number alone; in measuring
-        and in prediction on it and the image's name, so that a metric is the same whatever the batches and processes.
+    """Training of conditional latent diffusion, on batches of "radiograph", "soft" (B, 1, H, W) in [-1, 1] and "name".
 
     A checkpoint's `state_dict` holds the current network as `unet.*` and the averaged one as `ema.module.*`.
+
+    Args:
+        vqgan: A trained VQ-GAN, or the folder of one (read when a run starts), or diffusion.PixelSpace; it stays
+            frozen.
+        unet: diffusion.build_unet's or a diffusion.LatentDiT.
+        scheduler: The noise schedule and what the network predicts.
+        sampler: Scheduler of validation and of the saved pipeline; null: the same one.
+        condition_scaling: How the condition is scaled, see diffusion.networks.conditioning; `clean` leaves it as it is.
+        target: What is diffused, the soft tissue (`soft`) or the difference (`bone`), see diffusion.latents.
+        latent: `quantized` as BS-LDM, or `continuous`.
+        offset_noise_strength: Of the constant that is added to the noise, see diffusion.noise.
+        min_snr_gamma: Bound on the signal-to-noise ratio in the loss's weights, see diffusion.training.objectives; null
+            weighs all steps alike.
+        condition_dropout: How often training leaves the condition out, in [0, 1], for guidance.
+        teacher: A pipeline's folder to distil (diffusion.training.distillation) into this network: `vqgan` and the
+            weights then come from it, `unet` and `scheduler` must be of its form, and `ema` is the target.
+        solver_steps: Steps of the grid on which a teacher is distilled.
+        measure_latents: Before the first step, set vqgan.config.scaling_factor, and for target `bone` the residual
+            scale, so that the first batch's latents, of all processes, have standard deviation 1 (Rombach et al.,
+            arXiv:2112.10752, appendix G).
+        mirror: Train on each pair or on its mirror image, drawn anew each time.
+        cache_latents: Encode each named pair, and its mirror image, once, and keep the latents in the CPU's memory.
+            Refused if the DataModule augments; `mirror` goes with it.
+        channels_last: Keep weights and features in that memory format.
+        compile: Let torch.compile translate what a training step runs: the U-Net, the teacher, and the encoder unless
+            latents are cached. The averaged network, checkpoints and folders stay as they are.
+        xformers: Let it compute the trained U-Net's attention, on CUDA, instead of torch
+            (diffusion.networks.attention).
+        ema_decay: Of the averaged network, `ema`, which validation, prediction and the pipeline use.
+        optimizer: AdamW at 2e-4 by default.
+        lr_scheduler: Of the optimizer's rate; null: constant.
+        lr_interval: What lr_scheduler is stepped by.
+        validation_images: Pairs, the first ones, that validation samples.
+        sampling_steps: Steps of that sampling, of prediction and of the saved pipeline.
+        guidance_scale: Of sampling, see diffusion.pipelines.sampler; 1 is none.
+        seed: Of noise and timesteps. In training they depend on it, the epoch and the batch's number alone; in
+            measuring and in prediction on it and the image's name, so that a metric is the same whatever the batches
+            and processes.
     """
 
     def __init__(
@@ -92,7 +102,7 @@ class LatentDiffusionModule(LatentModule):
             check_scheduler(one, target)
         self.keep_vqgan(vqgan)
         self.unet = unet
-        self.ema = AveragedModel(unet, multi_avg_fn=warmed_up_ema(ema_decay)).requires_grad_(False).eval()
+        self.average(ema_decay)
         self.scheduler: Any = scheduler
         self.sampler: Any = sampler or scheduler
         self.condition_scaling, self.target, self.latent = condition_scaling, target, latent
@@ -101,13 +111,14 @@ class LatentDiffusionModule(LatentModule):
         self.trained_size: int | None = None  # longest side of the training images in pixels
         self.mirror, self.cache = mirror, LatentCache() if cache_latents else None
         self.channels_last, self.compiled, self.xformers = channels_last, compile, xformers
-        self.optimizer, self.lr_scheduler, self.lr_interval = optimizer, lr_scheduler, lr_interval
+        self.learn_by(optimizer, lr_scheduler, lr_interval)
         self.condition_dropout, self.guidance_scale = condition_dropout, guidance_scale
         self.teacher_folder, self.solver_steps = teacher, solver_steps
         self.teacher: Any = None
         self.validation_images, self.sampling_steps, self.seed = validation_images, sampling_steps, seed
 
     def setup(self, stage: str) -> None:
+        """Read what was given as folders, and prepare the networks."""
         self.read_vqgan()
 
         if self.teacher_folder is not None and self.teacher is None:
@@ -130,6 +141,7 @@ class LatentDiffusionModule(LatentModule):
                     network.compile()
 
     def on_fit_start(self) -> None:
+        """Refuse to cache the latents of images that change from epoch to epoch."""
         if self.cache is not None:
             refuse_random_images(self.trainer.datamodule)  # type: ignore[attr-defined]
 
@@ -154,6 +166,7 @@ class LatentDiffusionModule(LatentModule):
 
     @property
     def trained(self) -> nn.Module:
+        """The network that the optimizer changes."""
         return self.unet
 
     def pipeline(self) -> BoneSuppressionPipeline:
@@ -174,8 +187,15 @@ class LatentDiffusionModule(LatentModule):
 
     @torch.no_grad()
     def latents(self, batch: dict[str, Any], mirrored: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """(condition, soft), the scaled latents (B, C, h, w) of a batch's pairs or, by mirrored (B,), of their mirror
-        images, float32."""
+        """The scaled latents of a batch's pairs.
+
+        Args:
+            batch: With "radiograph" and "soft", and "name" if latents are cached.
+            mirrored: (B,) bool, of which pairs the mirror image is meant; None: of none.
+
+        Returns:
+            Of radiographs and of soft tissue, each (B, C, h, w), float32.
+        """
         radiograph, soft = batch["radiograph"], batch["soft"]
         mirrored = torch.zeros(len(radiograph), dtype=torch.bool) if mirrored is None else mirrored
 
@@ -189,22 +209,17 @@ class LatentDiffusionModule(LatentModule):
         return pairs[:, 0], pairs[:, 1]
 
     def on_train_batch_start(self, batch: dict[str, Any], batch_idx: int) -> None:
+        """Note the images' size, and measure the latents' scale by the first batch of all."""
         self.trained_size = max(batch["radiograph"].shape[-2:])
-        if not self.measured:
-            self._measure_latents(batch)
+        super().on_train_batch_start(batch, batch_idx)
 
     def _measure_latents(self, batch: dict[str, Any]) -> None:
         condition, soft = self.latents(batch)
+        difference = Spread()
+        difference.add(condition - soft)
+        self.residual_scale = self.unit_latents(condition, soft) / max(difference.collect(), 1e-6)
         if self.cache is not None:
             self.cache.clear()
-        spread, difference = Spread(), Spread()
-        for latent in (condition, soft):
-            spread.add(latent)
-        difference.add(condition - soft)
-        deviation = spread.collect()
-        self.vqgan.register_to_config(scaling_factor=unit_scale(self.vqgan.config.scaling_factor, deviation))
-        self.residual_scale = deviation / max(difference.collect(), 1e-6)
-        self.measured = True
 
     def _loss(self, batch: dict[str, Any], network: ModelMixin, stage: int, batch_idx: int) -> Tensor:
         generators = self._generators(batch, stage, batch_idx)
@@ -245,25 +260,12 @@ class LatentDiffusionModule(LatentModule):
             min_snr_gamma=self.min_snr_gamma,
         )
 
-    def validation_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor | None:
-        return self._evaluate(batch, batch_idx, "val", self.validation_images)
-
     def test_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor | None:
+        """Measure the averaged network on all images."""
         return self._evaluate(batch, batch_idx, "test", None)
 
-    def _evaluate(self, batch: dict[str, Any], batch_idx: int, stage: str, images: int | None) -> Tensor | None:
-        """Measure the averaged network's loss, and the PSNR in dB of the first `images` sampled, which are returned."""
-        batch, count = own_images(batch)
-        if not count:
-            return None
-        self.means.add(f"{stage}/loss", self._loss(batch, cast(ModelMixin, self.ema.module), 1, batch_idx), count)
-        sampled = count if images is None else among_first(batch, batch_idx, images)
-        if not sampled:
-            return None
-        first = {key: value[:sampled] for key, value in batch.items()}
-        predicted = self.predict_step(first, batch_idx)
-        self.measure_psnr(stage, first["soft"], psnr=predicted, psnr_do_nothing=first["radiograph"])
-        return predicted
+    def _judge(self, stage: str, batch: dict[str, Any], sampled: Tensor) -> None:
+        self.measure_psnr(stage, batch["soft"], psnr=sampled, psnr_do_nothing=batch["radiograph"])
 
     def predict_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
         """Soft-tissue images (B, 1, H, W); an image depends on `seed` and its name, not on its batch."""
@@ -271,12 +273,14 @@ class LatentDiffusionModule(LatentModule):
         return self.pipeline()(batch["radiograph"], steps, seeds, guidance).soft
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Save the latents' scales and the images' size too."""
         super().on_save_checkpoint(checkpoint)
         scale = self.vqgan.config.scaling_factor
         checkpoint["latents"] = {"scaling_factor": scale, "residual_scale": self.residual_scale}
         checkpoint["trained_size"] = self.trained_size
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Take over the latents' scales and the images' size."""
         self.vqgan.register_to_config(scaling_factor=checkpoint["latents"]["scaling_factor"])
         self.residual_scale, self.measured = checkpoint["latents"]["residual_scale"], True
         self.trained_size = checkpoint.get("trained_size")  # not in earlier versions'

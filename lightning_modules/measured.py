@@ -16,7 +16,15 @@ SHOWN = ("loss", "psnr")  # beside the progress bar
 
 
 def refuse_diverged(trainer: Trainer, module: LightningModule) -> None:
-    """ValueError where a weight of the module, or of its averages, is no longer a finite number."""
+    """End a training whose weights are no longer finite numbers.
+
+    Args:
+        trainer: For the epoch and step, in the message.
+        module: The weights, with their averages.
+
+    Raises:
+        ValueError: Some weight is not finite.
+    """
     broken = broken_tensors(module)
     if broken:
         raise ValueError(
@@ -42,9 +50,11 @@ class MeasuredModule(LightningModule):
         refuse_diverged(self.trainer, self)
 
     def on_validation_epoch_end(self) -> None:
+        """Log the means of all images."""
         self._log_means()
 
     def on_test_epoch_end(self) -> None:
+        """Log the means of all images."""
         self._log_means()
 
     def _log_means(self) -> None:
@@ -52,13 +62,23 @@ class MeasuredModule(LightningModule):
             self.log(name, value, prog_bar=name.rpartition("/")[2] in SHOWN, sync_dist=True)
 
     def measure_psnr(self, stage: str, truth: Tensor, **images: Tensor) -> None:
-        """Take in the PSNR in dB of each of `images` (B, 1, H, W) in [-1, 1], all of which count, as "STAGE/NAME"."""
+        """Take in the PSNR in dB of each image, all of which count, as "STAGE/NAME".
+
+        Args:
+            stage: "val" or "test".
+            truth: (B, 1, H, W) in [-1, 1].
+            **images: By name, (B, 1, H, W) in [-1, 1].
+        """
         for name, image in images.items():
             psnr = peak_signal_noise_ratio(image.float(), truth.float(), data_range=2.0, dim=(1, 2, 3))
             self.means.add(f"{stage}/{name}", psnr, len(image))
 
     def log_step(self, values: dict[str, Tensor]) -> None:
-        """Log a training step's values (), each the mean over all processes; in one exchange, and without waiting."""
+        """Log a training step's values, each the mean over all processes; in one exchange, and without waiting.
+
+        Args:
+            values: Scalars by name.
+        """
         if distributed.is_available() and distributed.is_initialized():
             means = torch.stack([value.detach().float() for value in values.values()])
             distributed.all_reduce(means)

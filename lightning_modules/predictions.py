@@ -20,7 +20,7 @@ class PredictionWriter(Callback):
     An image keeps its name in the batch, folders included, and the size that the network sees.
 
     Args:
-        folder: Where; predictions under the trainer's default_root_dir where none is given.
+        folder: Where; null: predictions under the trainer's default_root_dir.
     """
 
     def __init__(self, folder: str | None = None) -> None:
@@ -36,6 +36,7 @@ class PredictionWriter(Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
+        """Write a batch; ValueError if two images would be written as one file."""
         batch, count = own_images(batch)
         if not count:
             return
@@ -48,6 +49,7 @@ class PredictionWriter(Callback):
             write_radiograph(self._path(trainer) / file, image[0].numpy(), 16, description=note)
 
     def on_predict_end(self, trainer: Trainer, module: LightningModule) -> None:
+        """Say how many images were written."""
         count = sum(of_all_processes(len(self.written)))
         if trainer.is_global_zero:
             print(f"{count} images written to {self._path(trainer)}")

@@ -40,9 +40,15 @@ def own_images(batch: dict[str, Any]) -> tuple[dict[str, Any], int]:
 
 
 def among_first(batch: dict[str, Any], batch_idx: int, images: int) -> int:
-    """How many of a batch's images, its first ones, are among the first `images` of all that are measured.
+    """How many of a batch's images, its first ones, are among the first of all that are measured.
 
-    Without "position", of a loader that is not ours, those are the first batch's.
+    Args:
+        batch: With "position" as ResumableLoader puts it there; without it, the first batch's images are those.
+        batch_idx: Number of the batch.
+        images: How many are the first.
+
+    Returns:
+        0 to B.
     """
     if "position" in batch:
         return sum(0 <= position < images for position in batch["position"])
@@ -50,11 +56,14 @@ def among_first(batch: dict[str, Any], batch_idx: int, images: int) -> int:
 
 
 def image_seeds(batch: dict[str, Any], *keys: int) -> list[int]:
-    """One seed an image, of `keys` and its name alone, so that neither its batch nor its process decides what it gets.
+    """One seed an image, of keys and its name alone, so that neither its batch nor its process decides what it gets.
 
     Args:
         batch: With "name" (list of str); without it, the image's place in the batch stands in.
-        keys: Numbers of 0 or more.
+        *keys: Numbers of 0 or more.
+
+    Returns:
+        B seeds.
     """
     names = batch.get("name", [str(place) for place in range(len(batch["radiograph"]))])
     return [zlib.crc32(repr((*keys, name)).encode()) for name in names]
@@ -67,7 +76,13 @@ class Means:
         self.sums: dict[str, tuple[float, int]] = {}
 
     def add(self, name: str, mean: Tensor | float, count: int) -> None:
-        """Take in a mean () over `count` images, 1 or more."""
+        """Take in a mean.
+
+        Args:
+            name: Of what.
+            mean: ().
+            count: Images that it is over, 1 or more.
+        """
         value, images = self.sums.get(name, (0.0, 0))
         self.sums[name] = (value + float(mean) * count, images + count)
 
@@ -99,10 +114,17 @@ class Spread:
 
 
 def unit_scale(scale: float, deviation: float) -> float:
-    """What latents of standard deviation `deviation` under a scaling factor `scale` must be scaled by to have 1.
+    """What latents must be scaled by to have standard deviation 1.
+
+    Args:
+        scale: Their present scaling factor.
+        deviation: Their standard deviation under it.
+
+    Returns:
+        The new factor.
 
     Raises:
-        ValueError: They cannot be: they are all the same, or not finite.
+        ValueError: There is none: they are all the same, or not finite.
     """
     if not 0 < deviation < float("inf"):
         raise ValueError(
@@ -115,7 +137,8 @@ def unit_scale(scale: float, deviation: float) -> float:
 def find_unused_parameters(module: LightningModule) -> None:
     """Let DDP look, at each step, for the parameters that a loss does not reach; for networks that learn in turns.
 
-    Call it in the module's `setup`, before the strategy wraps it.
+    Args:
+        module: Whose `setup` this is called in, before the strategy wraps it.
 
     Raises:
         ValueError: The strategy was told not to look.

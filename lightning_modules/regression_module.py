@@ -6,34 +6,42 @@ from typing import Any, Literal, cast
 
 import torch
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
-from torch import Tensor
-from torch.optim.swa_utils import AveragedModel
+from torch import Tensor, nn
 
 from diffusion.networks.bone_unet import BoneUNet, fine_part
 from diffusion.pipelines.regression import BoneRegressionPipeline
-from diffusion.training.ema import warmed_up_ema
 from drr.pairs.draw import FIRST_DEVICE
 from evaluation.suppression.metrics import fit_gain_offset, mse
-from lightning_modules.measured import MeasuredModule
+from lightning_modules.averaged import AveragedModule
 from lightning_modules.processes import own_images
-from lightning_modules.schedules import build_schedule
 
 SMALLEST_OBJECT = 0.6  # sum of squares, in units of the image's deviation, from where on a nodule or device counts
 GAINS = {"whole": None, "lungs": "lungs"}
 
 
 def edge_loss(error: Tensor) -> Tensor:
-    """Mean absolute difference of neighbouring pixels of an error image (B, 1, H, W): left-over edges of ribs."""
+    """Mean absolute difference of neighbouring pixels: left-over edges of ribs.
+
+    Args:
+        error: (B, 1, H, W).
+
+    Returns:
+        A scalar.
+    """
     return error.diff(dim=2).abs().mean() + error.diff(dim=3).abs().mean()
 
 
 def lost_signal(bone: Tensor, without: Tensor, added: Tensor, numbers: Tensor) -> Tensor:
-    """The part of each object's signal that goes with the bone, (N,): its change projected onto the object.
+    """The part of each object's signal that goes with the bone: its change projected onto the object.
 
     Args:
-        bone, without: The predicted bone less the true one, with and without the objects, (B, 1, H, W).
+        bone: The predicted bone less the true one, with the objects, (B, 1, H, W).
+        without: The same without the objects.
         added: What they add to the radiograph, (B, 1, H, W), in units of its deviation.
         numbers: Which object lies there, integers (B, 1, H, W), 0 for none. One with hardly any signal is left out.
+
+    Returns:
+        (N,), 0 for an object that is kept and 1 for one that is gone.
     """
     places = numbers.long().flatten(1)
     count = int(places.max()) + 1
@@ -48,22 +56,28 @@ def lost_signal(bone: Tensor, without: Tensor, added: Tensor, numbers: Tensor) -
     return signal[kept] / power[kept]
 
 
-class RegressionModule(MeasuredModule):
-    """Batches are dicts with "radiograph" and "soft", each (B, 1, H, W) in [-1, 1], and "name"; see CTPairDataModule.
+class RegressionModule(AveragedModule):
+    """Training of a BoneUNet, on batches of "radiograph" and "soft", (B, 1, H, W) in [-1, 1], and "name".
 
     The loss is the mean absolute error of the bone's fine part in units of the radiograph's local deviation, plus
     `edge_weight` times `edge_loss`. With `survival_weight` the first `twin_share` of a batch is seen without its
     nodules and devices too, and what each loses beyond `survival_margin` of its signal counts: nothing is asked of one
-    that is kept.
+    that is kept. CTPairDataModule gives such batches.
 
     Args:
         unet: The network.
         image_size: Side in pixels of the whole radiographs that the saved pipeline is for.
-        survival_weight: Of the lost signal. `focus`: how many times more the error on nodules and devices counts.
-        lung_weight: How many times more the error in the lungs counts, where batches have "lungs".
+        edge_weight: Of the loss on left-over edges.
+        survival_weight: Of the lost signal; 0: nodules and devices are not looked after.
+        survival_margin: Part of an object's signal that may be lost.
+        twin_share: Part of a batch that is seen without its objects too, in [0, 1].
+        focus: How many times more the error on nodules and devices counts.
+        lung_weight: How many times more the error in the lungs counts, if batches have "lungs".
         start: Folder of a BoneRegressionPipeline whose weights training starts from.
         ema_decay: Of the averaged network, which validation and the saved pipeline use.
-        optimizer: AdamW at 1.5e-3 by default. lr_scheduler: of its rate, stepped each `lr_interval`.
+        optimizer: AdamW at 1.5e-3 by default.
+        lr_scheduler: Of the optimizer's rate; null: constant.
+        lr_interval: What lr_scheduler is stepped by.
     """
 
     def __init__(
@@ -86,8 +100,13 @@ class RegressionModule(MeasuredModule):
         self.unet, self.image_size, self.edge_weight, self.focus = unet, image_size, edge_weight, focus
         self.lung_weight, self.start = lung_weight, start
         self.survival_weight, self.survival_margin, self.twin_share = survival_weight, survival_margin, twin_share
-        self.ema = AveragedModel(unet, multi_avg_fn=warmed_up_ema(ema_decay)).requires_grad_(False).eval()
-        self.optimizer, self.lr_scheduler, self.lr_interval = optimizer, lr_scheduler, lr_interval
+        self.average(ema_decay)
+        self.learn_by(optimizer, lr_scheduler, lr_interval)
+
+    @property
+    def trained(self) -> nn.Module:
+        """The network that the optimizer changes."""
+        return self.unet
 
     def setup(self, stage: str) -> None:
         """Take the weights of `start`, before training; a checkpoint that is resumed brings its own after that."""
@@ -96,19 +115,13 @@ class RegressionModule(MeasuredModule):
             for network in (self.unet, cast(BoneUNet, self.ema.module)):
                 network.load_state_dict(weights)
 
-    def configure_optimizers(self) -> Any:
-        optimizer = self.optimizer(self.unet.parameters())
-        if self.lr_scheduler is None:
-            return optimizer
-        schedule = build_schedule(self.lr_scheduler, optimizer, self, self.lr_interval)
-        return [optimizer], [{"scheduler": schedule, "interval": self.lr_interval}]
-
     def pipeline(self) -> BoneRegressionPipeline:
         """The model as it stands, with the averaged network."""
         network = cast(BoneUNet, self.ema.module)
         return BoneRegressionPipeline(network, network.config["patch"], self.image_size, flips=True)
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
+        """The loss () of a batch; ValueError if it has no twins and survival_weight needs them."""
         radiograph, soft = batch["radiograph"], batch["soft"]
         twins = round(self.twin_share * len(soft)) if self.survival_weight else 0
         if twins and "without" not in batch:
@@ -143,14 +156,12 @@ class RegressionModule(MeasuredModule):
         """The predicted bone less the true one, (B, 1, H, W), without the coarse part, which is the display's."""
         return self.unet(radiograph) - fine_part(radiograph - soft, self.unet.sigma, self.unet.coarse_share)
 
-    def optimizer_step(self, *args: Any, **options: Any) -> None:
-        super().optimizer_step(*args, **options)
-        self.ema.update_parameters(self.unet)
-
     def validation_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor | None:
+        """Measure the averaged network; returns its images."""
         return self._evaluate(batch, "val")
 
     def test_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor | None:
+        """As `validation_step`."""
         return self._evaluate(batch, "test")
 
     def _evaluate(self, batch: dict[str, Any], stage: str) -> Tensor | None:

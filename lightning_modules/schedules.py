@@ -52,12 +52,16 @@ def build_schedule(
     module: LightningModule,
     interval: Literal["epoch", "step"] = "step",
 ) -> Any:
-    """The scheduler that `make` makes of an optimizer; one that ends with the training is told its length.
+    """The scheduler of an optimizer; one that ends with the training is told its length.
 
     Args:
         make: As LightningCLI gives an LRSchedulerCallable.
+        optimizer: Whose rate it is.
         module: Of the training, attached to its trainer if the scheduler asks for the length.
         interval: What the scheduler is stepped by.
+
+    Returns:
+        The scheduler.
     """
     token = _length.set(lambda: training_length(module, interval))
     try:
@@ -69,7 +73,14 @@ def build_schedule(
 def training_length(module: LightningModule, interval: Literal["epoch", "step"]) -> int:
     """Epochs or batches that a module's trainer will go through.
 
-    Where two optimizers take turns, Lightning's max_steps counts the steps of both: give max_epochs there.
+    If two optimizers take turns, Lightning's max_steps counts the steps of both: give max_epochs there.
+
+    Args:
+        module: Attached to its trainer.
+        interval: "epoch" or "step".
+
+    Returns:
+        How many.
 
     Raises:
         ValueError: The training has no end of that kind.

@@ -6,18 +6,16 @@ from typing import Any, cast
 
 import torch
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
-from torch import Tensor
-from torch.optim.swa_utils import AveragedModel
+from torch import Tensor, nn
 
 from diffusion.networks.site_unet import SiteUNet
-from diffusion.training.ema import warmed_up_ema
 from evaluation.suppression.metrics import fit_gain_offset, mse
-from lightning_modules.measured import MeasuredModule
+from lightning_modules.averaged import AveragedModule
 from lightning_modules.regression_module import lost_signal
 
 
-class SiteModule(MeasuredModule):
-    """Batches are AdaptationData's: "radiograph", "bone", "missing" (what the bone lacks), each (B, 1, S, S).
+class SiteModule(AveragedModule):
+    """Training of a SiteUNet, on AdaptationData's batches of "radiograph", "bone" and "missing", each (B, 1, S, S).
 
     The loss is the mean absolute error of the correction in units of the radiograph's deviation, `focus` times more on
     nodules. With `survival_weight` the batch is seen without its nodules too, and what each nodule loses beyond
@@ -25,9 +23,12 @@ class SiteModule(MeasuredModule):
 
     Args:
         unet: The network.
+        focus: How many times more the error on nodules counts.
         survival_weight: Of the lost signal; 0: nodules are not looked after.
+        survival_margin: Part of a nodule's signal that may be lost.
         ema_decay: Of the averaged network, which validation uses.
-        optimizer: AdamW at 2e-3 by default. lr_scheduler: of its rate, each step.
+        optimizer: AdamW at 2e-3 by default.
+        lr_scheduler: Of the optimizer's rate, each step; null: constant.
     """
 
     def __init__(
@@ -43,16 +44,16 @@ class SiteModule(MeasuredModule):
         super().__init__()
         self.unet, self.focus = unet, focus
         self.survival_weight, self.survival_margin = survival_weight, survival_margin
-        self.ema = AveragedModel(unet, multi_avg_fn=warmed_up_ema(ema_decay)).requires_grad_(False).eval()
-        self.optimizer, self.lr_scheduler = optimizer, lr_scheduler
+        self.average(ema_decay)
+        self.learn_by(optimizer, lr_scheduler)
 
-    def configure_optimizers(self) -> Any:
-        optimizer = self.optimizer(self.unet.parameters())
-        if self.lr_scheduler is None:
-            return optimizer
-        return [optimizer], [{"scheduler": self.lr_scheduler(optimizer), "interval": "step"}]
+    @property
+    def trained(self) -> nn.Module:
+        """The network that the optimizer changes."""
+        return self.unet
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
+        """The loss () of a batch."""
         keys = ("radiograph", "bone", "missing")
         radiograph, bone, missing = (batch[key] for key in keys)
         count = len(radiograph)
@@ -73,10 +74,6 @@ class SiteModule(MeasuredModule):
                 measured["train/lost"] = lost.mean()
         self.log_step({"train/loss": loss, **measured})
         return loss
-
-    def optimizer_step(self, *args: Any, **options: Any) -> None:
-        super().optimizer_step(*args, **options)
-        self.ema.update_parameters(self.unet)
 
     def validation_step(self, batch: dict[str, Any], batch_idx: int) -> None:
         """Gains in dB over doing nothing on a whole pair that is held out, after the best gain and offset."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import torch
@@ -11,15 +11,15 @@ from diffusers.models.modeling_utils import ModelMixin
 from diffusers.schedulers.scheduling_utils import SchedulerMixin
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel
 
 from diffusion.guidance import guidance_terms
 from diffusion.latents import Latent, check_latent_options, encode
-from diffusion.networks.conditioning import CONDITIONS, Conditioner, Conditions
+from diffusion.networks.conditioning import Conditioner
+from diffusion.networks.conditions import Conditions
 from diffusion.networks.text import TextEncoder
 from diffusion.noise import offset_noise
 from diffusion.pipelines.synthesis import SynthesisPipeline
-from diffusion.training.ema import warmed_up_ema
+from diffusion.training.condition_dropout import drop_conditions, dropout_rates
 from diffusion.training.synthesis_distillation import check_teacher, synthesis_distillation_loss
 from diffusion.training.synthesis_objective import (
     check_networks,
@@ -28,32 +28,46 @@ from diffusion.training.synthesis_objective import (
     training_times,
 )
 from lightning_modules.latent_module import LatentModule
-from lightning_modules.processes import Spread, among_first, image_seeds, own_images, unit_scale
+from lightning_modules.processes import image_seeds
 
 logger = logging.getLogger(__name__)
+UNSAVED_SIZE = 512  # of checkpoints that do not say it: the default of earlier versions
 
 
 class SynthesisModule(LatentModule):
-    """Batches are those of lightning_modules.data.reports.ReportDataModule.
+    """Training of synthesis, on the batches of lightning_modules.data.reports.ReportDataModule.
 
-    vqgan: a trained VQ-GAN, or the folder of one (read when a run starts), or diffusion.PixelSpace; it stays frozen.
-    unet: UNet2DConditionModel or a LatentDiT with cross_attention_dim. conditioner: of the same width.
-    scheduler: FlowMatchEulerDiscreteScheduler for flow matching, else the noise schedule and what is predicted.
-    sampler: scheduler of validation and of the saved pipeline, the same one where none is given.
-    text_encoder: for the reports; None for a conditioner without them (text_width 0).
-    teacher: a SynthesisPipeline's folder to distil (diffusion.training.synthesis_distillation), `teacher_guidance`
-        folded in, on a grid of `solver_steps`: `vqgan` and the first weights are its, and `ema` is the target.
-    image_size: side S of the batches' images in pixels; latent: see diffusion.latents.
-    offset_noise_strength: see diffusion.noise; min_snr_gamma: see diffusion.training.objectives, not for flow matching.
-    dropout: {condition: how often training leaves it out}, 0.1 where none is given; unconditional: how often all are.
-    measure_latents: before the first step, set vqgan.config.scaling_factor so that the first batch's latents, of all
-        processes, have standard deviation 1 (Rombach et al., arXiv 2112.10752, appendix G).
-    cache_latents: keep each image's latent, by name, as float16 in the CPU's memory.
-    ema_decay: of the averaged networks, `ema`, which validation, prediction and the pipeline use.
-    optimizer: AdamW at 1e-4 by default. lr_scheduler: of its rate, stepped each `lr_interval`.
-    validation_images: images, the first ones, that validation samples, in `sampling_steps` steps with `guidance`.
-    seed: of noise, times and dropout. In training they depend on it, the epoch and the batch's number alone; in
-        measuring and in prediction on it and the image's name, whatever the batches and processes.
+    Args:
+        vqgan: A trained VQ-GAN, or the folder of one (read when a run starts), or diffusion.PixelSpace; it stays
+            frozen.
+        unet: UNet2DConditionModel or a LatentDiT with cross_attention_dim.
+        scheduler: FlowMatchEulerDiscreteScheduler for flow matching, else the noise schedule and what is predicted.
+        conditioner: Of the network's width.
+        text_encoder: For the reports; null for a conditioner without them (text_width 0).
+        sampler: Scheduler of validation and of the saved pipeline; null: the same one.
+        image_size: Side S of the batches' images in pixels; null: as the DataModule has it.
+        latent: `quantized` or `continuous`, see diffusion.latents.
+        offset_noise_strength: Of the constant that is added to the noise, see diffusion.noise.
+        min_snr_gamma: Bound on the signal-to-noise ratio in the loss's weights, see diffusion.training.objectives;
+            without effect in flow matching.
+        dropout: {condition: how often training leaves it out}, in [0, 1]; 0.1 for those that are not named.
+        unconditional: How often training leaves all conditions out.
+        measure_latents: Before the first step, set vqgan.config.scaling_factor so that the first batch's latents, of
+            all processes, have standard deviation 1 (Rombach et al., arXiv:2112.10752, appendix G).
+        cache_latents: Keep each image's latent, by name, as float16 in the CPU's memory.
+        ema_decay: Of the averaged networks, `ema`, which validation, prediction and the pipeline use.
+        optimizer: AdamW at 1e-4 by default.
+        lr_scheduler: Of the optimizer's rate; null: constant.
+        lr_interval: What lr_scheduler is stepped by.
+        validation_images: Images, the first ones, that validation samples.
+        sampling_steps: Steps of that sampling, of prediction and of the saved pipeline.
+        guidance: {condition: scale} of sampling, see diffusion.guidance; 1 for those that are not named.
+        teacher: A SynthesisPipeline's folder to distil (diffusion.training.synthesis_distillation): `vqgan` and the
+            first weights are its, and `ema` is the target.
+        teacher_guidance: {condition: scale} of the teacher, folded in.
+        solver_steps: Steps of the grid on which a teacher is distilled.
+        seed: Of noise, times and dropout. In training they depend on it, the epoch and the batch's number alone; in
+            measuring and in prediction on it and the image's name, whatever the batches and processes.
     """
 
     def __init__(
@@ -64,7 +78,7 @@ class SynthesisModule(LatentModule):
         conditioner: Conditioner,
         text_encoder: TextEncoder | None = None,
         sampler: SchedulerMixin | None = None,
-        image_size: int = 512,
+        image_size: int | None = None,
         latent: Latent = "continuous",
         offset_noise_strength: float = 0.0,
         min_snr_gamma: float | None = None,
@@ -89,19 +103,20 @@ class SynthesisModule(LatentModule):
         check_networks(unet, conditioner)
         for one in (scheduler, sampler or scheduler):
             check_synthesis_scheduler(one)
-        self.dropout = _check_dropout(dropout, unconditional, conditioner.conditions)
+        self.dropout = dropout_rates(dropout, unconditional, conditioner.conditions)
         self.unconditional = unconditional
         self.keep_vqgan(vqgan)
         self.networks = nn.ModuleDict({"unet": unet, "conditioner": conditioner})
-        self.ema = AveragedModel(self.networks, multi_avg_fn=warmed_up_ema(ema_decay)).requires_grad_(False).eval()
+        self.average(ema_decay)
         self.scheduler: Any = scheduler
         self.sampler: Any = sampler or scheduler
         self.text_encoder = text_encoder
-        self.image_size, self.latent = image_size, latent
+        self.image_size = image_size
+        self.latent = latent
         self.offset_noise_strength, self.min_snr_gamma = offset_noise_strength, min_snr_gamma
         self.measured = not measure_latents
         self.cache: dict[str, Tensor] | None = {} if cache_latents else None
-        self.optimizer, self.lr_scheduler, self.lr_interval = optimizer, lr_scheduler, lr_interval
+        self.learn_by(optimizer, lr_scheduler, lr_interval)
         self.validation_images, self.sampling_steps = validation_images, sampling_steps
         self.guidance, self.seed = guidance or {}, seed
         self.teacher_folder, self.solver_steps = teacher, solver_steps
@@ -109,7 +124,10 @@ class SynthesisModule(LatentModule):
         self.teacher: Any = None
 
     def setup(self, stage: str) -> None:
+        """Read what was given as folders; ValueError if text encoder and conditioner do not go together."""
         self.read_vqgan()
+        if self.image_size is None and self._trainer is not None:
+            self.image_size = getattr(self.trainer.datamodule, "image_size", None)  # type: ignore[attr-defined]
         if self.teacher_folder is not None and self.teacher is None:
             self._learn_from(SynthesisPipeline.from_pretrained(self.teacher_folder))
         width = 0 if self.text_encoder is None else self.text_encoder.width
@@ -134,6 +152,7 @@ class SynthesisModule(LatentModule):
 
     @property
     def trained(self) -> nn.Module:
+        """The networks that the optimizer changes."""
         return self.networks
 
     def pipeline(self) -> SynthesisPipeline:
@@ -145,13 +164,26 @@ class SynthesisModule(LatentModule):
             )
         text = () if self.text_encoder is None else self.text_encoder.components()
         parts = (self.vqgan, unet, self.sampler, conditioner)
-        pipeline = SynthesisPipeline(*parts, self.image_size, self.latent, self.sampling_steps, *text)
+        pipeline = SynthesisPipeline(*parts, self.image_size or UNSAVED_SIZE, self.latent, self.sampling_steps, *text)
         pipeline.set_progress_bar_config(disable=True)
         return pipeline
 
     @torch.no_grad()
     def latents(self, images: Tensor, names: Sequence[str]) -> Tensor:
-        """Scaled latents (B, C, h, w), float32, of images (B, 1, S, S) that are known by name."""
+        """Scaled latents of images that are known by name.
+
+        Args:
+            images: (B, 1, S, S) in [-1, 1].
+            names: One an image, for the cache.
+
+        Returns:
+            (B, C, h, w), float32.
+
+        Raises:
+            ValueError: Another size than `image_size`.
+        """
+        if self.image_size is None:
+            self.image_size = images.shape[-1]
         if images.shape[-2:] != (self.image_size, self.image_size):
             raise ValueError(
                 f"the images are {images.shape[-2]} x {images.shape[-1]} and image_size is {self.image_size}: make the "
@@ -166,7 +198,15 @@ class SynthesisModule(LatentModule):
         return torch.stack([self.cache[name] for name in names]).to(self.device).float()
 
     def conditions(self, batch: dict[str, Any], x0: Tensor) -> Conditions:
-        """What a batch's images are described by; x0 (B, C, h, w) are its latents."""
+        """What a batch's images are described by.
+
+        Args:
+            batch: Of ReportDataModule.
+            x0: Its latents (B, C, h, w).
+
+        Returns:
+            Conditions, on the module's device.
+        """
         conditioner: Any = self.networks["conditioner"]
         embeddings, mask = self._embed(batch)
         image = None
@@ -196,22 +236,17 @@ class SynthesisModule(LatentModule):
             logger.warning("%d reports so far were cut at %d tokens", cut, self.text_encoder.limit)
         return embedded
 
-    def on_train_batch_start(self, batch: dict[str, Any], batch_idx: int) -> None:
-        if self.measured:
-            return
-        spread = Spread()
-        spread.add(self.latents(batch["radiograph"], batch["name"]))
-        self.vqgan.register_to_config(scaling_factor=unit_scale(self.vqgan.config.scaling_factor, spread.collect()))
+    def _measure_latents(self, batch: dict[str, Any]) -> None:
+        self.unit_latents(self.latents(batch["radiograph"], batch["name"]))
         if self.cache is not None:
             self.cache.clear()
-        self.measured = True
 
     def _loss(self, batch: dict[str, Any], networks: Any, stage: int, batch_idx: int) -> Tensor:
         generators = self._generators(batch, stage, batch_idx)
         x0 = self.latents(batch["radiograph"], batch["name"])
         given = self.conditions(batch, x0)
         if stage == 0:
-            given = self._drop(given, generators[0])
+            given = drop_conditions(given, self.dropout, self.unconditional, generators[0])
         each = len(x0) // len(generators)
         shape = (each, *x0.shape[1:])
         noise = torch.cat([offset_noise(shape, self.offset_noise_strength, one) for one in generators]).to(x0.device)
@@ -225,27 +260,9 @@ class SynthesisModule(LatentModule):
         context = networks["conditioner"](given)
         return synthesis_loss(networks["unet"], self.scheduler, x0, given, context, noise, times, self.min_snr_gamma)
 
-    def _drop(self, given: Conditions, generator: torch.Generator) -> Conditions:
-        everything = torch.rand(len(given.view), generator=generator) < self.unconditional
-        for name, rate in self.dropout.items():
-            alone = torch.rand(len(given.view), generator=generator) < rate
-            given = given.without(name, alone | everything)
-        return given
-
-    def validation_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor | None:
-        return self._evaluate(batch, batch_idx, "val", self.validation_images)
-
     def test_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor | None:
+        """Measure the averaged networks' loss; nothing is sampled."""
         return self._evaluate(batch, batch_idx, "test", 0)
-
-    def _evaluate(self, batch: dict[str, Any], batch_idx: int, stage: str, images: int) -> Tensor | None:
-        """Measure the averaged networks' loss; the first `images` are sampled and returned."""
-        batch, count = own_images(batch)
-        if not count:
-            return None
-        self.means.add(f"{stage}/loss", self._loss(batch, self.ema.module, 1, batch_idx), count)
-        sampled = among_first(batch, batch_idx, images)
-        return self.predict_step({key: value[:sampled] for key, value in batch.items()}, batch_idx) if sampled else None
 
     def predict_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
         """Images (B, 1, S, S) of a batch's views and reports; each depends on `seed` and its name, not on its batch."""
@@ -265,23 +282,14 @@ class SynthesisModule(LatentModule):
         return output.images.to(self.device)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Save the latents' scale and the images' size too."""
         super().on_save_checkpoint(checkpoint)
         checkpoint["scaling_factor"] = self.vqgan.config.scaling_factor
+        checkpoint["image_size"] = self.image_size
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Take over the latents' scale, and the images' size if it was not given."""
         self.vqgan.register_to_config(scaling_factor=checkpoint["scaling_factor"])
+        if self.image_size is None:
+            self.image_size = checkpoint.get("image_size", UNSAVED_SIZE)
         self.measured = True
-
-
-def _check_dropout(
-    dropout: Mapping[str, float] | None, unconditional: float, conditions: Sequence[str]
-) -> dict[str, float]:
-    """The rate of each condition that the model has."""
-    rates = dict.fromkeys(CONDITIONS, 0.1) | dict(dropout or {})
-    unknown = set(rates) - set(CONDITIONS)
-    if unknown or not all(0 <= rate <= 1 for rate in (*rates.values(), unconditional)):
-        raise ValueError(
-            f"dropout is {dict(dropout or {})}, unconditional {unconditional}; expected rates from 0 to 1 of "
-            f"{', '.join(CONDITIONS)}"
-        )
-    return {name: rates[name] for name in conditions}

@@ -21,28 +21,43 @@ PERCEPTUAL = "loss.perceptual."
 
 
 def keep_perceptual(loss: HybridLoss, checkpoint: dict[str, Any]) -> None:
-    """Give a checkpoint that is being read the perceptual network that is there, or none: it has a file of its own."""
+    """Give a checkpoint that is being read the perceptual network that is there, or none: it has a file of its own.
+
+    Args:
+        loss: Of the module.
+        checkpoint: Changed in place.
+    """
     state = {name: value for name, value in checkpoint["state_dict"].items() if not name.startswith(PERCEPTUAL)}
     own = {} if loss.perceptual is None else loss.perceptual.state_dict()
     checkpoint["state_dict"] = state | {f"{PERCEPTUAL}{name}": value for name, value in own.items()}
 
 
 class VQGANModule(MeasuredModule):
-    """Batches are dicts with "radiograph" and "soft", each (B, 1, H, W) in [-1, 1]; one update takes all 2B images.
+    """Training of a VQ-GAN, on batches of "radiograph" and "soft", (B, 1, H, W) in [-1, 1].
 
-    loss: its parts and weights. discriminator: needed where its adversarial weight is not 0.
-    perceptual_weights: file (or hf://owner/name/file) of VGG-16's weights, read when a run starts and only where the
-        perceptual weight is not 0.
-    optimizer, discriminator_optimizer: Adam at 1e-4 and 5e-4 by default.
-    scheduler: of the VQ-GAN's learning rate, stepped each update.
-    gradient_clip: largest norm of each network's gradient; null for none (Trainer's own is for automatic optimisation).
-    channels_last: keep weights and features in that memory format.
-    compile: let torch.compile translate encoder and decoder; checkpoints and folders stay as they are. Not with an
-        adaptive adversarial weight, which runs the decoder backwards more than once.
+    One update takes all 2B images.
 
     Logs every loss part, the codebook's perplexity and used fraction, and on validation the PSNR in dB. Validation sets
     vqgan.config.scaling_factor to 1 / the standard deviation of all its latents. Trainer's max_steps counts the
     discriminator's steps too: give max_epochs.
+
+    Args:
+        vqgan: The network.
+        loss: Its parts and weights.
+        discriminator: Needed if the adversarial weight is not 0.
+        perceptual_weights: File (or hf://owner/name/file) of VGG-16's weights, read when a run starts and only if the
+            perceptual weight is not 0.
+        optimizer: Of the VQ-GAN; Adam at 1e-4 by default.
+        discriminator_optimizer: Adam at 5e-4 by default.
+        scheduler: Of the VQ-GAN's learning rate, stepped each update; null: constant.
+        gradient_clip: Largest norm of each network's gradient; null for none (Trainer's own is for automatic
+            optimisation).
+        channels_last: Keep weights and features in that memory format.
+        compile: Let torch.compile translate encoder and decoder; checkpoints and folders stay as they are. Not with an
+            adaptive adversarial weight, which runs the decoder backwards more than once.
+
+    Raises:
+        ValueError: A part is missing that the loss needs, or options exclude each other.
     """
 
     updates: Tensor
@@ -82,6 +97,7 @@ class VQGANModule(MeasuredModule):
         self.spread, self.codes = Spread(), torch.zeros(vqgan.quantizer.n_e, dtype=torch.long)  # of those measured
 
     def setup(self, stage: str) -> None:
+        """Read the perceptual network, and prepare the networks."""
         if self.discriminator is not None:
             find_unused_parameters(self)
         if stage != "predict" and self.loss.perceptual_weight and self.loss.perceptual is None:
@@ -93,12 +109,14 @@ class VQGANModule(MeasuredModule):
             self.vqgan.decoder.compile()
 
     def configure_optimizers(self) -> Any:
+        """The VQ-GAN's optimizer with its schedule, and the discriminator's."""
         optimizers = [self.optimizer(self.vqgan.parameters())]
         if self.discriminator is not None:
             optimizers.append(self.discriminator_optimizer(self.discriminator.parameters()))
         return optimizers, [build_schedule(self.scheduler, optimizers[0], self)] if self.scheduler else []
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> None:
+        """One update of the VQ-GAN, then one of the discriminator."""
         images = torch.cat([batch["radiograph"], batch["soft"]])
         critic = self.discriminator if self.loss.is_adversarial(int(self.updates)) else None
         optimizers = self.optimizers()
@@ -128,9 +146,11 @@ class VQGANModule(MeasuredModule):
         optimizer.step()
 
     def validation_step(self, batch: dict[str, Any], batch_idx: int) -> None:
+        """Measure reconstructions and the use of the codebook."""
         self._measure(batch, "val")
 
     def test_step(self, batch: dict[str, Any], batch_idx: int) -> None:
+        """As `validation_step`."""
         self._measure(batch, "test")
 
     def _measure(self, batch: dict[str, Any], stage: str) -> None:
@@ -149,10 +169,12 @@ class VQGANModule(MeasuredModule):
         self.codes += torch.bincount(indices.flatten(), minlength=len(self.codes)).cpu()
 
     def on_validation_epoch_end(self) -> None:
+        """Log what was measured, and set the latents' scale."""
         super().on_validation_epoch_end()
         self.vqgan.register_to_config(scaling_factor=1 / max(self._log_codes("val"), 1e-6))
 
     def on_test_epoch_end(self) -> None:
+        """Log what was measured."""
         super().on_test_epoch_end()
         self._log_codes("test")
 
@@ -169,10 +191,12 @@ class VQGANModule(MeasuredModule):
         return self.vqgan(batch["radiograph"])[0]
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Save the latents' scale too."""
         super().on_save_checkpoint(checkpoint)
         checkpoint["scaling_factor"] = self.vqgan.config["scaling_factor"]
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Take over the latents' scale; the perceptual network stays this run's."""
         if "scaling_factor" in checkpoint:  # not in earlier versions'
             self.vqgan.register_to_config(scaling_factor=checkpoint["scaling_factor"])
         keep_perceptual(self.loss, checkpoint)

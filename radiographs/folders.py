@@ -4,15 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from radiographs.io import read_radiograph
 from radiographs.kinds import FORMATS
 
+if TYPE_CHECKING:
+    from jaxtyping import Bool
+
 
 class BadInputs(ValueError):
-    """Inputs that are refused; `problems` is the whole list."""
+    """Inputs that are refused; `problems` is the whole list.
+
+    Args:
+        where: Folder or file that holds them.
+        problems: One sentence each.
+    """
 
     def __init__(self, where: str, problems: Sequence[str]) -> None:
         self.problems = list(problems)
@@ -21,7 +30,15 @@ class BadInputs(ValueError):
 
 
 def refuse(where: str, problems: Sequence[str]) -> None:
-    """Raise BadInputs if there are problems."""
+    """Raise BadInputs if there are problems.
+
+    Args:
+        where: Folder or file that holds them.
+        problems: One sentence each; none is fine.
+
+    Raises:
+        BadInputs: With the whole list.
+    """
     if problems:
         raise BadInputs(where, problems)
 
@@ -30,10 +47,18 @@ BESIDES = ("strips", "selftest")  # folders in which `radiolucent suppress` puts
 
 
 def images_in(folder: str | Path) -> dict[str, Path]:
-    """The images in a folder and below it, by their path without the suffix, in order; not those in BESIDES.
+    """The images in a folder and below it; not those in BESIDES.
 
-    Raises ValueError where two have one name, where there is none, and for a linked folder, whose images would be left
-    out of the measurement.
+    Args:
+        folder: Where to look.
+
+    Returns:
+        {path without the suffix, relative to the folder: file}, in order.
+
+    Raises:
+        FileNotFoundError: No such folder.
+        ValueError: Two images have one name, there is none, or a folder is linked, so that its images would be left out
+            of the measurement.
     """
     folder = Path(folder)
     if not folder.is_dir():
@@ -56,6 +81,16 @@ def images_in(folder: str | Path) -> dict[str, Path]:
     return found
 
 
-def read_mask(path: Path) -> np.ndarray:
-    """A mask file as bool (H, W): every level above the lowest possible is inside."""
+def read_mask(path: Path) -> Bool[np.ndarray, "height width"]:
+    """A mask file: every level above the lowest possible is inside.
+
+    Args:
+        path: A grey picture.
+
+    Returns:
+        bool (H, W).
+
+    Raises:
+        ValueError: As `read_radiograph`.
+    """
     return read_radiograph(path).pixels > -1

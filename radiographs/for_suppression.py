@@ -18,7 +18,7 @@ def read_for_suppression(path: str | Path, polarity: str = "auto") -> tuple[Radi
     """Read a radiograph and say what is odd about it.
 
     Args:
-        path: of the file.
+        path: Of the file.
         polarity: "auto" turns what certainly is a negative; "positive" turns nothing; "negative" turns everything. It
             is about the image as it is shown: DICOM's own MONOCHROME1 is followed before.
 
@@ -26,7 +26,7 @@ def read_for_suppression(path: str | Path, polarity: str = "auto") -> tuple[Radi
         As `as_for_suppression`.
 
     Raises:
-        ValueError: as `read_radiograph`, and for a DICOM image that its header calls no radiograph.
+        ValueError: As `read_radiograph`, and for a DICOM image that its header calls no radiograph.
     """
     return as_for_suppression(read_radiograph(path), str(path), polarity)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -18,6 +18,9 @@ from radiographs.files import atomic_path
 from radiographs.kinds import FORMATS, HEAD_BYTES, kind_of, kind_of_file
 from radiographs.pictures import decode_picture, encode_picture, picture_size
 
+if TYPE_CHECKING:
+    from jaxtyping import Float, Float32, Integer, UInt
+
 DISCLAIMER = "Research use only"
 
 
@@ -25,16 +28,17 @@ DISCLAIMER = "Research use only"
 class Radiograph:
     """A radiograph and what is needed to write one like it.
 
-    pixels: float32 (H, W) in [-1, 1], bones bright.
-    bits: grey levels in the file are 0 .. 2**bits - 1.
-    format: "png", "tiff", "jpeg" or "dicom".
-    header: for DICOM, the attributes that a derived image keeps, as a pydicom Dataset; else None.
-    container_bits: that a level takes in a picture's file; more than `bits` where the upper ones are not used. None: as
-        `bits`.
-    warnings: what a person should know about how the file was read, a sentence each.
+    Attributes:
+        pixels: float32 (H, W) in [-1, 1], bones bright.
+        bits: Grey levels in the file are 0 .. 2**bits - 1.
+        format: "png", "tiff", "jpeg" or "dicom".
+        header: For DICOM, the attributes that a derived image keeps, as a pydicom Dataset; else None.
+        container_bits: That a level takes in a picture's file; more than `bits` if the upper ones are not used. None:
+            as `bits`.
+        warnings: What a person should know about how the file was read, a sentence each.
     """
 
-    pixels: np.ndarray
+    pixels: Float32[np.ndarray, "height width"]
     bits: int
     format: str
     header: Any = None
@@ -47,13 +51,32 @@ class Radiograph:
         return self.container_bits is not None and self.container_bits > self.bits
 
 
-def to_unit(levels: np.ndarray, bits: int) -> np.ndarray:
-    """Grey levels 0 .. 2**bits - 1 -> float32 in [-1, 1]."""
+def to_unit(levels: Integer[np.ndarray, "*shape"], bits: int) -> Float32[np.ndarray, "*shape"]:
+    """Grey levels on the scale of the package.
+
+    Args:
+        levels: (H, W) in 0 .. 2**bits - 1.
+        bits: Of a level.
+
+    Returns:
+        float32 (H, W) in [-1, 1].
+    """
     return (levels.astype(np.float32) * np.float32(2 / (2**bits - 1)) - np.float32(1)).clip(-1, 1)
 
 
-def to_levels(pixels: np.ndarray, bits: int) -> np.ndarray:
-    """[-1, 1] -> the nearest grey level, uint8 for up to 8 bits and uint16 above. Values outside are clipped."""
+def to_levels(pixels: Float[np.ndarray, "*shape"], bits: int) -> UInt[np.ndarray, "*shape"]:
+    """The nearest grey levels; values outside of [-1, 1] are clipped.
+
+    Args:
+        pixels: (H, W) in [-1, 1].
+        bits: Of a level.
+
+    Returns:
+        (H, W), uint8 for up to 8 bits and uint16 above.
+
+    Raises:
+        ValueError: Values that are not finite.
+    """
     if not np.isfinite(pixels).all():
         raise ValueError("the image holds values that are not finite numbers: it was not written")
     scaled = (np.clip(pixels, -1, 1).astype(np.float64) + 1) * ((2**bits - 1) / 2)
@@ -61,15 +84,25 @@ def to_levels(pixels: np.ndarray, bits: int) -> np.ndarray:
 
 
 def read_radiograph(path: str | Path) -> Radiograph:
-    """Read a grey PNG, TIFF or JPEG (8 or 16 bit) or a DICOM radiograph; what it is, its content says, not its name.
+    """Read a grey PNG, TIFF or JPEG (8 or 16 bit) or a DICOM radiograph; its content says what it is, not its name.
 
     DICOM: the modality LUT or rescale, the first VOI LUT or window, MONOCHROME1 and Presentation LUT Shape are applied
     as PS3.3 C.11 says. Pictures are turned as EXIF says. 8 to 14 bits in use of 16 are taken for the whole range, and
     `warnings` say so; for images that belong together see `at_one_depth`.
 
+    Args:
+        path: The file.
+
+    Returns:
+        The radiograph.
+
     Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: not one grey image (colour, several frames, floats, damage), with the file's name and the reason.
+        FileNotFoundError: There is no such file.
+        ValueError: Not one grey image (colour, several frames, floats, damage), with the file's name and the reason.
+
+    Example:
+        >>> image = read_radiograph("radiograph.png")  # doctest: +SKIP
+        >>> write_radiograph("copy.png", image.pixels, image.bits, source=image)  # doctest: +SKIP
     """
     path = Path(path)
     if not path.is_file():
@@ -92,6 +125,12 @@ def at_one_depth(radiographs: Sequence[Radiograph]) -> list[Radiograph]:
 
     Each alone may use another number of its file's 16 bits, a dim soft-tissue image fewer than its radiograph. All
     whose file has 16 bits a level get the largest depth in use among them.
+
+    Args:
+        radiographs: As `read_radiograph` gives them.
+
+    Returns:
+        They in the same order, rescaled if needed.
     """
     deep = [image.bits for image in radiographs if image.container_bits == 16]
     bits = max(deep, default=16)
@@ -99,7 +138,18 @@ def at_one_depth(radiographs: Sequence[Radiograph]) -> list[Radiograph]:
 
 
 def read_together(paths: Mapping[str, str | Path]) -> dict[str, Radiograph]:
-    """`read_radiograph` of images that belong together, on one scale (see `at_one_depth`)."""
+    """`read_radiograph` of images that belong together, on one scale (see `at_one_depth`).
+
+    Args:
+        paths: Files by role.
+
+    Returns:
+        Radiographs by role.
+
+    Raises:
+        FileNotFoundError: As `read_radiograph`.
+        ValueError: As `read_radiograph`.
+    """
     return dict(zip(paths, at_one_depth([read_radiograph(path) for path in paths.values()])))
 
 
@@ -111,7 +161,18 @@ def _at_depth(image: Radiograph, bits: int) -> Radiograph:
 
 
 def radiograph_size(path: str | Path) -> tuple[int, int]:
-    """(H, W) from the file's header alone. Errors as in `read_radiograph`, as far as the header shows them."""
+    """Height and width from the file's header alone.
+
+    Args:
+        path: The file.
+
+    Returns:
+        (H, W) as the image is shown.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: As `read_radiograph`, as far as the header shows it.
+    """
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"{path}: there is no such file")
@@ -120,7 +181,7 @@ def radiograph_size(path: str | Path) -> tuple[int, int]:
 
 def write_radiograph(
     path: str | Path,
-    pixels: np.ndarray,
+    pixels: Float[np.ndarray, "height width"],
     bits: int = 16,
     *,
     source: Radiograph | None = None,
@@ -128,20 +189,20 @@ def write_radiograph(
     keep_identity: bool = False,
     uid_key: str = "",
 ) -> None:
-    """Write float32 (H, W) in [-1, 1] as PNG, TIFF, JPEG or DICOM, by the suffix of `path`, in one step.
+    """Write an image as PNG, TIFF, JPEG or DICOM, by the suffix of `path`, in one step.
 
     Args:
-        path: the file; its folder is made.
-        pixels: (H, W), clipped to [-1, 1].
-        bits: levels 0 .. 2**bits - 1. PNG and TIFF hold 8 or 16 bits (more than 8 are spread over 16, but for a source
+        path: The file; its folder is made.
+        pixels: float32 (H, W), clipped to [-1, 1].
+        bits: Levels 0 .. 2**bits - 1. PNG and TIFF hold 8 or 16 bits (more than 8 are spread over 16, but for a source
             in whose file they were not), JPEG holds 8.
-        source: the radiograph that it was made from; a DICOM file refers to it.
-        description: what was done, for the metadata, after "Research use only".
+        source: The radiograph that it was made from; a DICOM file refers to it.
+        description: What was done, for the metadata, after "Research use only".
         keep_identity: DICOM only: keep the patient's identity and the study; otherwise both are left out.
         uid_key: DICOM only: the secret of this run that the source's UIDs are replaced by (see `deidentify`).
 
     Raises:
-        ValueError: an image of another shape, not finite, or that the format does not hold.
+        ValueError: An image of another shape, not finite, or that the format does not hold.
     """
     path = Path(path)
     pixels = np.asarray(pixels)

@@ -26,9 +26,15 @@ LONGEST_FIRST_ELEMENT = 1 << 16
 
 
 def kind_of(head: bytes) -> str | None:
-    """The format of a file from its first `HEAD_BYTES` bytes: "png", "tiff", "jpeg", "dicom", or None for another.
+    """The format of a file from its first bytes.
 
     DICOM without its preamble of 128 bytes (as old archives keep it) is recognised by its first element.
+
+    Args:
+        head: The first `HEAD_BYTES` bytes.
+
+    Returns:
+        "png", "tiff", "jpeg", "dicom", or None for another.
     """
     if head[128:132] == b"DICM":
         return "dicom"
@@ -42,7 +48,17 @@ def kind_of(head: bytes) -> str | None:
 
 
 def kind_of_file(path: Path) -> str | None:
-    """`kind_of` the file at `path`. Raises OSError where it cannot be read."""
+    """`kind_of` a file.
+
+    Args:
+        path: The file.
+
+    Returns:
+        The format, or None.
+
+    Raises:
+        OSError: It cannot be read.
+    """
     with open(path, "rb") as file:
         return kind_of(file.read(HEAD_BYTES))
 
@@ -72,10 +88,17 @@ def _begins_with_an_element(head: bytes) -> bool:
 
 
 def radiographs_in(folder: Path) -> tuple[list[Path], list[Path]]:
-    """The files in a folder and below it, in order: (those that are or claim to be radiographs, the others).
+    """The files in a folder and below it, in order.
 
-    A file is one by its content, or by its suffix alone: what a damaged .png holds must be said, not passed over.
-    Among the others are hidden files (.DS_Store, macOS's ._scan.png), DICOMDIR, __MACOSX and linked folders.
+    A file is a radiograph by its content, or by its suffix alone: what a damaged .png holds must be reported, not
+    passed over. Among the others are hidden files (.DS_Store, macOS's ._scan.png), DICOMDIR, __MACOSX and linked
+    folders.
+
+    Args:
+        folder: Where to look.
+
+    Returns:
+        Those that are or claim to be radiographs, and the others.
     """
     found, others = [], []
     for path in sorted(folder.rglob("*")):
@@ -103,10 +126,17 @@ def _is_one(path: Path) -> bool:
 
 
 def output_name(path: Path, name: str) -> str:
-    """The name of a result, in the format that the file at `path` has by its content; a suffix that says so is kept.
+    """The name of a result, in the format that a file has by its content; a suffix that says so is kept.
 
     JPEG becomes .png, so that nothing is lost twice; DICOM without a suffix gets .dcm behind its name, since a dot in a
     UID begins no suffix. A file of no known format keeps its name: reading it will say why.
+
+    Args:
+        path: The file.
+        name: Its name in the results, with its suffix.
+
+    Returns:
+        The name, with the suffix to write.
     """
     try:
         kind = kind_of_file(path)

@@ -3,32 +3,61 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
 
 BLACK = -1.0
 
 
 @dataclass(frozen=True)
 class Fit:
-    """Where an image lies on the network's grid: its own (H, W), its scaled (h, w), and the corner (top, left)."""
+    """Where an image lies on the network's grid.
+
+    Attributes:
+        original: Its own (H, W).
+        scaled: Its (h, w) on the grid.
+        corner: Its upper left corner (top, left) on the grid.
+    """
 
     original: tuple[int, int]
     scaled: tuple[int, int]
     corner: tuple[int, int]
 
 
-def resize(pixels: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
-    """(H, W) -> `shape`: area averages when it shrinks, cubic when it grows; pixel centres stay where they were."""
+def resize(pixels: Float[np.ndarray, "height width"], shape: tuple[int, int]) -> Float[np.ndarray, "rows columns"]:
+    """Resize an image; pixel centres stay where they were.
+
+    Args:
+        pixels: (H, W).
+        shape: (h, w).
+
+    Returns:
+        (h, w): area averages if it shrinks, cubic if it grows.
+    """
     if pixels.shape == tuple(shape):
         return pixels
     shrinks = shape[0] * shape[1] < pixels.shape[0] * pixels.shape[1]
     return cv2.resize(pixels, (shape[1], shape[0]), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC)
 
 
-def pad_to_multiple(pixels: np.ndarray, multiple: int, fill: float = BLACK) -> tuple[np.ndarray, tuple[int, int]]:
-    """(H, W) padded evenly to sides that `multiple` divides; also the corner (top, left) where the image lies."""
+def pad_to_multiple(
+    pixels: Float[np.ndarray, "height width"], multiple: int, fill: float = BLACK
+) -> tuple[Float[np.ndarray, "rows columns"], tuple[int, int]]:
+    """Pad an image evenly.
+
+    Args:
+        pixels: (H, W).
+        multiple: What both sides will be divisible by.
+        fill: Grey of the padding.
+
+    Returns:
+        The padded image, and the corner (top, left) where the image lies.
+    """
     height, width = pixels.shape
     extra_rows, extra_columns = -height % multiple, -width % multiple
     top, left = extra_rows // 2, extra_columns // 2
@@ -36,10 +65,23 @@ def pad_to_multiple(pixels: np.ndarray, multiple: int, fill: float = BLACK) -> t
     return np.pad(pixels, border, constant_values=fill), (top, left)
 
 
-def fit(pixels: np.ndarray, size: int, multiple: int | None = None) -> tuple[np.ndarray, Fit]:
-    """Scale (H, W) so that its longer side is `size`, then pad with black to sides that `multiple` divides.
+def fit(
+    pixels: Float[np.ndarray, "height width"], size: int, multiple: int | None = None
+) -> tuple[Float[np.ndarray, "rows columns"], Fit]:
+    """Scale an image so that its longer side has a given length, then pad it with black.
 
-    multiple: default `size`, which gives a square (size, size).
+    Args:
+        pixels: (H, W) in [-1, 1].
+        size: Longer side in pixels.
+        multiple: What both sides will be divisible by; None: `size`, which gives a square (size, size).
+
+    Returns:
+        The image on the grid, and where it lies, for `unfit`.
+
+    Example:
+        >>> placed = fit(np.zeros((100, 50), np.float32), 64)
+        >>> placed[0].shape, placed[1].scaled
+        ((64, 64), (64, 32))
     """
     height, width = pixels.shape
     scale = size / max(height, width)
@@ -49,14 +91,30 @@ def fit(pixels: np.ndarray, size: int, multiple: int | None = None) -> tuple[np.
     return padded, Fit((height, width), scaled, corner)
 
 
-def unfit(pixels: np.ndarray, placed: Fit) -> np.ndarray:
-    """Undo `fit`: cut the padding off and scale back to the original (H, W). Values are not clipped."""
+def unfit(pixels: Float[np.ndarray, "rows columns"], placed: Fit) -> Float[np.ndarray, "height width"]:
+    """Undo `fit`: cut the padding off and scale back.
+
+    Args:
+        pixels: An image on the grid.
+        placed: Where it lies.
+
+    Returns:
+        (H, W) of the original; values are not clipped.
+    """
     (top, left), (height, width) = placed.corner, placed.scaled
     return resize(np.ascontiguousarray(pixels[top : top + height, left : left + width]), placed.original)
 
 
-def centre_crop(pixels: np.ndarray, size: int) -> np.ndarray:
-    """(H, W) in [-1, 1] -> (size, size); of an odd surplus the pixel more is cut at the lower or right side."""
+def centre_crop(pixels: Float[np.ndarray, "height width"], size: int) -> Float[np.ndarray, "size size"]:
+    """The middle square of an image, resized.
+
+    Args:
+        pixels: (H, W) in [-1, 1].
+        size: Side in pixels.
+
+    Returns:
+        (size, size) in [-1, 1]; of an odd surplus the additional pixel is cut at the lower or right side.
+    """
     height, width = pixels.shape
     side = min(height, width)
     top, left = (height - side) // 2, (width - side) // 2

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import itertools
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
@@ -19,6 +20,9 @@ from scipy import ndimage
 
 from radiographs.folders import read_mask
 from radiographs.letterbox import BLACK, fit
+
+if TYPE_CHECKING:
+    from jaxtyping import Bool, Float
 
 SIDE = 256  # the mask is made at this size
 SHARE = (0.02, 0.35)  # of the image, for each lung
@@ -31,10 +35,17 @@ LUNG_HEIGHT_MM = 240.0
 FIELD_MM = (300.0, 430.0)  # of the longer side: from a child's to the largest cassette's, 35 x 43 cm
 
 
-def lung_mask(pixels: np.ndarray) -> np.ndarray:
-    """Radiograph float32 (H, W) in [-1, 1], frontal, bones bright -> bool (H, W).
+def lung_mask(pixels: Float[np.ndarray, "height width"]) -> Bool[np.ndarray, "height width"]:
+    """Find the lungs.
 
-    Raises ValueError where no two regions of a lung's size are found: give masks then.
+    Args:
+        pixels: Radiograph float32 (H, W) in [-1, 1], frontal, bones bright.
+
+    Returns:
+        bool (H, W).
+
+    Raises:
+        ValueError: No two regions of a lung's size are found: give masks then.
     """
     small = cv2.resize(pixels.astype(np.float32), (SIDE, SIDE), interpolation=cv2.INTER_AREA)
     smooth = cv2.GaussianBlur(small, (0, 0), 3)
@@ -55,7 +66,7 @@ def lung_mask(pixels: np.ndarray) -> np.ndarray:
     return cv2.resize(lungs.astype(np.uint8), pixels.shape[::-1], interpolation=cv2.INTER_NEAREST) > 0
 
 
-def inner_lungs(pixels: np.ndarray) -> np.ndarray:
+def inner_lungs(pixels: Float[np.ndarray, "height width"]) -> Bool[np.ndarray, "height width"]:
     """`lung_mask` without its rim of 4 pixels in 512: where bone suppression is measured.
 
     Args:
@@ -71,14 +82,17 @@ def inner_lungs(pixels: np.ndarray) -> np.ndarray:
     return cv2.erode(lung_mask(pixels).astype(np.uint8), np.ones((2 * rim + 1, 2 * rim + 1), np.uint8)) > 0
 
 
-def pixel_mm_from_lungs(lungs: np.ndarray) -> float:
-    """A guess at the side of a pixel in mm: the taller lung is taken to be 240 mm high from apex to sinus.
+def pixel_mm_from_lungs(lungs: Bool[np.ndarray, "height width"]) -> float:
+    """A guess at the side of a pixel: the taller lung is taken to be 240 mm high from apex to sinus.
 
     Adults' lungs measure 215 to 244 mm from the apex to the diaphragm's dome (526 radiographs, West African Journal of
-    Medicine 2007), and their sinuses lie some 20 mm deeper. The longer side is held within 300 and 430 mm.
+    Medicine 2007), and their sinuses lie some 20 mm deeper. The image's longer side is held within 300 and 430 mm.
 
     Args:
         lungs: bool (H, W), a mask of both lungs.
+
+    Returns:
+        mm.
 
     Raises:
         ValueError: An empty mask.
@@ -130,8 +144,20 @@ def _disc(radius: int) -> np.ndarray:
     return cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * radius + 1, 2 * radius + 1))
 
 
-def read_lungs(mask: str | Path, pixels: np.ndarray, size: int) -> np.ndarray:
-    """Lung mask of a radiograph (H, W) on the grid, bool (size, size). mask: a file of its size, or "auto"."""
+def read_lungs(mask: str | Path, pixels: Float[np.ndarray, "height width"], size: int) -> Bool[np.ndarray, "size size"]:
+    """Lung mask of a radiograph on the network's grid.
+
+    Args:
+        mask: A file of the radiograph's size, or "auto".
+        pixels: The radiograph (H, W) in [-1, 1].
+        size: Side of the grid in pixels.
+
+    Returns:
+        bool (size, size).
+
+    Raises:
+        ValueError: The mask has another size or is empty, or no lungs are found.
+    """
     lungs = lung_mask(pixels) if mask == "auto" else read_mask(Path(mask))
     if lungs.shape != pixels.shape:
         raise ValueError(
@@ -141,6 +167,16 @@ def read_lungs(mask: str | Path, pixels: np.ndarray, size: int) -> np.ndarray:
     return fit(np.where(lungs, np.float32(1), np.float32(BLACK)), size)[0] > 0
 
 
-def blacken(image: np.ndarray, lungs: np.ndarray) -> np.ndarray:
-    """The image (H, W) with all black but where `lungs` (H, W), bool, is true, as lung_fusion.lungs_only has it."""
+def blacken(
+    image: Float[np.ndarray, "height width"], lungs: Bool[np.ndarray, "height width"]
+) -> Float[np.ndarray, "height width"]:
+    """An image that is black outside the lungs, as lung_fusion.lungs_only makes it.
+
+    Args:
+        image: (H, W) in [-1, 1].
+        lungs: bool (H, W).
+
+    Returns:
+        (H, W).
+    """
     return np.where(lungs, image, np.float32(BLACK))

@@ -20,7 +20,13 @@ TRAIN_LIST, TEST_LIST = "train_set.txt", "test_set.txt"
 
 @dataclass(frozen=True)
 class Pair:
-    """Two images of the same view: the radiograph and its soft tissue. `name` is the radiograph's file name."""
+    """Two images of the same view.
+
+    Attributes:
+        name: The radiograph's file name.
+        radiograph: Its file.
+        soft: File of its soft tissue.
+    """
 
     name: str
     radiograph: Path
@@ -28,9 +34,17 @@ class Pair:
 
 
 def find_pairs(radiographs: str | Path, softs: str | Path) -> list[Pair]:
-    """All pairs of two folders, matched by file name without the suffix, in the order of their names.
+    """All pairs of two folders, matched by file name without the suffix.
 
-    Raises ValueError with a list of every image without a partner, unreadable, or of another size than its partner.
+    Args:
+        radiographs: Folder.
+        softs: Folder.
+
+    Returns:
+        Pairs in the order of their names.
+
+    Raises:
+        ValueError: Images without a partner, unreadable, or of another size than their partner, all listed.
     """
     ours, theirs = _images(radiographs), _images(softs)
     problems = [f"{path.name}: no partner in {softs}" for stem, path in ours.items() if stem not in theirs]
@@ -44,12 +58,31 @@ def find_pairs(radiographs: str | Path, softs: str | Path) -> list[Pair]:
 
 
 def read_list(path: str | Path) -> list[str]:
-    """The file names in a BS-LDM list: no header, the first column of tab-separated lines."""
+    """The file names in a BS-LDM list: no header, the first column of tab-separated lines.
+
+    Args:
+        path: The list.
+
+    Returns:
+        Names in its order.
+    """
     return [name for line in read_lines(path) if (name := line.split("\t")[0].strip())]
 
 
 def select(pairs: Sequence[Pair], names: Sequence[str], where: str) -> list[Pair]:
-    """The pairs that a list names, in its order; ValueError lists the names that have no pair or occur twice."""
+    """The pairs that a list names, in its order.
+
+    Args:
+        pairs: To choose from.
+        names: Of the list.
+        where: The list's file, for messages.
+
+    Returns:
+        As many pairs as names.
+
+    Raises:
+        ValueError: Names that have no pair or occur twice, all listed.
+    """
     by_name = {pair.name: pair for pair in pairs}
     problems = [f"{name}: no such pair" for name in names if name not in by_name]
     problems += [f"{name}: named more than once" for name, count in Counter(names).items() if count > 1]

@@ -6,13 +6,16 @@ import io
 import struct
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from radiographs.depth import depth_in_use, depth_warning
 from radiographs.kinds import HEAD_BYTES, what_else
 from radiographs.png import encode_png
+
+if TYPE_CHECKING:
+    from jaxtyping import UInt
 
 PICTURES = ("PNG", "TIFF", "JPEG")
 SOFTWARE = "Radiolucent"
@@ -25,13 +28,15 @@ TURNED_BY_A_QUARTER = (5, 6, 7, 8)  # EXIF orientations that swap height and wid
 class Picture:
     """What a picture file holds.
 
-    levels: uint8 or uint16 (H, W), upright as the file is shown, black is 0.
-    bits: white is 2**bits - 1.
-    container_bits: that a level takes in the file, 8 or 16; more than `bits` where the upper ones are not used.
-    kind: "png", "tiff" or "jpeg".
+    Attributes:
+        levels: uint8 or uint16 (H, W), upright as the file is shown, black is 0.
+        bits: White is 2**bits - 1.
+        container_bits: That a level takes in the file, 8 or 16; more than `bits` if the upper ones are not used.
+        kind: "png", "tiff" or "jpeg".
+        warnings: Sentences for a person.
     """
 
-    levels: np.ndarray
+    levels: UInt[np.ndarray, "height width"]
     bits: int
     container_bits: int
     kind: str
@@ -41,11 +46,18 @@ class Picture:
 def decode_picture(data: bytes, path: Path) -> Picture:
     """Read a grey PNG, TIFF or JPEG.
 
-    An image in 16 bits that uses 8, 10, 12 or 14 of them has that many `bits`, and a warning says so; not where the
+    An image in 16 bits that uses 8, 10, 12 or 14 of them has that many `bits`, and a warning says so; not if the
     file itself names its white (TIFF's MaxSampleValue) or was written by this package, which spreads over 16.
 
+    Args:
+        data: The file's bytes.
+        path: Its name, for messages.
+
+    Returns:
+        The picture.
+
     Raises:
-        ValueError: not one grey image (colour, transparency, several pages, floats), or damaged.
+        ValueError: Not one grey image (colour, transparency, several pages, floats), or damaged.
     """
     from PIL import Image, ImageOps, UnidentifiedImageError
 
@@ -77,7 +89,17 @@ def decode_picture(data: bytes, path: Path) -> Picture:
 
 
 def picture_size(path: Path) -> tuple[int, int]:
-    """(H, W) as the file is shown, from its header. Raises ValueError for what is no PNG, TIFF or JPEG."""
+    """Height and width from a picture's header.
+
+    Args:
+        path: The file.
+
+    Returns:
+        (H, W) as the file is shown.
+
+    Raises:
+        ValueError: It is no PNG, TIFF or JPEG.
+    """
     from PIL import Image, UnidentifiedImageError
 
     try:
@@ -91,8 +113,18 @@ def picture_size(path: Path) -> tuple[int, int]:
     return size[::-1] if swapped else size
 
 
-def encode_picture(levels: np.ndarray, kind: str, note: str, highest: int | None = None) -> bytes:
-    """The bytes of a grey picture with `note` in its metadata; highest: white, where it is not the container's."""
+def encode_picture(levels: UInt[np.ndarray, "height width"], kind: str, note: str, highest: int | None = None) -> bytes:
+    """The bytes of a grey picture.
+
+    Args:
+        levels: uint8 or uint16 (H, W).
+        kind: "png", "tiff" or "jpeg".
+        note: For its metadata.
+        highest: White, if it is not the container's.
+
+    Returns:
+        A file's content.
+    """
     from PIL import Image, TiffImagePlugin
 
     if kind == "png":
@@ -158,8 +190,19 @@ def _decode_deep_colour(data: bytes, path: Path, orientation: int) -> np.ndarray
     return deep
 
 
-def one_channel(colour: np.ndarray, path: Path) -> np.ndarray:
-    """The grey image in (H, W, C) of equal colour channels and an opaque alpha channel."""
+def one_channel(colour: UInt[np.ndarray, "height width channels"], path: Path) -> UInt[np.ndarray, "height width"]:
+    """The grey image in equal colour channels and an opaque alpha channel.
+
+    Args:
+        colour: (H, W, C).
+        path: For messages.
+
+    Returns:
+        (H, W).
+
+    Raises:
+        ValueError: The channels differ, or something is transparent.
+    """
     channels = colour.shape[-1]
     shades = colour[..., : channels - 1] if channels in (2, 4) else colour
     opaque = channels == 3 or (colour[..., -1] == np.iinfo(colour.dtype).max).all()

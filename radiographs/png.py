@@ -4,15 +4,30 @@ from __future__ import annotations
 
 import struct
 import zlib
+from typing import TYPE_CHECKING
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from jaxtyping import UInt
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 UP = 2  # filter: each byte minus the one above it
 
 
-def encode_png(levels: np.ndarray, text: dict[str, str]) -> bytes:
-    """uint8 or uint16 (H, W) as a grey PNG (ISO/IEC 15948) with text chunks {keyword: text}."""
+def encode_png(levels: UInt[np.ndarray, "height width"], text: dict[str, str]) -> bytes:
+    """A grey PNG.
+
+    Args:
+        levels: uint8 or uint16 (H, W).
+        text: Chunks {keyword: text}.
+
+    Returns:
+        A file's content.
+
+    Reference:
+        ISO/IEC 15948.
+    """
     import deflate
 
     height, width = levels.shape

@@ -15,10 +15,16 @@ TAIL = 64  # bytes
 
 
 def unreadable(paths: Sequence[Path]) -> dict[Path, str]:
-    """{path: why} of the images that cannot be read, in the order given.
+    """Which images cannot be read.
 
     A PNG or JPEG that does not end as it should is decoded to be sure. What only the pixels show, such as colour, is
     not found.
+
+    Args:
+        paths: Files.
+
+    Returns:
+        {path: why}, in the order given.
     """
     with ThreadPoolExecutor(THREADS) as pool:
         found = zip(paths, pool.map(why_unreadable, paths))

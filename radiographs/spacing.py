@@ -10,13 +10,16 @@ FIELD_MM = (100.0, 700.0)  # a longer side outside is no chest radiograph's: the
 
 
 def pixel_mm(source: Radiograph) -> float | None:
-    """Side of a pixel in mm from a DICOM header, or None if there is none that can be right.
+    """Side of a pixel from a DICOM header.
 
     Pixel Spacing if it was calibrated (PS3.3 10.7.1.3), else Imager Pixel Spacing, which is measured at the detector:
     something 15 cm in front of it is shown about 9% larger. Of pixels that are not square, the geometric mean.
 
     Args:
         source: What `read_radiograph` read.
+
+    Returns:
+        mm, or None if there is none that can be right.
     """
     header = source.header
     if header is None:

@@ -14,9 +14,18 @@ from radiographs.tables import read_rows
 
 
 def patients_from_names(names: Sequence[str], pattern: str | None = None) -> dict[str, str]:
-    """{name: patient}, the patient being the first group of the regular expression `pattern` (or the whole match).
+    """The patient of each image, from its name.
 
-    Without a pattern every image is its own patient. ValueError lists names in which the pattern is not found.
+    Args:
+        names: Of images.
+        pattern: A regular expression, whose first group (or whole match) is the patient; None: every image is its own
+            patient.
+
+    Returns:
+        {name: patient}.
+
+    Raises:
+        ValueError: Names in which the pattern is not found, all listed.
     """
     if pattern is None:
         return {name: Path(name).stem for name in names}
@@ -32,9 +41,19 @@ def patients_from_names(names: Sequence[str], pattern: str | None = None) -> dic
 
 
 def patients_from_csv(names: Sequence[str], path: str | Path, name_column: str, patient_column: str) -> dict[str, str]:
-    """{name: patient} from two columns of a table (see radiographs.tables).
+    """The patient of each image, from a table (see radiographs.tables).
 
-    ValueError lists names that have no row, or no patient; and tells a name that has two patients.
+    Args:
+        names: Of images.
+        path: The table.
+        name_column: Its column of names.
+        patient_column: Its column of patients.
+
+    Returns:
+        {name: patient}.
+
+    Raises:
+        ValueError: Names that have no row, or no patient, all listed; or a name that has two patients.
     """
     rows: dict[str, str] = {}
     for row in read_rows(path, (name_column, patient_column)):
@@ -50,12 +69,23 @@ def patients_from_csv(names: Sequence[str], path: str | Path, name_column: str, 
 def split_by_patient(
     names: Sequence[str], patients: Mapping[str, str], fractions: Mapping[str, float], seed: int = 0
 ) -> dict[str, list[str]]:
-    """Deal whole patients to the splits, in about the given fractions (they sum to 1).
+    """Deal whole patients to the splits, in about the given fractions.
 
-    A patient's split depends on the seed and the patient alone (a hash), so adding images moves nobody. Only where
+    A patient's split depends on the seed and the patient alone (a hash), so adding images moves nobody. Only if
     few patients leave a split empty, it takes one from a split that has several: the patient whose number of images is
     nearest to what the split should have or, among equals, whose hash is nearest.
-    ValueError: fractions that do not sum to 1, or fewer patients than splits.
+
+    Args:
+        names: Of images.
+        patients: {name: patient}.
+        fractions: {split: share}, of sum 1.
+        seed: Of the hash.
+
+    Returns:
+        {split: names}.
+
+    Raises:
+        ValueError: Fractions that do not sum to 1, or fewer patients than splits.
     """
     if abs(sum(fractions.values()) - 1) > 1e-6 or min(fractions.values()) < 0:
         raise ValueError(f"fractions {dict(fractions)}: they must not be negative and must sum to 1")
@@ -81,7 +111,15 @@ def _place(seed: int, patient: str) -> float:
 
 
 def refuse_overlap(splits: Mapping[str, Sequence[str]], patients: Mapping[str, str]) -> None:
-    """ValueError with the list of patients if any is in two splits."""
+    """Check that no patient is in two splits.
+
+    Args:
+        splits: {split: names}.
+        patients: {name: patient}.
+
+    Raises:
+        ValueError: Patients that are, all listed.
+    """
     homes: dict[str, set[str]] = {}
     for split, names in splits.items():
         for name in names:

@@ -16,10 +16,13 @@ from __future__ import annotations
 
 import functools
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
-from scipy import ndimage
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
 
 SIDE = 64  # of the ranked copy that templates are compared with, in pixels
 WORK = 256  # longest side of the copy that everything else is measured on
@@ -34,7 +37,15 @@ ADVICE = "the model is for upright frontal chest radiographs"
 
 @dataclass(frozen=True)
 class Measures:
-    """What `assess` decides on. Likenesses are correlations, -1 to 1; darkness and ranks are -1 (darkest) to 1."""
+    """What `assess` decides on. Likenesses are correlations, -1 to 1.
+
+    Attributes:
+        frontal: Likeness to a frontal chest, as it is.
+        negative: Of its negative.
+        on_its_side: Of the image laid on its side.
+        lateral: Likeness to a lateral, one dark field in the middle.
+        sides: Rank of the side edges, -1 (darkest) to 1.
+    """
 
     frontal: float
     negative: float
@@ -45,9 +56,12 @@ class Measures:
 
 @dataclass(frozen=True)
 class Suitability:
-    """warnings: sentences for a person, none for a frontal chest radiograph. inverted: bones are dark, for sure.
+    """What is odd about an image.
 
-    measures: None where the image is too plain to measure.
+    Attributes:
+        warnings: Sentences for a person, none for a frontal chest radiograph.
+        inverted: Bones are dark, for sure.
+        measures: None if the image is too plain to measure.
     """
 
     warnings: tuple[str, ...]
@@ -55,7 +69,7 @@ class Suitability:
     measures: Measures | None = None
 
 
-def assess(pixels: np.ndarray) -> Suitability:
+def assess(pixels: Float[np.ndarray, "height width"]) -> Suitability:
     """Say what is odd about an image for a model of frontal chest radiographs.
 
     Args:
@@ -151,11 +165,11 @@ def _hangs_free(small: np.ndarray, found: Measures) -> str:
     low, high = np.quantile(small, [0.01, 0.99])
     levels = ((small - low) / (high - low) * 255).clip(0, 255).astype(np.uint8)
     threshold, _ = cv2.threshold(levels, 0, 255, cv2.THRESH_BINARY | cv2.THRESH_OTSU)
-    labels, _ = ndimage.label(levels <= threshold)
+    labels = _regions(levels <= threshold)
     border = np.concatenate([labels[0], labels[-1], labels[:, 0], labels[:, -1]])
     air = np.isin(labels, np.unique(border[border > 0]))
     rims = (air[:2].mean(), air[-2:].mean(), air[:, :2].mean(), air[:, -2:].mean())
-    body, _ = ndimage.label(cv2.morphologyEx((~air).astype(np.uint8), cv2.MORPH_OPEN, np.ones((5, 5), np.uint8)))
+    body = _regions(cv2.morphologyEx((~air).astype(np.uint8), cv2.MORPH_OPEN, np.ones((5, 5), np.uint8)))
     if min(rims) < 0.9 or not body.any():
         return ""
     main = body == 1 + int(np.bincount(body.ravel())[1:].argmax())
@@ -174,6 +188,11 @@ def _hangs_free(small: np.ndarray, found: Measures) -> str:
     if as_dark or found.frontal < 0.55:
         return f"a slice of a CT, or something else that hangs free in air: {ADVICE}"
     return ""
+
+
+def _regions(inside: np.ndarray) -> np.ndarray:
+    """Numbers 1, 2, ... of the regions that touch by a side, as scipy.ndimage.label's, whose import takes longer."""
+    return cv2.connectedComponents(inside.astype(np.uint8), connectivity=4)[1]
 
 
 def _shrink(pixels: np.ndarray) -> np.ndarray:

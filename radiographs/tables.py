@@ -28,7 +28,12 @@ SHORTEST_NAME = 5  # characters of a first cell by which a row is known again in
 
 
 class Row(dict[str, Any]):
-    """A row, {column: value}: text in a CSV, what the file holds in Parquet. where: its file and line, for messages."""
+    """A row, {column: value}: text in a CSV, what the file holds in Parquet.
+
+    Args:
+        values: Of the cells.
+        where: The table's file and line, for messages.
+    """
 
     def __init__(self, values: Mapping[str, Any], where: str) -> None:
         super().__init__(values)

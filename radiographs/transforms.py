@@ -5,11 +5,15 @@ from __future__ import annotations
 import os
 import random
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # it would look for updates over the network when imported
 import albumentations as A
+
+if TYPE_CHECKING:
+    from jaxtyping import Float32
 
 
 def default_paired() -> list[A.BasicTransform]:
@@ -28,11 +32,13 @@ def default_noise() -> list[A.BasicTransform]:
 
 
 class PairTransform:
-    """Augment (radiograph, soft), both float32 (H, W) in [-1, 1].
+    """Augment a radiograph and its soft tissue.
 
-    paired: albumentations transforms that act on both images alike (default `default_paired`).
-    noise: transforms that act on the radiograph alone, afterwards (default `default_noise`).
     albumentations sees float32 images in [0, 1].
+
+    Args:
+        paired: albumentations transforms that act on both images alike; None: `default_paired`.
+        noise: Transforms that act on the radiograph alone, afterwards; None: `default_noise`.
     """
 
     def __init__(
@@ -42,8 +48,19 @@ class PairTransform:
         self.paired = A.Compose(default_paired() if paired is None else paired, additional_targets={"soft": "image"})
         self.noise = A.Compose(default_noise() if noise is None else noise)
 
-    def __call__(self, radiograph: np.ndarray, soft: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
-        """The augmented pair; the same for the same seed, whatever was drawn before."""
+    def __call__(
+        self, radiograph: Float32[np.ndarray, "height width"], soft: Float32[np.ndarray, "height width"], seed: int
+    ) -> tuple[Float32[np.ndarray, "height width"], Float32[np.ndarray, "height width"]]:
+        """The augmented pair.
+
+        Args:
+            radiograph: float32 (H, W) in [-1, 1].
+            soft: float32 (H, W) in [-1, 1].
+            seed: Decides on everything, whatever was drawn before.
+
+        Returns:
+            Both, float32 (H, W) in [-1, 1].
+        """
         # Shared generators: set_random_seed would give every transform of a pipeline the same draws.
         for pipeline in (self.paired, self.noise):
             pipeline.set_random_state(np.random.default_rng(seed), random.Random(seed))

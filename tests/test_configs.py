@@ -8,14 +8,16 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from lightning.pytorch import LightningDataModule, LightningModule
+from lightning.pytorch.cli import LightningCLI
 
 from radiolucent.cli import dispatch
+from radiolucent.commands.fit import LAID_OVER, with_bases
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs"
 TRAINING = sorted(
     [*CONFIGS.glob("vqgan/*.yaml"), *CONFIGS.glob("suppression/*.yaml"), *CONFIGS.glob("synthesis/*.yaml")]
 )
-BASES = {"suppression/regression_protected.yaml": "suppression/regression.yaml"}  # configs that are laid over another
 RENDERING = sorted(CONFIGS.glob("drr/*.yaml"))
 
 
@@ -28,14 +30,9 @@ def test_every_folder_of_experiments_has_a_tiny_one():
     assert all((folder / "tiny.yaml").exists() for folder in folders)
 
 
-@pytest.mark.parametrize("path", TRAINING, ids=name)
-def test_training_config_builds(path):
-    from lightning.pytorch import LightningDataModule, LightningModule
-    from lightning.pytorch.cli import LightningCLI
-
-    layers = [CONFIGS / BASES[name(path)], path] if name(path) in BASES else [path]
+def build(*names: str) -> LightningCLI:
     with torch.device("meta"):  # the published sizes need no memory
-        cli = LightningCLI(
+        return LightningCLI(
             LightningModule,
             LightningDataModule,
             subclass_mode_model=True,
@@ -43,11 +40,17 @@ def test_training_config_builds(path):
             auto_configure_optimizers=False,
             run=False,
             args=[
-                *(word for layer in layers for word in ("--config", str(layer))),
+                *(word for one in names for word in ("--config", str(CONFIGS / one))),
                 "--trainer.accelerator=cpu",
                 "--trainer.logger=false",
             ],
         )
+
+
+@pytest.mark.parametrize("path", TRAINING, ids=name)
+def test_training_config_builds(path):
+    layers = [CONFIGS / LAID_OVER[name(path)], path] if name(path) in LAID_OVER else [path]
+    cli = build(*map(name, layers))
     written = yaml.safe_load(layers[0].read_text())
     assert type(cli.model).__name__ == written["model"]["class_path"].rsplit(".", 1)[1]
     assert cli.datamodule.image_size == written["data"]["init_args"]["image_size"]
@@ -83,6 +86,27 @@ def test_configs_go_by_their_old_names_too(capsys):
             assert with_new_names(["fit", word, "--trainer.max_steps=3"]) == ["fit", expected, "--trainer.max_steps=3"]
             assert f"configs/{old} is now called configs/{new}" in capsys.readouterr().err
     assert with_new_names(["fit", "--config", "mine/box.yaml"]) == ["fit", "--config", "mine/box.yaml"]
+
+
+def test_a_config_that_is_laid_over_another_finds_its_base():
+    for over, under in LAID_OVER.items():
+        base, path = str(CONFIGS / under), str(CONFIGS / over)
+        for given in (["--config", path], ["--config", base, "--config", path]):
+            assert with_bases(["fit", *given]) == ["fit", "--config", base, "--config", path]
+        assert with_bases(["fit", f"--config={path}"]) == ["fit", f"--config={base}", f"--config={path}"]
+    assert with_bases(["fit", "--config", "mine.yaml"]) == ["fit", "--config", "mine.yaml"]
+
+
+def test_a_config_that_is_laid_over_another_is_that_one_but_for_what_it_says():
+    """As one YAML that says everything would be built."""
+    cli = build("synthesis/ldm_512.yaml", "synthesis/viewxgen.yaml")
+    unet, conditioner = (cli.model.networks[part].config for part in ("unet", "conditioner"))
+    assert (unet.in_channels, list(unet.block_out_channels), unet.cross_attention_dim) == (12, [192, 384, 768], 768)
+    assert (conditioner.images, conditioner.text_length, conditioner.demographics) == (2, 256, False)
+    assert cli.model.dropout == {"view": 0.1, "report": 0.1, "image": 0.3}
+    assert cli.model.guidance == {"image": 1.5, "view": 3.0, "report": 5.0}
+    assert (cli.model.text_encoder.source, cli.model.min_snr_gamma) == ("data/cxr_bert", 5.0)
+    assert (cli.datamodule.other_views, cli.datamodule.batch_size) == (2, 16)
 
 
 @pytest.mark.parametrize("path", RENDERING, ids=name)

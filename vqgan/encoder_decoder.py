@@ -17,10 +17,17 @@ from torch.nn import functional as F
 
 
 class Attention(taming.AttnBlock):
-    """Self-attention over all positions, as in taming but through SDPA: memory linear in the positions."""
+    """Self-attention over all positions, computed by SDPA so that memory grows linearly with them, unlike in taming."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, C, h, w) -> (B, C, h, w)."""
+        """Add to each position what it gathers from all others.
+
+        Args:
+            x: Features (B, C, h, w).
+
+        Returns:
+            Features (B, C, h, w).
+        """
         normed = self.norm(x)
         # (B, C, h, w) -> (B, 1 head, h*w, C)
         q, k, v = (layer(normed).flatten(2).transpose(1, 2)[:, None] for layer in (self.q, self.k, self.v))
@@ -30,16 +37,25 @@ class Attention(taming.AttnBlock):
 
 @dataclass(frozen=True)
 class Architecture:
-    """Sizes that encoder and decoder share. A latent pixel covers f = patch * 2**(len(channel_multipliers) - 1) pixels.
+    """Sizes that encoder and decoder share.
 
-    image_channels: channels of the image. patch: pixels per side folded into channels before the first convolution.
-    channels, channel_multipliers, residual_blocks: taming's ch, ch_mult and num_res_blocks; channels is a multiple of
-        32 and of norm_groups.
-    latent_channels: channels of the encoder's output.
-    attention: self-attention in the middle block, as taming has it; its time grows as the square of the positions.
-    attention_resolutions: feature sizes with attention besides, for an image of `resolution` pixels after folding.
-    norm_groups: groups of each GroupNorm. taming's 32 are instance normalisation at 32 channels, which loses the
-        image's mean brightness.
+    A latent pixel covers f = patch * 2**(len(channel_multipliers) - 1) pixels of the image along each side.
+
+    Attributes:
+        image_channels: Channels of the image.
+        channels: Features at full resolution (taming's ch), a multiple of 32 and of norm_groups.
+        channel_multipliers: Features of each level in units of `channels`, from the image inwards (taming's ch_mult).
+        residual_blocks: Residual blocks a level (taming's num_res_blocks).
+        latent_channels: Channels of the encoder's output.
+        patch: Side of the square of pixels that is folded into channels before the first convolution.
+        attention: Self-attention in the middle block, as taming has it; its time grows as the square of the positions.
+        attention_resolutions: Feature sizes with attention besides, for an image of `resolution` pixels after folding.
+        resolution: Side in pixels, after folding, that attention_resolutions refers to; other sizes can be encoded.
+        norm_groups: Groups of each GroupNorm. taming's 32 are instance normalisation at 32 channels, which loses the
+            image's mean brightness.
+
+    Raises:
+        ValueError: `channels` is not a multiple of 32 and of norm_groups.
     """
 
     image_channels: int
@@ -85,7 +101,11 @@ class Architecture:
 
 
 class Encoder(taming.Encoder):
-    """Image (B, image_channels, H, W) -> latents (B, latent_channels, H/f, W/f)."""
+    """The analysis half: images (B, image_channels, H, W) to latents (B, latent_channels, H/f, W/f).
+
+    Args:
+        architecture: The sizes shared with the decoder.
+    """
 
     def __init__(self, architecture: Architecture) -> None:
         with contextlib.redirect_stdout(io.StringIO()):
@@ -94,11 +114,23 @@ class Encoder(taming.Encoder):
         self.patch = architecture.patch
 
     def forward(self, x: Tensor) -> Tensor:
+        """Encode images.
+
+        Args:
+            x: Images (B, image_channels, H, W) in [-1, 1]; f divides H and W.
+
+        Returns:
+            Latents (B, latent_channels, H/f, W/f), not quantised.
+        """
         return super().forward(F.pixel_unshuffle(x, self.patch))
 
 
 class Decoder(taming.Decoder):
-    """(B, latent_channels, h, w) -> image (B, image_channels, f*h, f*w)."""
+    """The synthesis half: latents (B, latent_channels, h, w) to images (B, image_channels, f*h, f*w).
+
+    Args:
+        architecture: The sizes shared with the encoder.
+    """
 
     def __init__(self, architecture: Architecture) -> None:
         with contextlib.redirect_stdout(io.StringIO()):
@@ -112,4 +144,12 @@ class Decoder(taming.Decoder):
         return self.conv_out.weight
 
     def forward(self, z: Tensor) -> Tensor:
+        """Decode latents.
+
+        Args:
+            z: Latents (B, latent_channels, h, w).
+
+        Returns:
+            Images (B, image_channels, f*h, f*w), about [-1, 1] but not clipped.
+        """
         return F.pixel_shuffle(super().forward(z), self.patch)

@@ -20,10 +20,35 @@ from vqgan.shortcut import BlockShortcut
 class VQGAN(ModelMixin, ConfigMixin):  # type: ignore[misc]
     """Compresses radiographs (B, in_channels, H, W) in [-1, 1] to latents (B, latent_channels, H/f, W/f) and back.
 
-    in_channels: 1 for radiographs. codebook_size: number of codes, each of latent_channels numbers.
-    commitment, usage_decay, revive_below: see VectorQuantizer. All others but the last: see Architecture.
-    shortcut: a linear path round encoder and decoder, see BlockShortcut: a model that learns in minutes; not published.
-    scaling_factor: diffusion works on latents times this; 1 / their standard deviation once trained.
+    f = patch * 2**(len(channel_multipliers) - 1) is `downsampling`.
+
+    Args:
+        in_channels: Channels of the image, 1 for radiographs.
+        channels: Features at full resolution, a multiple of 32 and of norm_groups.
+        channel_multipliers: Features of each level in units of `channels`, from the image inwards; each level but the
+            last halves the size.
+        residual_blocks: Residual blocks a level.
+        latent_channels: Channels of a latent, and so numbers of a code.
+        codebook_size: Number of codes.
+        commitment: Factor of the loss that draws the encoder's outputs to their codes.
+        usage_decay: Of the running mean of each code's share of the assignments, a training batch.
+        revive_below: A code is replaced when its share falls under this over codebook_size; see VectorQuantizer.
+        patch: Side in pixels of the squares that are folded into channels before the first convolution.
+        attention: Self-attention in the middle block, as taming-transformers has it; its time grows as the square of
+            the positions.
+        attention_resolutions: Feature sizes with attention besides, for an image of `resolution` pixels after folding.
+        resolution: Side in pixels, after folding, that attention_resolutions refers to; other sizes can be encoded.
+        norm_groups: Groups of each GroupNorm; as many as channels loses the image's mean brightness.
+        shortcut: A linear path round encoder and decoder (BlockShortcut): the model learns in minutes; not published.
+        scaling_factor: Diffusion works on latents times this: 1 / their standard deviation once trained.
+
+    Example:
+        >>> model = VQGAN(channels=32, channel_multipliers=(1, 2, 4))
+        >>> model.encode(torch.zeros(1, 1, 64, 64)).shape
+        torch.Size([1, 4, 16, 16])
+
+    Reference:
+        Esser et al. 2021, arXiv:2012.09841.
     """
 
     @register_to_config
@@ -75,9 +100,16 @@ class VQGAN(ModelMixin, ConfigMixin):  # type: ignore[misc]
         return self.config["patch"] * 2 ** (len(self.config["channel_multipliers"]) - 1)
 
     def encode(self, x: Tensor) -> Tensor:
-        """(B, in_channels, H, W) in [-1, 1] -> z (B, latent_channels, H/f, W/f), not quantised.
+        """Encode images, without quantising.
 
-        Raises ValueError for another number of channels or a size that f does not divide.
+        Args:
+            x: (B, in_channels, H, W) in [-1, 1]; f divides H and W.
+
+        Returns:
+            Latents z (B, latent_channels, H/f, W/f).
+
+        Raises:
+            ValueError: Another number of channels, or a size that f does not divide.
         """
         channels, f = self.config["in_channels"], self.downsampling
         if x.ndim != 4 or x.shape[1] != channels:
@@ -91,25 +123,54 @@ class VQGAN(ModelMixin, ConfigMixin):  # type: ignore[misc]
         return z if self.block_shortcut is None else z + self.block_shortcut.encode(x)
 
     def quantize(self, z: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """z (B, C, h, w) -> nearest codes z_q (B, C, h, w), codebook loss (), code indices (B, h, w)."""
+        """Replace each latent pixel by the nearest code.
+
+        Args:
+            z: Latents (B, C, h, w).
+
+        Returns:
+            Codes z_q (B, C, h, w), codebook loss (), indices of the codes (B, h, w).
+        """
         return self.quantizer(z)
 
     def decode(self, z_q: Tensor) -> Tensor:
-        """(B, latent_channels, h, w) -> image (B, in_channels, f*h, f*w)."""
+        """Decode latents, quantised or not.
+
+        Args:
+            z_q: (B, latent_channels, h, w).
+
+        Returns:
+            Images (B, in_channels, f*h, f*w), about [-1, 1] but not clipped.
+        """
         x = self.decoder(self.post_quant_conv(z_q.to(self.dtype)))
         return x if self.block_shortcut is None else x + self.block_shortcut.decode(z_q)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Image (B, in_channels, H, W) -> reconstruction of the same shape, codebook loss (), indices (B, h, w)."""
+        """Encode, quantise and decode.
+
+        Args:
+            x: Images (B, in_channels, H, W) in [-1, 1].
+
+        Returns:
+            Reconstruction of the same shape, codebook loss (), indices (B, h, w).
+        """
         z_q, loss, indices = self.quantize(self.encode(x))
         return self.decode(z_q), loss, indices
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path: str | os.PathLike | None, **kwargs: Any) -> VQGAN:
-        """Load a folder (or hub name) that save_pretrained wrote; the options are those of diffusers' ModelMixin.
+        """Load a model that save_pretrained wrote.
 
-        Raises FileNotFoundError where there is no model, ValueError where there is another one or where its weights are
-        not finite, as a training that diverged leaves them.
+        Args:
+            pretrained_model_name_or_path: Folder, or name on the hub.
+            **kwargs: As diffusers' ModelMixin takes them.
+
+        Returns:
+            The model, in evaluation mode.
+
+        Raises:
+            FileNotFoundError: No model is there.
+            ValueError: Another model is there, or its weights are not finite, as a training that diverged leaves them.
         """
         source = os.fspath(pretrained_model_name_or_path or "")
         kwargs.setdefault("low_cpu_mem_usage", False)

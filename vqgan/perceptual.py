@@ -19,7 +19,11 @@ HUB = "hf://"
 
 
 class VGGPerceptual(nn.Module):
-    """Distance between two images in VGG-16 features, weighted by LPIPS' linear heads. All parameters are frozen."""
+    """Distance between two images in VGG-16 features, weighted by LPIPS' linear heads; all parameters are frozen.
+
+    Reference:
+        Zhang et al. 2018, arXiv:1801.03924, eq. 1.
+    """
 
     mean: Tensor
     deviation: Tensor
@@ -34,7 +38,14 @@ class VGGPerceptual(nn.Module):
         self.requires_grad_(False)
 
     def stages(self, image: Tensor) -> list[Tensor]:
-        """Features of the five stages, each of unit length over the channels. image: (B, 1 or 3, H, W) in [-1, 1]."""
+        """Features of VGG-16's five stages.
+
+        Args:
+            image: (B, 1 or 3, H, W) in [-1, 1].
+
+        Returns:
+            Five tensors (B, C_i, H_i, W_i), each of unit length over the channels.
+        """
         x = (image.expand(-1, 3, -1, -1) - self.mean) / self.deviation
         outputs = []
         for stage in STAGES:
@@ -43,7 +54,15 @@ class VGGPerceptual(nn.Module):
         return outputs
 
     def forward(self, reconstruction: Tensor, target: Tensor) -> Tensor:
-        """Images (B, 1 or 3, H, W) in [-1, 1], 16 pixels a side or more -> distance (B,)."""
+        """Perceptual distance of each pair of images.
+
+        Args:
+            reconstruction: (B, 1 or 3, H, W) in [-1, 1], 16 pixels a side or more.
+            target: Of the same shape.
+
+        Returns:
+            Distances (B,), 0 for equal images.
+        """
         pairs = zip(self.stages(reconstruction), self.stages(target), self.heads)
         return torch.stack([((a - b).square() * head[:, None, None]).sum(1).mean((1, 2)) for a, b, head in pairs]).sum(
             0
@@ -64,10 +83,19 @@ def _read_tensors(path: Path) -> dict[str, Tensor]:
 
 
 def load_perceptual(source: str | os.PathLike) -> VGGPerceptual:
-    """Build the network with weights from a local file, or from the hub as hf://owner/name/file.
+    """Build the network with weights from a local file, or from the hub.
 
-    The file holds a VGG-16 state with torchvision's names (features.0.weight, ...); LPIPS' heads (lin0.model.1.weight,
-    ...) are taken from it where it has them, else from torchmetrics. Raises FileNotFoundError or ValueError.
+    Args:
+        source: A .safetensors or .pth file, or hf://owner/name/file. It holds a VGG-16 state with torchvision's names
+            (features.0.weight, ...); LPIPS' heads (lin0.model.1.weight, ...) are taken from it if it has them, else
+            from torchmetrics.
+
+    Returns:
+        The network, on the CPU.
+
+    Raises:
+        FileNotFoundError: No such file.
+        ValueError: The file holds no tensors, or not VGG-16's; or the hub's name is incomplete.
     """
     text = os.fspath(source)
     if text.startswith(HUB):

@@ -10,17 +10,35 @@ from torch.nn import functional as F
 
 
 def lowest_frequencies(block: int, count: int) -> Tensor:
-    """The `count` lowest 2-D DCT-II basis images of block x block pixels, orthonormal: (count, block, block)."""
+    """The lowest two-dimensional DCT-II basis images, in order of u + v.
+
+    Args:
+        block: Side of the block in pixels.
+        count: How many, at most block * block.
+
+    Returns:
+        Orthonormal images (count, block, block), float32.
+    """
     waves = idct(np.eye(block), axis=1, norm="ortho")  # row u: the wave of frequency u
     frequencies = sorted(((u, v) for u in range(block) for v in range(block)), key=lambda uv: (sum(uv), max(uv), uv))
     return torch.tensor(np.stack([np.outer(waves[u], waves[v]) for u, v in frequencies[:count]]), dtype=torch.float32)
 
 
 class BlockShortcut(nn.Module):
-    """Blocks of f x f pixels to latent pixels and back: residual autoencoding (Chen et al., arXiv:2410.10733).
+    """Linear maps between blocks of f x f pixels and latent pixels: residual autoencoding.
 
-    Both ways start as the orthonormal DCT's lowest frequencies and are learnt. Autocast does not lower their precision.
-    Raises ValueError unless 1 <= latent_channels / image_channels <= f * f in whole numbers.
+    Both maps start as the orthonormal DCT's lowest frequencies and are learnt. Autocast does not lower their precision.
+
+    Args:
+        image_channels: Channels of the image.
+        latent_channels: Channels of a latent, a multiple of image_channels.
+        block: f, side of a block in pixels.
+
+    Raises:
+        ValueError: latent_channels / image_channels is not a whole number in [1, f * f].
+
+    Reference:
+        Chen et al., arXiv:2410.10733.
     """
 
     def __init__(self, image_channels: int, latent_channels: int, block: int) -> None:
@@ -39,11 +57,25 @@ class BlockShortcut(nn.Module):
         self.block = block
 
     def encode(self, x: Tensor) -> Tensor:
-        """(B, image_channels, H, W) -> (B, latent_channels, H/f, W/f)."""
+        """Project blocks of pixels onto the analysis basis.
+
+        Args:
+            x: Images (B, image_channels, H, W); f divides H and W.
+
+        Returns:
+            Latents (B, latent_channels, H/f, W/f).
+        """
         with torch.autocast(x.device.type, enabled=False):
             return F.conv2d(x.to(self.analysis.dtype), self.analysis, stride=self.block)
 
     def decode(self, z: Tensor) -> Tensor:
-        """(B, latent_channels, h, w) -> (B, image_channels, f*h, f*w)."""
+        """Sum the synthesis basis, weighted by the latents.
+
+        Args:
+            z: Latents (B, latent_channels, h, w).
+
+        Returns:
+            Images (B, image_channels, f*h, f*w).
+        """
         with torch.autocast(z.device.type, enabled=False):
             return F.conv_transpose2d(z.to(self.synthesis.dtype), self.synthesis, stride=self.block)

@@ -17,7 +17,12 @@ from vqgan.quantizer import VectorQuantizer
 
 
 class ResidualUnit(nn.Module):
-    """relu(x + conv(relu(conv(x)))), 3x3 both."""
+    """relu(x + conv(relu(conv(x)))), both convolutions 3x3.
+
+    Args:
+        channels: Of the input and output.
+        inner: Of the features between the convolutions.
+    """
 
     def __init__(self, channels: int, inner: int) -> None:
         super().__init__()
@@ -25,6 +30,7 @@ class ResidualUnit(nn.Module):
         self.conv2 = nn.Conv2d(inner, channels, 3, padding=1)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Features (B, channels, h, w) to features of the same shape."""
         return F.relu(x + self.conv2(F.relu(self.conv1(x))))
 
 
@@ -33,10 +39,21 @@ def _block(conv: nn.Module, relu: bool = True) -> nn.Sequential:
 
 
 class ConvolutionalVQVAE(ModelMixin, ConfigMixin):  # type: ignore[misc]
-    """Radiographs (B, in_channels, H, W) in [-1, 1] to latents (B, latent_channels, H/f, W/f) and back; as vqgan.VQGAN.
+    """Radiographs (B, in_channels, H, W) in [-1, 1] to latents (B, latent_channels, H/f, W/f) and back.
 
-    channels, residual_channels: of each level, from the image inwards; each level halves the size, f = 2^levels.
-    residual_layers: residual units a level.
+    It offers the same methods as vqgan.VQGAN.
+
+    Args:
+        in_channels: Channels of the image, 1 for radiographs.
+        channels: Features of each level, from the image inwards; each level halves the size, f = 2^levels.
+        residual_channels: Features within the residual units of each level.
+        residual_layers: Residual units a level.
+        latent_channels: Channels of a latent.
+        codebook_size: Number of codes.
+        scaling_factor: Diffusion works on latents times this: 1 / their standard deviation once trained.
+
+    Reference:
+        van den Oord et al. 2017, arXiv:1711.00937; Tudosiu et al., arXiv:2209.03177.
     """
 
     @register_to_config
@@ -69,7 +86,17 @@ class ConvolutionalVQVAE(ModelMixin, ConfigMixin):  # type: ignore[misc]
         return 2 ** len(self.config["channels"])
 
     def encode(self, x: Tensor) -> Tensor:
-        """(B, in_channels, H, W) in [-1, 1] -> z (B, latent_channels, H/f, W/f), not quantised; f divides H and W."""
+        """Encode images, without quantising.
+
+        Args:
+            x: (B, in_channels, H, W) in [-1, 1]; f divides H and W.
+
+        Returns:
+            Latents z (B, latent_channels, H/f, W/f).
+
+        Raises:
+            ValueError: A size that f does not divide.
+        """
         if x.shape[2] % self.downsampling or x.shape[3] % self.downsampling:
             raise ValueError(
                 f"the autoencoder got {x.shape[2]}x{x.shape[3]} pixels, but both sides must be multiples of "
@@ -78,14 +105,35 @@ class ConvolutionalVQVAE(ModelMixin, ConfigMixin):  # type: ignore[misc]
         return self.encoder(x)
 
     def quantize(self, z: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """z (B, C, h, w) -> nearest codes z_q (B, C, h, w), codebook loss (), code indices (B, h, w)."""
+        """Replace each latent pixel by the nearest code.
+
+        Args:
+            z: Latents (B, C, h, w).
+
+        Returns:
+            Codes z_q (B, C, h, w), codebook loss (), indices of the codes (B, h, w).
+        """
         return self.quantizer(z)
 
     def decode(self, z_q: Tensor) -> Tensor:
-        """(B, latent_channels, h, w) -> image (B, in_channels, f*h, f*w)."""
+        """Decode latents, quantised or not.
+
+        Args:
+            z_q: (B, latent_channels, h, w).
+
+        Returns:
+            Images (B, in_channels, f*h, f*w), about [-1, 1] but not clipped.
+        """
         return self.decoder(z_q.to(self.dtype))
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Image -> reconstruction of the same shape, codebook loss (), indices (B, h, w)."""
+        """Encode, quantise and decode.
+
+        Args:
+            x: Images (B, in_channels, H, W) in [-1, 1].
+
+        Returns:
+            Reconstruction of the same shape, codebook loss (), indices (B, h, w).
+        """
         z_q, loss, indices = self.quantize(self.encode(x))
         return self.decode(z_q), loss, indices

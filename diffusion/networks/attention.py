@@ -12,7 +12,12 @@ from diffusers.models.modeling_utils import ModelMixin
 def use_xformers(network: ModelMixin) -> None:
     """Let xformers' memory-efficient attention compute all attention of a U-Net; weights and results are the same.
 
-    ValueError without a CUDA device or xformers, and for a network without diffusers' attention (LatentDiT).
+    Args:
+        network: A U-Net of diffusers.
+
+    Raises:
+        ValueError: No CUDA device or no xformers is available, or the network has none of diffusers' attention
+            (LatentDiT).
     """
     if not torch.cuda.is_available():
         raise ValueError("xformers' attention needs a CUDA device, and there is none: set xformers to false")

@@ -1,86 +1,18 @@
-"""BoneUNet: a U-Net from a radiograph to its bones, blind to the display's tone; and the fine part of an image."""
+"""BoneUNet: a U-Net from a radiograph to its bones, blind to the display's tone."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import pairwise
 
-import torch
 from diffusers.configuration_utils import ConfigMixin, register_to_config
 from diffusers.models.modeling_utils import ModelMixin
-from torch import Tensor, nn
-from torch.nn import functional as F
 
-from diffusion.networks.tiles import tiled
+from diffusion.networks.bone_network import BoneNetwork, fine_part, gaussian_blur
 
-GRID = 4  # pixels; wide blurs are done on block means of this size
+__all__ = ["BoneUNet", "fine_part", "gaussian_blur"]
 
 
-def gaussian_blur(image: Tensor, sigma: float) -> Tensor:
-    """Gaussian blur of (B, 1, H, W), sigma of 4 pixels or more, border reflected; on a grid of a quarter."""
-    small = F.avg_pool2d(image, GRID, ceil_mode=True, count_include_pad=False)
-    radius = max(1, min(round(3 * sigma / GRID), min(small.shape[2:]) - 1))
-    places = torch.arange(-radius, radius + 1, dtype=image.dtype, device=image.device) * GRID
-    kernel = torch.exp(-0.5 * (places / sigma) ** 2)
-    kernel = kernel / kernel.sum()
-    small = F.conv2d(F.pad(small, (radius, radius, 0, 0), mode="reflect"), kernel.view(1, 1, 1, -1))
-    small = F.conv2d(F.pad(small, (0, 0, radius, radius), mode="reflect"), kernel.view(1, 1, -1, 1))
-    wide = F.interpolate(small, scale_factor=float(GRID), mode="bilinear", align_corners=False)
-    return wide[..., : image.shape[2], : image.shape[3]]
-
-
-def fine_part(image: Tensor, sigma: float, share: float) -> Tensor:
-    """`image` (B, 1, H, W) less `share` of its blur: what is wider than sigma is the display's, not the bone's."""
-    return image - share * gaussian_blur(image, sigma)
-
-
-class Block(nn.Module):
-    """Two 3x3 convolutions with group norm around a shortcut (He et al., arXiv:1603.05027)."""
-
-    def __init__(self, before: int, after: int, groups: int) -> None:
-        super().__init__()
-        self.body = nn.Sequential(
-            nn.Conv2d(before, after, 3, padding=1),
-            nn.GroupNorm(groups, after),
-            nn.SiLU(),
-            nn.Conv2d(after, after, 3, padding=1),
-            nn.GroupNorm(groups, after),
-        )
-        self.shortcut = nn.Conv2d(before, after, 1) if before != after else nn.Identity()
-
-    def forward(self, x: Tensor) -> Tensor:
-        return F.silu(self.body(x) + self.shortcut(x))
-
-
-class BlockUNet(nn.Module):
-    """A U-Net of `Block`s between a first and a last convolution, which starts by answering 0."""
-
-    def build(self, seen: int, channels: Sequence[int], answered: int, groups: int) -> None:
-        """Make the layers: `seen` channels in, `channels` of each level from full to smallest, `answered` out."""
-        if any(number % groups for number in channels):
-            raise ValueError(f"channels {list(channels)}: each must be divisible by groups {groups}")
-        before = (channels[0], *channels[:-1])
-        self.first = nn.Conv2d(seen, channels[0], 3, padding=1)
-        self.down = nn.ModuleList(Block(i, o, groups) for i, o in zip(before, channels))
-        self.up = nn.ModuleList(Block(low + high, high, groups) for high, low in pairwise(channels))
-        self.last = nn.Conv2d(channels[0], answered, 3, padding=1)
-        nn.init.zeros_(self.last.weight)
-        nn.init.zeros_(self.last.bias)  # type: ignore[arg-type]
-
-    def answer(self, x: Tensor) -> Tensor:
-        """(B, answered, H, W) of (B, seen, H, W), with sides that 2^(levels - 1) divides."""
-        x = self.first(x.contiguous(memory_format=torch.channels_last))
-        skips = []
-        for level, block in enumerate(self.down):
-            x = block(x if level == 0 else F.avg_pool2d(x, 2))
-            skips.append(x)
-        for level in reversed(range(len(self.up))):
-            x = F.interpolate(x, scale_factor=2.0, mode="nearest")
-            x = self.up[level](torch.cat([x, skips[level]], dim=1))
-        return self.last(x)
-
-
-class BoneUNet(BlockUNet, ModelMixin, ConfigMixin):  # type: ignore[misc]
+class BoneUNet(BoneNetwork, ModelMixin, ConfigMixin):  # type: ignore[misc]
     """Predicts the bone's part of a radiograph, without its coarse part, in one call.
 
     The network sees two images: the radiograph without its local mean and in units of its local deviation, which is
@@ -108,43 +40,4 @@ class BoneUNet(BlockUNet, ModelMixin, ConfigMixin):  # type: ignore[misc]
         groups: int = 8,
         tone_jitter: float = 0.25,
     ) -> None:
-        super().__init__()
-        self.patch, self.sigma, self.coarse_share, self.tone_jitter = patch, sigma, coarse_share, tone_jitter
-        self.build(2 * patch**2, channels, patch**2, groups)
-
-    @property
-    def size_multiple(self) -> int:
-        """What an image's height and width must be divisible by."""
-        return self.patch * 2 ** (len(self.down) - 1)
-
-    def deviation(self, radiograph: Tensor) -> Tensor:
-        """Local standard deviation (B, 1, H, W) in grey levels, never under a twentieth of the whole image's."""
-        return self._standardise(radiograph.float())[1]
-
-    def forward(self, radiograph: Tensor, tile: int | None = None) -> Tensor:
-        """The bone (B, 1, H, W), float32 in grey levels, that is to be taken away from a radiograph (B, 1, H, W).
-
-        Args:
-            tile: Side of the tiles in which the network sees a larger image, see diffusion.networks.tiles; None: whole.
-        """
-        with torch.autocast(radiograph.device.type, enabled=False):
-            seen, deviation = self._standardise(radiograph.float())
-        seen = seen.to(self.dtype)
-        answer = self._network(seen) if tile is None else tiled(self._network, seen, tile, self.size_multiple)
-        with torch.autocast(radiograph.device.type, enabled=False):
-            return fine_part(answer.float(), self.sigma, self.coarse_share) * deviation
-
-    def _standardise(self, radiograph: Tensor) -> tuple[Tensor, Tensor]:
-        """(B, 2, H, W), local and global, and the local deviation (B, 1, H, W) in grey levels."""
-        mean = radiograph.mean(dim=(2, 3), keepdim=True)
-        spread = radiograph.std(dim=(2, 3), keepdim=True).clamp(min=1e-3)
-        tone = (radiograph - mean) / spread
-        detail = tone - gaussian_blur(tone, self.sigma)
-        local = (gaussian_blur(detail.square(), self.sigma) + 0.05**2).sqrt()
-        if self.training and self.tone_jitter:
-            gain = torch.exp(self.tone_jitter * torch.randn_like(mean))
-            tone = tone * gain + self.tone_jitter * torch.randn_like(mean)
-        return torch.cat([detail / local, tone], dim=1), local * spread
-
-    def _network(self, x: Tensor) -> Tensor:
-        return F.pixel_shuffle(self.answer(F.pixel_unshuffle(x, self.patch)), self.patch)
+        super().__init__(channels, patch, sigma, coarse_share, groups, tone_jitter)

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
 from typing import Any, Literal, get_args
 
 import torch
@@ -12,16 +11,20 @@ from diffusers.configuration_utils import ConfigMixin, register_to_config
 from diffusers.models.modeling_utils import ModelMixin
 from torch import Tensor, nn
 
-from radiographs.vocabulary import SEXES, VIEWS
-
-CONDITIONS = ("image", "view", "demographics", "report")  # in the order of guidance
-Demographics = Mapping[str, Any]
+from diffusion.networks.conditions import CONDITIONS, Conditions, Demographics, demographics_row, view_index
 
 ConditionScaling = Literal["clean", "legacy", "scaled"]
 
 
 def check_condition_scaling(scaling: str) -> None:
-    """Raise ValueError unless `scaling` is a ConditionScaling."""
+    """Check how a condition is scaled.
+
+    Args:
+        scaling: `clean`, `legacy` or `scaled`, see `concatenate_condition`.
+
+    Raises:
+        ValueError: It is something else.
+    """
     if scaling not in get_args(ConditionScaling):
         raise ValueError(f"condition_scaling is '{scaling}'; expected one of {', '.join(get_args(ConditionScaling))}")
 
@@ -29,85 +32,45 @@ def check_condition_scaling(scaling: str) -> None:
 def concatenate_condition(
     noisy: Tensor, condition: Tensor, alpha: Tensor, scaling: ConditionScaling, training: bool
 ) -> Tensor:
-    """The U-Net's input (B, C + Cc, H, W) from the noisy target (B, C, H, W) and the condition (B, Cc, H, W).
+    """The U-Net's input: the noisy target and the condition side by side.
 
-    alpha: what x0 is multiplied by in the noisy target, sqrt(alpha_bar_t), (B, 1, 1, 1).
-    scaling: `clean` gives the condition as it is. BS-LDM's code noises target and condition together with zero noise on
-    the condition, so that its training sees sqrt(alpha_bar_t) * condition while its sampling feeds the clean one:
-    `legacy` reproduces that, and `scaled` scales in sampling as well, as weights trained so would want it.
+    BS-LDM's code noises target and condition together with zero noise on the condition, so that its training sees
+    sqrt(alpha_bar_t) * condition while its sampling feeds the clean one.
+
+    Args:
+        noisy: The noisy target (B, C, H, W).
+        condition: (B, Cc, H, W).
+        alpha: What x0 is multiplied by in the noisy target, sqrt(alpha_bar_t), (B, 1, 1, 1).
+        scaling: `clean` gives the condition as it is; `legacy` scales it by alpha in training only, as BS-LDM does;
+            `scaled` in sampling as well, as weights trained so would want it.
+        training: Whether this is a training step.
+
+    Returns:
+        (B, C + Cc, H, W).
     """
     if scaling == "scaled" or (scaling == "legacy" and training):
         condition = alpha * condition
     return torch.cat([noisy, condition], dim=1)
 
 
-@dataclass(frozen=True)
-class Conditions:
-    """What is asked of B images; whatever is absent is zero, in training's dropout as in sampling.
-
-    view (B,) int: 0 for none, else 1 + its place in VIEWS. report (B, T, D) with report_mask (B, T) bool.
-    demographics (B, 4): age in centuries, whether it is known, female, male.
-    image (B, K, C, h, w): scaled latents of other views of the study; image_view (B, K) int as `view`, 0 for no image.
-    """
-
-    view: Tensor
-    report: Tensor
-    report_mask: Tensor
-    demographics: Tensor
-    image: Tensor
-    image_view: Tensor
-
-    def without(self, name: str, rows: Tensor | None = None) -> Conditions:
-        """With one of CONDITIONS left out, of all images or of those where `rows` (B,) bool holds."""
-        fields = {"view": ("view",), "demographics": ("demographics",), "report": ("report", "report_mask")}
-        changed = {}
-        for field in fields.get(name, ("image", "image_view")):
-            value = getattr(self, field)
-            gone = value.new_ones(len(value), dtype=torch.bool) if rows is None else rows.to(value.device)
-            changed[field] = value.masked_fill(gone.reshape(-1, *[1] * (value.ndim - 1)), 0)
-        return replace(self, **changed)
-
-    def rows(self, rows: Sequence[int]) -> Conditions:
-        """Those of some images, in that order."""
-        return Conditions(*(getattr(self, field)[list(rows)] for field in self.__dataclass_fields__))
-
-    def to(self, device: torch.device | str, dtype: torch.dtype) -> Conditions:
-        """On a device, the floating ones in `dtype`."""
-        values = (getattr(self, field) for field in self.__dataclass_fields__)
-        return Conditions(*(v.to(device, dtype if v.is_floating_point() else v.dtype) for v in values))
-
-
-def view_index(view: str | None, known: int) -> int:
-    """1 + the view's place in VIEWS; 0 for None. ValueError for any other name than the first `known` of VIEWS."""
-    if view is None:
-        return 0
-    if view not in VIEWS[:known]:
-        raise ValueError(f"the view is '{view}'; expected one of {', '.join(VIEWS[:known])}")
-    return 1 + VIEWS.index(view)
-
-
-def demographics_row(given: Demographics | None) -> list[float]:
-    """The four numbers of Conditions.demographics from {"age": years, "sex": "F" or "M"}, both optional."""
-    given = given or {}
-    age, sex = given.get("age"), given.get("sex")
-    if set(given) - {"age", "sex"}:
-        raise ValueError(f"demographics are {', '.join(sorted(given))}; expected age and sex, no more")
-    if age is not None and not 0 <= float(age) <= 120:
-        raise ValueError(f"the age is {age}; expected years from 0 to 120, or none")
-    if sex is not None and sex not in SEXES:
-        raise ValueError(f"the sex is '{sex}'; expected F, M or none")
-    return [0.0 if age is None else float(age) / 100, float(age is not None), float(sex == "F"), float(sex == "M")]
-
-
 class Conditioner(ModelMixin, ConfigMixin):  # type: ignore[misc]
-    """forward(Conditions) -> (tokens (B, N, width), mask (B, N) bool, vector (B, width)) for either network.
+    """Turns Conditions into what a network attends to and what is added to its time embedding.
 
-    The tokens, for cross-attention: the view, demographics where `demographics`, one an other image, whether there is
-    a report, and the report's own. The vector, their sum with the report's mean, is added to the time's embedding.
-    width: of tokens and vector. text_width: D of the report's embeddings, 0 for a model without reports;
-    text_length: tokens T that every report is padded to. images: other views of the study, K; latent_channels: theirs.
-    text_encoder, text_fingerprint: which encoder the reports went through (diffusion.networks.text); kept for whoever
-    samples. views: how many of VIEWS, from the first, the model knows; folders that do not say so know five.
+    The tokens, for cross-attention: the view, demographics where `demographics`, one for each other image, whether
+    there is a report, and the report's own. The vector, their sum with the report's mean, is added to the time's
+    embedding.
+
+    Args:
+        width: Of tokens and vector.
+        text_width: D, of the report's embeddings; 0 for a model without reports.
+        text_length: T, tokens that every report is padded to.
+        demographics: Whether the model knows age and sex.
+        images: K, other views of the study that the model sees.
+        latent_channels: Of the other views' latents.
+        text_encoder: Folder or hub name of the encoder that the reports went through (diffusion.networks.text), kept
+            for whoever samples.
+        text_fingerprint: sha256 of that encoder's weights.
+        views: How many of VIEWS, from the first, the model knows; folders that do not say so know five.
     """
 
     @register_to_config
@@ -134,8 +97,18 @@ class Conditioner(ModelMixin, ConfigMixin):  # type: ignore[misc]
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path: str | os.PathLike | None, **options: Any) -> Conditioner:
-        """diffusers' ModelMixin.from_pretrained. ValueError: the weights are not all there; diffusers would go on
-        with random ones in their place."""
+        """Load a conditioner, and refuse an incomplete one.
+
+        Args:
+            pretrained_model_name_or_path: As diffusers' ModelMixin takes it.
+            **options: As diffusers' ModelMixin takes them.
+
+        Returns:
+            The conditioner.
+
+        Raises:
+            ValueError: The weights are not all there; diffusers would fill the gaps with random ones.
+        """
         options = {"low_cpu_mem_usage": False, **options, "output_loading_info": True}
         loaded: Any = super().from_pretrained(pretrained_model_name_or_path, **options)
         model, info = loaded
@@ -162,11 +135,21 @@ class Conditioner(ModelMixin, ConfigMixin):  # type: ignore[misc]
         image: Tensor | None = None,
         image_views: Sequence[Sequence[str | None]] | None = None,
     ) -> Conditions:
-        """Conditions, checked and padded to fixed sizes, of B images.
+        """Conditions of B images, checked and padded to fixed sizes.
 
-        embeddings (B, T, D) with mask (B, T), true where there is a token (all where none is given); an image without
-        a token has no report. image (B, K, C, h, w): scaled latents, with the view of each or None where there is none.
-        ValueError: unknown views, lists of other lengths, sizes or conditions that are not this model's.
+        Args:
+            views: Of each image; None for none.
+            embeddings: Of the reports' tokens, (B, T, D); None without reports.
+            mask: (B, T) bool, true where there is a token; None: everywhere. An image without a token has no report.
+            demographics: Of each image, see `demographics_row`.
+            image: (B, K, C, h, w), scaled latents of other views.
+            image_views: The view of each of them; None where there is no image.
+
+        Returns:
+            Conditions of B images.
+
+        Raises:
+            ValueError: Unknown views, lists of other lengths, or sizes or conditions that are not this model's.
         """
         config: Any = self.config
         count = len(views)
@@ -224,6 +207,14 @@ class Conditioner(ModelMixin, ConfigMixin):  # type: ignore[misc]
         return image.masked_fill((image_view == 0).reshape(*image.shape[:2], 1, 1, 1).to(image.device), 0), image_view
 
     def forward(self, given: Conditions) -> tuple[Tensor, Tensor, Tensor]:
+        """Embed what is asked.
+
+        Args:
+            given: Of B images.
+
+        Returns:
+            Tokens (B, N, width), their mask (B, N) bool, and the vector (B, width).
+        """
         view = self.view(given.view)
         tokens, vector = [view.unsqueeze(1)], view
         if self.person is not None:

@@ -20,13 +20,23 @@ from torch.nn.functional import scaled_dot_product_attention, silu
 
 @dataclass
 class LatentDiTOutput(BaseOutput):
-    """sample: (B, latent_channels, H, W)."""
+    """What LatentDiT returns, as diffusers' networks do.
+
+    Attributes:
+        sample: (B, latent_channels, H, W).
+    """
 
     sample: Tensor
 
 
 class DiTBlock(nn.Module):
-    """Attention and MLP, each normed, scaled, shifted and gated by the time embedding (adaLN-Zero)."""
+    """Attention and MLP, each normed, scaled, shifted and gated by the time embedding (adaLN-Zero).
+
+    Args:
+        width: Channels of a token.
+        heads: Of the attention; divides `width`.
+        mlp_ratio: Hidden channels of the MLP in units of `width`.
+    """
 
     def __init__(self, width: int, heads: int, mlp_ratio: float) -> None:
         super().__init__()
@@ -40,7 +50,15 @@ class DiTBlock(nn.Module):
         self.modulation = nn.Linear(width, 6 * width)
 
     def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
-        """x (B, N, width), embedding (B, 1, width)."""
+        """Update the tokens.
+
+        Args:
+            x: Tokens (B, N, width).
+            embedding: Of the time, (B, 1, width).
+
+        Returns:
+            Tokens (B, N, width).
+        """
         shift1, scale1, gate1, shift2, scale2, gate2 = self.modulation(silu(embedding)).chunk(6, dim=-1)
         qkv = self.qkv(self.norm1(x) * (1 + scale1) + shift1)
         q, k, v = rearrange(qkv, "b n (three h d) -> three b h n d", three=3, h=self.heads)
@@ -49,7 +67,13 @@ class DiTBlock(nn.Module):
 
 
 class CrossAttention(nn.Module):
-    """From the latent's tokens to the condition's; its output starts at zero, so that training starts without it."""
+    """From the latent's tokens to the condition's; its output starts at zero, so that training starts without it.
+
+    Args:
+        width: Channels of the latent's tokens.
+        heads: Of the attention; divides `width`.
+        token_width: Channels of the condition's tokens.
+    """
 
     def __init__(self, width: int, heads: int, token_width: int) -> None:
         super().__init__()
@@ -60,7 +84,16 @@ class CrossAttention(nn.Module):
         self.proj = nn.Linear(width, width)
 
     def forward(self, x: Tensor, tokens: Tensor, mask: Tensor | None) -> Tensor:
-        """x (B, N, width), tokens (B, T, token_width), mask (B, T) bool, true where there is a token."""
+        """Add what the latent's tokens gather from the condition's.
+
+        Args:
+            x: (B, N, width).
+            tokens: (B, T, token_width).
+            mask: (B, T) bool, true where there is a token; None: everywhere.
+
+        Returns:
+            (B, N, width).
+        """
         q = rearrange(self.q(self.norm(x)), "b n (h d) -> b h n d", h=self.heads)
         k, v = rearrange(self.kv(tokens), "b t (two h d) -> two b h t d", two=2, h=self.heads)
         allowed = None if mask is None else mask[:, None, None, :]
@@ -69,10 +102,24 @@ class CrossAttention(nn.Module):
 
 
 class LatentDiT(ModelMixin, ConfigMixin):  # type: ignore[misc]
-    """forward((B, latent + condition channels, H, W), timesteps) -> .sample (B, latent_channels, H, W).
+    """Diffusion transformer: latents (B, latent + condition channels, H, W) and a time to (B, latent_channels, H, W).
 
-    H and W are any multiples of `patch`; width must be divisible by 4 and by `heads`.
-    cross_attention_dim: width of the tokens and of the vector (class_labels) that forward takes besides, 0 for none.
+    Args:
+        latent_channels: Of the noisy target, and of the answer.
+        condition_channels: Of the condition beside it.
+        width: Channels of a token, divisible by 4 and by `heads`.
+        depth: Number of blocks.
+        heads: Of each attention.
+        patch: Side of the square of latent pixels that is one token; divides H and W.
+        mlp_ratio: Hidden channels of each MLP in units of `width`.
+        cross_attention_dim: Width of the tokens and of the vector (class_labels) that forward takes besides; 0 for
+            none.
+
+    Raises:
+        ValueError: `width` is not divisible by 4 and by `heads`.
+
+    Reference:
+        Peebles and Xie, arXiv:2212.09748; cross attention as in PixArt-alpha, arXiv:2310.00426.
     """
 
     @register_to_config
@@ -127,7 +174,18 @@ class LatentDiT(ModelMixin, ConfigMixin):  # type: ignore[misc]
         class_labels: Tensor | None = None,
         encoder_attention_mask: Tensor | None = None,
     ) -> LatentDiTOutput:
-        """Tokens (B, T, D) with a mask (B, T), and a vector (B, D), named as UNet2DConditionModel names them."""
+        """Answer at one noise level; the arguments are named as UNet2DConditionModel names them.
+
+        Args:
+            sample: Noisy target and condition, (B, latent + condition channels, H, W).
+            timestep: () or (B,).
+            encoder_hidden_states: Tokens to attend to (B, T, D); needed if `cross_attention_dim`.
+            class_labels: Vector (B, D) that is added to the time's embedding.
+            encoder_attention_mask: (B, T), true where there is a token; None: everywhere.
+
+        Returns:
+            `.sample` (B, latent_channels, H, W).
+        """
         x = self.patchify(sample)
         height, width = x.shape[2:]
         x = rearrange(x, "b c h w -> b (h w) c")
@@ -148,7 +206,17 @@ class LatentDiT(ModelMixin, ConfigMixin):  # type: ignore[misc]
 
 
 def position_embedding(height: int, width: int, channels: int, device: torch.device) -> Tensor:
-    """Fixed sine and cosine embedding (height * width, channels): half of it tells the column, half the row."""
+    """Fixed sine and cosine embedding: half of it tells the column, half the row.
+
+    Args:
+        height: Tokens along a column.
+        width: Tokens along a row.
+        channels: Of a token, a multiple of 4.
+        device: Where to put it.
+
+    Returns:
+        (height * width, channels), row by row.
+    """
     rows, columns = torch.meshgrid(
         torch.arange(height, dtype=torch.float64), torch.arange(width, dtype=torch.float64), indexing="ij"
     )

@@ -14,9 +14,23 @@ from diffusers.models.unets.unet_2d import UNet2DModel
 
 
 class MultiheadUNet(UNet2DModel):
-    """UNet2DModel fixes the channels of a head; this one the heads of each level (the middle has the last level's).
+    """UNet2DModel with a number of attention heads for each level, where UNet2DModel fixes the channels of a head.
 
-    The other arguments are UNet2DModel's.
+    Args:
+        heads: Of each level, from full to smallest; the middle block has the last level's.
+        sample_size: Side of the latents that it was trained on; only recorded.
+        in_channels: Of noisy target and condition together.
+        out_channels: Of the answer.
+        down_block_types: diffusers' blocks of the levels on the way down.
+        up_block_types: diffusers' blocks of the levels on the way up.
+        block_out_channels: Channels of each level.
+        layers_per_block: Residual blocks a level.
+        downsample_type: `conv` or `resnet`.
+        upsample_type: `conv` or `resnet`.
+        norm_num_groups: Groups of the group norms.
+        attn_norm_num_groups: Groups of the norm before attention in the middle block.
+        norm_eps: Added to the variance in the norms.
+        resnet_time_scale_shift: `default` adds the time embedding; `scale_shift` scales and shifts each norm by it.
     """
 
     @register_to_config
@@ -60,7 +74,15 @@ class MultiheadUNet(UNet2DModel):
 
     @classmethod
     def extract_init_dict(cls, config_dict: dict[str, Any], **options: Any) -> Any:
-        """Without the options that this class fixes: its saved configuration holds them, as UNet2DModel reads them."""
+        """Drop the options that this class fixes: its saved configuration holds them, as UNet2DModel reads them.
+
+        Args:
+            config_dict: A saved configuration.
+            **options: As diffusers' ConfigMixin takes them.
+
+        Returns:
+            As diffusers' ConfigMixin: arguments of __init__, options not used, and attributes that are kept elsewhere.
+        """
         fixed = signature(UNet2DModel.__init__).parameters.keys() - signature(cls.__init__).parameters.keys()
         return super().extract_init_dict({k: v for k, v in config_dict.items() if k not in fixed}, **options)
 

@@ -8,7 +8,11 @@ from torch import Tensor, nn
 
 
 class PixelSpace(ModelMixin, ConfigMixin):  # type: ignore[misc]
-    """encode, quantize and decode return the image (B, 1, H, W); downsampling is 1."""
+    """An autoencoder that returns images (B, 1, H, W) as they are; its downsampling is 1.
+
+    Args:
+        scaling_factor: Diffusion works on the image times this.
+    """
 
     downsampling = 1
 
@@ -18,10 +22,13 @@ class PixelSpace(ModelMixin, ConfigMixin):  # type: ignore[misc]
         self.register_parameter("placeholder", nn.Parameter(Tensor(0)))  # safetensors and `dtype` want one
 
     def encode(self, x: Tensor) -> Tensor:
+        """The image itself."""
         return x
 
     def quantize(self, z: Tensor) -> tuple[Tensor, Tensor, None]:
+        """The image itself, a loss of 0 and no indices."""
         return z, z.new_zeros(()), None
 
     def decode(self, z: Tensor) -> Tensor:
+        """The image itself."""
         return z

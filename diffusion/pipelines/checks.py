@@ -14,9 +14,10 @@ def check_radiograph(radiograph: Any, multiple: int) -> None:
 
     Args:
         radiograph: Expected: (B, 1, H, W) in [-1, 1], H and W divisible by `multiple`.
+        multiple: What both sides must be divisible by.
 
     Raises:
-        ValueError: It is something else; says what arrived.
+        ValueError: It is something else; the error says what arrived.
     """
     if not torch.is_tensor(radiograph) or radiograph.ndim != 4 or radiograph.shape[1] != 1:
         what = tuple(radiograph.shape) if torch.is_tensor(radiograph) else type(radiograph).__name__
@@ -35,6 +36,14 @@ def check_radiograph(radiograph: Any, multiple: int) -> None:
 
 
 def check_seeds(seeds: Sequence[int], radiograph: Tensor) -> None:
-    """ValueError unless there is one seed an image."""
+    """Check that there is one seed an image.
+
+    Args:
+        seeds: As a caller gave them.
+        radiograph: (B, 1, H, W).
+
+    Raises:
+        ValueError: Their numbers differ.
+    """
     if len(seeds) != len(radiograph):
         raise ValueError(f"{len(seeds)} seeds for {len(radiograph)} radiographs: give one for each")

@@ -22,11 +22,24 @@ def build_enhancer(
     attention_levels: Sequence[int] = (1, 2),
     norm_groups: int = 32,
 ) -> AutoencoderKL:
-    """The autoencoder of images (B, 1, H, W); the defaults are BS-Diff's sizes.
+    """The autoencoder of BS-Diff's second stage; the defaults are its sizes.
 
-    channels: of each level, each half the size of the one before. residual_blocks: a level, and one more in the decoder
-    (MONAI's, which BS-Diff takes, has no such one: 34.4 M parameters, where this has 39.5 M). attention_levels: levels
-    (0 is the full image size) with self-attention, besides that at the smallest size.
+    Args:
+        channels: Of each level, each half the size of the one before.
+        residual_blocks: A level, and one more in the decoder (MONAI's, which BS-Diff takes, has no such one: 34.4 M
+            parameters, where this has 39.5 M).
+        latent_channels: Of the latent.
+        attention_levels: Levels (0 is the full image size) with self-attention, besides that at the smallest size.
+        norm_groups: Groups of the group norms; divides each level's channels.
+
+    Returns:
+        An autoencoder of images (B, 1, H, W).
+
+    Raises:
+        ValueError: A level does not exist, or sizes do not go together.
+
+    Reference:
+        Chen et al. (BS-Diff), arXiv:2311.15328.
     """
     levels = range(len(channels))
     attention = ["Attn" if i in attention_levels else "" for i in levels]
@@ -47,14 +60,27 @@ def build_enhancer(
 
 
 def enhance(enhancer: AutoencoderKL, image: Tensor, generator: torch.Generator | None = None) -> Tensor:
-    """The enhanced image, float32, of a first stage's (B, 1, H, W) in [-1, 1]; not clipped.
+    """Sharpen what a first stage drew.
 
-    generator: what the latent is drawn with, in training; its mean is taken where none is given.
+    Args:
+        enhancer: See `build_enhancer`.
+        image: (B, 1, H, W) in [-1, 1]; H and W divisible by `enhancer_multiple`.
+        generator: What the latent is drawn with, in training; None takes its mean.
+
+    Returns:
+        (B, 1, H, W), float32, not clipped.
     """
     draw = generator is not None
     return enhancer(image.to(enhancer.dtype), sample_posterior=draw, generator=generator).sample.float()
 
 
 def enhancer_multiple(enhancer: AutoencoderKL) -> int:
-    """What an image's height and width must be divisible by."""
+    """What an image's height and width must be divisible by.
+
+    Args:
+        enhancer: See `build_enhancer`.
+
+    Returns:
+        A number of pixels.
+    """
     return 2 ** (len(enhancer.config["block_out_channels"]) - 1)

@@ -31,8 +31,13 @@ GUIDANCE_SEEDS = 2**31  # keeps the guidance's noise apart from the sampler's; t
 class LocalGuidance:
     """A denoising network under local-enhanced guidance: scale e + (1 - scale) n / std(e), e its answer, n white noise.
 
-    So GL-LCM's code guides, away from noise instead of from an unconditional answer. For epsilon prediction; the noise
-    of image i comes from seeds[i].
+    So GL-LCM's code guides, away from noise instead of from an unconditional answer. For epsilon prediction.
+
+    Attributes:
+        network: Called as network(inputs, timestep), and answers with `.sample`.
+        scale: 1 changes nothing; GL-LCM takes 3.
+        seeds: One an image; the noise of image i comes from seeds[i].
+        generators: Made of the seeds.
     """
 
     network: Any
@@ -46,9 +51,11 @@ class LocalGuidance:
 
     @property
     def dtype(self) -> torch.dtype:
+        """The network's precision."""
         return self.network.dtype
 
     def __call__(self, inputs: Tensor, timestep: Tensor) -> UNet2DOutput:
+        """The guided answer `.sample` (B, C, h, w) to inputs (B, C + Cc, h, w) at a timestep."""
         answer = self.network(inputs, timestep).sample.float()
         noise = seeded_noise(self.generators, answer.shape[1:], answer.device)
         spread = answer.std(dim=(1, 2, 3), keepdim=True)
@@ -56,12 +63,28 @@ class LocalGuidance:
 
 
 def lungs_only(radiograph: Tensor, lungs: Tensor) -> Tensor:
-    """The radiograph (B, 1, H, W) with all black where `lungs` (B, 1, H, W), bool, is false."""
+    """A radiograph that is black outside the lungs.
+
+    Args:
+        radiograph: (B, 1, H, W) in [-1, 1].
+        lungs: (B, 1, H, W), bool.
+
+    Returns:
+        (B, 1, H, W), -1 where `lungs` is false.
+    """
     return torch.where(lungs, radiograph, BLACK)
 
 
 def check_lungs(lungs: Tensor, radiograph: Tensor) -> None:
-    """Raise ValueError unless `lungs` is a bool tensor of the radiograph's shape with something inside each mask."""
+    """Check a mask of the lungs.
+
+    Args:
+        lungs: Expected: bool, of the radiograph's shape, with something inside each mask.
+        radiograph: (B, 1, H, W).
+
+    Raises:
+        ValueError: It is something else.
+    """
     if not torch.is_tensor(lungs) or lungs.dtype != torch.bool or lungs.shape != radiograph.shape:
         what = f"{tuple(lungs.shape)} {lungs.dtype}" if torch.is_tensor(lungs) else type(lungs).__name__
         raise ValueError(f"the lung mask is {what}; expected a bool tensor {tuple(radiograph.shape)}")
@@ -70,7 +93,16 @@ def check_lungs(lungs: Tensor, radiograph: Tensor) -> None:
 
 
 def fuse(whole: Tensor, local: Tensor, lungs: Tensor) -> Tensor:
-    """Soft-tissue images (B, 1, H, W): `whole` with `local` set into the lungs; all three of one shape, lungs bool."""
+    """Set one image into the lungs of another, without an edge.
+
+    Args:
+        whole: Soft-tissue images (B, 1, H, W).
+        local: What is set into the lungs, of that shape.
+        lungs: Where, bool, of that shape.
+
+    Returns:
+        (B, 1, H, W).
+    """
     images = []
     for background, patch, mask in zip(whole[:, 0], local[:, 0], lungs[:, 0]):
         inside = without_specks(mask.cpu().numpy())
@@ -79,7 +111,14 @@ def fuse(whole: Tensor, local: Tensor, lungs: Tensor) -> Tensor:
 
 
 def without_specks(mask: np.ndarray) -> np.ndarray:
-    """The mask (H, W), bool, without parts of less than SPECK of the image."""
+    """Drop what is too small to be a lung.
+
+    Args:
+        mask: (H, W), bool.
+
+    Returns:
+        The mask without parts of less than SPECK of the image.
+    """
     _, labels, statistics, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8))
     kept = statistics[:, cv2.CC_STAT_AREA] >= SPECK * mask.size
     kept[0] = False  # the background
@@ -87,11 +126,22 @@ def without_specks(mask: np.ndarray) -> np.ndarray:
 
 
 def poisson_fusion(background: np.ndarray, patch: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """The image (H, W) whose gradients are the patch's inside the mask, the background's elsewhere; float32.
+    """The image whose gradients are the patch's inside the mask, the background's elsewhere.
 
     As OpenCV's seamlessClone, without its rounding to 8 bits: EDGE pixels come off the mask first, and what is solved
     for is the change u of the background, laplace(u) = div(m grad(patch - background)), u = 0 on the border of the
     mask's bounding box, by the sine transform. A constant added to the patch has no effect.
+
+    Args:
+        background: (H, W).
+        patch: (H, W).
+        mask: (H, W), bool.
+
+    Returns:
+        (H, W), float32.
+
+    Reference:
+        Perez et al., ACM TOG 2003, eq. 3.
     """
     fused = background.astype(np.float32)  # a copy
     left, top, width, height = cv2.boundingRect(mask.astype(np.uint8))

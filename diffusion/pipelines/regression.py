@@ -2,51 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any
 
-import torch
-from torch import Tensor, nn
-from torch.nn import functional as F
+from torch import nn
 
-from diffusion.networks.bone_unet import BoneUNet
+from diffusion.networks.bone_network import BoneNetwork
 from diffusion.networks.site_unet import SiteUNet
-from diffusion.networks.tiles import TiledNetwork
-from diffusion.networks.unet import size_multiple
-from diffusion.pipelines.checks import check_radiograph
-from diffusion.pipelines.contract import BoneSuppressionOutput, SuppressionPipeline
+from diffusion.pipelines.contract import SuppressionPipeline
+from diffusion.pipelines.regression_answers import RegressionAnswers, predict_bone
 
-if TYPE_CHECKING:
-    from jaxtyping import Float
+__all__ = ["BoneRegressionPipeline", "predict_bone"]
 
 
-def predict_bone(unet: nn.Module, radiograph: Tensor, patch: int, tile: int | None = None) -> Tensor:
-    """The bone to take away from a radiograph (B, 1, H, W), in its grey levels, as one call of a network.
-
-    What is larger than `tile` pixels is seen in blended tiles (see diffusion.networks.tiles), standardised as a whole.
-
-    A BoneUNet does all of it. Diffusers' U-Net, as folders of version 0.1 hold it, sees the image standardised (mean 0,
-    standard deviation 1 each), as patch x patch pixels side by side in its channels (pixel unshuffle; Shi et al.,
-    arXiv:1609.05158), at timestep 0; its output is scaled back.
-    """
-    if isinstance(unet, BoneUNet):
-        return unet(radiograph, tile)
-    network: Any = unet
-    if tile is not None:
-        network = TiledNetwork(unet, tile // patch, size_multiple(unet))
-    mean = radiograph.mean(dim=(2, 3), keepdim=True)
-    deviation = radiograph.std(dim=(2, 3), keepdim=True).clamp(min=1e-3)
-    seen = F.pixel_unshuffle((radiograph - mean) / deviation, patch)
-    timesteps = torch.zeros(len(seen), dtype=torch.long, device=seen.device)
-    return F.pixel_shuffle(network(seen, timesteps, return_dict=False)[0], patch) * deviation
-
-
-class BoneRegressionPipeline(SuppressionPipeline):
+class BoneRegressionPipeline(RegressionAnswers, SuppressionPipeline):
     """A network that was trained to predict the bone itself: always the same answer, in one call.
 
     Args:
         unet: A BoneUNet, or build_unet's with patch^2 channels in and out.
-        patch: See `predict_bone`.
+        patch: See `regression_answers.predict_bone`.
         trained_size: Side in pixels of the square images that the network is for.
         flips: Whether the answers for an image and its mirror image are averaged.
         detail_size: Side in pixels at which the network is asked once more, for what fits into no image of
@@ -56,7 +29,6 @@ class BoneRegressionPipeline(SuppressionPipeline):
         site: What a site's own pairs have taught, taken away besides; None: nothing.
     """
 
-    method: ClassVar[str] = "regression"
     _optional_components = ["site"]  # noqa: RUF012 (diffusers' own name, read by its save and load)
 
     def __init__(
@@ -66,12 +38,12 @@ class BoneRegressionPipeline(SuppressionPipeline):
         trained_size: int = 256,
         flips: bool = False,
         detail_size: int | None = None,
-        strength: dict[str, Any] | None = None,
+        strength: dict[str, Any] | None = None,  # a StrengthLaw; diffusers checks no TypedDict
         site: SiteUNet | None = None,
     ) -> None:
         super().__init__()
         channels: Any = unet.config
-        if not isinstance(unet, BoneUNet) and {channels["in_channels"], channels["out_channels"]} != {patch**2}:
+        if not isinstance(unet, BoneNetwork) and {channels["in_channels"], channels["out_channels"]} != {patch**2}:
             raise ValueError(
                 f"a U-Net of {channels['in_channels']} channels in and {channels['out_channels']} out: patch {patch} "
                 f"needs {patch**2} of both"
@@ -82,68 +54,9 @@ class BoneRegressionPipeline(SuppressionPipeline):
         )
 
     @property
-    def size_multiple(self) -> int:
-        """What an image's height and width must be divisible by."""
-        if isinstance(self.unet, BoneUNet):
-            return self.unet.size_multiple
-        return self.config["patch"] * size_multiple(self.unet)
-
-    @torch.no_grad()
-    def __call__(
-        self,
-        radiograph: Float[Tensor, "batch 1 height width"],
-        num_inference_steps: int = 1,
-        seeds: Sequence[int] | None = None,
-        tile: int | None = None,
-        flips: bool | None = None,
-        *,
-        lungs: Tensor | None = None,
-        steps: int | None = None,
-    ) -> BoneSuppressionOutput:
-        """Suppress the bones of a batch.
-
-        Args:
-            radiograph: (B, 1, H, W) in [-1, 1], bones bright.
-            num_inference_steps, steps: As of models that sample; nothing here depends on them.
-            seeds: One an image. 0, the default, is the image as it is; any other sees it a little larger or smaller and
-                in another tone, so that the spread over seeds tells how sure the answer is.
-            tile: Side in pixels, a multiple of `size_multiple`, of tiles for larger images; None: they are seen whole.
-            flips: Whether the mirror image is asked too; None: as the pipeline records.
-            lungs: None: there is no second path here.
-
-        Returns:
-            `.soft`, (B, 1, H, W) float32 in [-1, 1].
-
-        Raises:
-            ValueError: Another shape or range, a size that is not a multiple of `size_multiple`, or lungs.
-        """
-        if flips is None:
-            return super().__call__(radiograph, tile=tile, lungs=lungs, seeds=seeds, steps=steps)
-        check_radiograph(radiograph, self.size_multiple)
-        return self.answer(radiograph, seeds, lambda seen: seen.float() - self.bone(seen, tile, flips))
-
-    def soft_tissue(
-        self,
-        radiograph: Float[Tensor, "batch 1 height width"],
-        *,
-        tile: int | None,
-        lungs: Tensor | None,
-        seeds: Sequence[int],
-        steps: int | None,
-    ) -> Float[Tensor, "batch 1 height width"]:
-        """The radiographs less their bone; tiles are standardised as the whole image is."""
-        return radiograph.float() - self.bone(radiograph, tile)
-
-    def second_look(
-        self, radiograph: Float[Tensor, "batch 1 height width"], *, seeds: Sequence[int], steps: int | None
-    ) -> BoneSuppressionOutput:
-        """As a call, without the mirror image: what is read off it are edges, at four times the pixels."""
-        return self(radiograph, seeds=seeds, flips=False)
-
-    @property
     def not_adaptable(self) -> str | None:
         """Why a site's correction cannot stand beside the network; None where it can."""
-        if not isinstance(self.unet, BoneUNet):
+        if not isinstance(self.unet, BoneNetwork):
             return (
                 f"its network is a {type(self.unet).__name__}; adapt works on the packaged regression's kind, BoneUNet"
             )
@@ -152,19 +65,17 @@ class BoneRegressionPipeline(SuppressionPipeline):
         return None
 
     def adapted(self, site: SiteUNet) -> BoneRegressionPipeline:
-        """The same network with a site's correction (diffusion.networks.site_unet) beside it."""
+        """The same network with a site's correction beside it.
+
+        Args:
+            site: See diffusion.networks.site_unet.
+
+        Returns:
+            A new pipeline that shares this one's network.
+
+        Raises:
+            ValueError: See `not_adaptable`.
+        """
         options: Any = self.config
         kept = {name: options[name] for name in ("patch", "trained_size", "flips", "detail_size", "strength")}
         return BoneRegressionPipeline(self.unet, site=site, **kept)
-
-    def bone(self, radiograph: Tensor, tile: int | None = None, flips: bool | None = None) -> Tensor:
-        """What is taken away from radiographs (B, 1, H, W): float32 of that shape, in their grey levels."""
-        views = (
-            [radiograph, radiograph.flip(-1)] if (self.config["flips"] if flips is None else flips) else [radiograph]
-        )
-        bones = [self._taken(view, tile) for view in views]
-        return bones[0] if len(bones) == 1 else (bones[0] + bones[1].flip(-1)) / 2
-
-    def _taken(self, radiograph: Tensor, tile: int | None) -> Tensor:
-        bone = predict_bone(self.unet, radiograph.to(self.unet.dtype), self.config["patch"], tile).float()
-        return bone if self.site is None else bone + self.site(radiograph, bone)

@@ -23,7 +23,8 @@ def asked_for(
 
     Args:
         prompt: One, or one an image; None: none is read.
-        view: One for all, or one an image; None leaves it open. views: The same under its older name.
+        view: One for all, or one an image; None leaves it open.
+        views: The same under its older name.
 
     Returns:
         The prompts, or None, and the views.
@@ -50,7 +51,15 @@ def asked_for(
 
 
 def seeds_from(generator: Any, seeds: Sequence[int] | None, count: int) -> Sequence[int]:
-    """The seeds of `count` images: as given; drawn from a torch.Generator, or from one an image; else 0, 1, ...
+    """The seeds of `count` images: as given, or drawn, else 0, 1, ...
+
+    Args:
+        generator: A torch.Generator from which all are drawn, or one an image.
+        seeds: One an image.
+        count: Number of images.
+
+    Returns:
+        One seed an image.
 
     Raises:
         ValueError: Both are given, or the generators are not one an image.
@@ -67,16 +76,27 @@ def seeds_from(generator: Any, seeds: Sequence[int] | None, count: int) -> Seque
 
 
 def check_output_type(output_type: str) -> None:
-    """ValueError unless it is one of OUTPUT_TYPES."""
+    """Check in which form images are wanted.
+
+    Args:
+        output_type: "pt", "np" or "pil".
+
+    Raises:
+        ValueError: It is something else.
+    """
     if output_type not in OUTPUT_TYPES:
         raise ValueError(f"output_type is '{output_type}'; expected one of {', '.join(OUTPUT_TYPES)}")
 
 
 def given_back(images: Tensor, output_type: str) -> Any:
-    """Images (B, 1, H, W) in [-1, 1] as they are ("pt"), or in diffusers' other forms.
+    """Images as they are, or in diffusers' other forms.
+
+    Args:
+        images: (B, 1, H, W) in [-1, 1].
+        output_type: "pt", "np" or "pil".
 
     Returns:
-        "np": float32 (B, H, W, 1) in [0, 1]. "pil": a list of 8-bit grey PIL images.
+        "pt": as they are. "np": float32 (B, H, W, 1) in [0, 1]. "pil": a list of 8-bit grey PIL images.
     """
     if output_type == "pt":
         return images

@@ -26,12 +26,30 @@ def sample(
     guidance_scale: float = 1.0,
     progress: Callable[[Iterable[Tensor]], Iterable[Tensor]] = iter,
 ) -> Tensor:
-    """x0 (B, channels, H, W), float32, given the condition (B, Cc, H, W); image i depends on seeds[i] alone.
+    """Sample x0 given a condition; image i depends on seeds[i] alone.
 
-    guidance_scale: classifier-free guidance (Ho and Salimans, arXiv 2207.12598) by a network that was trained with its
-    condition left out, as zeros, now and then; 1 is none, any other value costs a second call a step.
-    The starting noise and, for samplers that add some, each step's noise come from one generator per image.
-    Raises ValueError unless there is one seed an image and num_inference_steps is 1 or more.
+    The starting noise and, for samplers that add some, each step's noise come from one generator an image.
+
+    Args:
+        network: See diffusion.networks.
+        scheduler: One that diffusion.schedulers.served names.
+        condition: (B, Cc, H, W).
+        num_inference_steps: 1 or more.
+        seeds: One an image.
+        channels: C, of x0.
+        condition_scaling: See diffusion.networks.conditioning.
+        guidance_scale: Classifier-free guidance by a network that was trained with its condition left out, as zeros,
+            now and then; 1 is none, any other value costs a second call a step.
+        progress: Wraps the timesteps.
+
+    Returns:
+        x0 (B, channels, H, W), float32.
+
+    Raises:
+        ValueError: Not one seed an image, or fewer than one step.
+
+    Reference:
+        Ho and Salimans, arXiv:2207.12598, eq. 6, for the guidance.
     """
     if len(seeds) != len(condition):
         raise ValueError(f"{len(condition)} images arrived with {len(seeds)} seeds; give one seed an image")
@@ -63,8 +81,7 @@ def denoise(
     generators: list[torch.Generator],
     progress: Callable[[Iterable[Tensor]], Iterable[Tensor]] = iter,
 ) -> Tensor:
-    """x0 (B, C, H, W), float32, by any scheduler that diffusion.schedulers.served names, flow matching or the
-    Brownian bridge.
+    """Sample x0 by any scheduler that diffusion.schedulers.served names, flow matching or the Brownian bridge.
 
     Args:
         answer: (x_t as the network was trained to see it, timestep) -> what it predicts, all (B, C, H, W).
@@ -74,6 +91,9 @@ def denoise(
         num_inference_steps: 1 or more.
         generators: One an image, for a scheduler that draws noise at its steps.
         progress: Wraps the timesteps.
+
+    Returns:
+        x0 (B, C, H, W), float32.
     """
     scheduler.set_timesteps(num_inference_steps, device=noise.device)
     parameters = inspect.signature(scheduler.step).parameters.values()
@@ -89,7 +109,15 @@ def denoise(
 
 
 def signal_level(scheduler: Any, timestep: Tensor) -> Tensor:
-    """alpha_t (1, 1, 1, 1) at one of a scheduler's timesteps, which may lie between two of training's."""
+    """What x0 is multiplied by in x_t.
+
+    Args:
+        scheduler: Of diffusers' kind.
+        timestep: One of its timesteps, which may lie between two of training's.
+
+    Returns:
+        alpha_t (1, 1, 1, 1).
+    """
     if not timestep.is_floating_point():
         return noise_levels(scheduler, timestep)[0]
     alpha_bar = scheduler.alphas_cumprod.to(timestep.device)

@@ -8,14 +8,14 @@ import os
 from collections.abc import Sequence
 from os import PathLike
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from diffusers.models.modeling_utils import ModelMixin
 from torch import Tensor, nn
 
-from diffusion.folders import class_name, pipeline_folder, read_model_index
+from diffusion.folders import class_name, pipeline_folder, read_index
 from diffusion.latents import check_latent_options, decode, encode, from_x0
 from diffusion.networks.conditioning import check_condition_scaling
 from diffusion.networks.tiles import TiledAutoencoder, TiledNetwork, tiled
@@ -27,20 +27,35 @@ from diffusion.pipelines.lung_fusion import LocalGuidance, check_lungs, fuse, lu
 from diffusion.pipelines.sampler import sample
 from diffusion.training.objectives import check_scheduler
 
+if TYPE_CHECKING:
+    from jaxtyping import Bool, Float
+
 COMPONENTS = ("vqgan", "unet", "scheduler")
 
 
 class BoneSuppressionPipeline(SuppressionPipeline):
-    """Conditional latent diffusion from a radiograph to its soft-tissue image (BS-LDM, arXiv 2412.15670).
+    """Conditional latent diffusion from a radiograph to its soft-tissue image.
 
-    vqgan: the autoencoder (see diffusion.latents); unet: build_unet's or a LatentDiT; both are put to evaluation.
-    scheduler: of diffusion.schedulers.thresholded, or one of diffusers' that diffusion.schedulers.served names; to
-    exchange it,
-    `pipeline.scheduler = Other.from_config(pipeline.scheduler.config)` (with thresholding=False for diffusers' own).
-    condition_scaling: see diffusion.networks.conditioning. target, latent, residual_scale: see diffusion.latents.
-    num_inference_steps: sampling steps where a call names none.
-    enhancer: a second stage on the image (BS-Diff's, see diffusion.pipelines.enhancement), or none.
-    trained_size: side in pixels of the images that it was trained on; None where only the U-Net's sample_size may say.
+    Args:
+        vqgan: The autoencoder, see diffusion.latents; it and the network are set to evaluation.
+        unet: build_unet's or a LatentDiT.
+        scheduler: Of diffusion.schedulers.thresholded, or one of diffusers' that diffusion.schedulers.served names; to
+            exchange it, `pipeline.scheduler = Other.from_config(pipeline.scheduler.config)` (with thresholding=False
+            for diffusers' own).
+        condition_scaling: See diffusion.networks.conditioning.
+        target: What is diffused, `soft` or `bone`; see diffusion.latents.
+        latent: `quantized` or `continuous`; see diffusion.latents.
+        residual_scale: Factor of the difference that is diffused; see diffusion.latents.
+        num_inference_steps: Sampling steps if a call gives none.
+        enhancer: A second stage on the image (BS-Diff's, see diffusion.pipelines.enhancement), or none.
+        trained_size: Side in pixels of the images that it was trained on; None if only the U-Net's sample_size may say.
+
+    Example:
+        >>> pipeline = BoneSuppressionPipeline.from_pretrained("FOLDER or OWNER/NAME")  # doctest: +SKIP
+        >>> soft = pipeline(radiograph, steps=50, seeds=[0]).soft  # doctest: +SKIP
+
+    Reference:
+        Sun et al. (BS-LDM), arXiv:2412.15670.
     """
 
     stochastic: ClassVar[bool] = True
@@ -93,12 +108,12 @@ class BoneSuppressionPipeline(SuppressionPipeline):
     @torch.no_grad()
     def __call__(
         self,
-        radiograph: Tensor,
+        radiograph: Float[Tensor, "batch 1 height width"],
         num_inference_steps: int | None = None,
         seeds: Sequence[int] | None = None,
         guidance_scale: float = 1.0,
         tile: int | None = None,
-        lungs: Tensor | None = None,
+        lungs: Bool[Tensor, "batch 1 height width"] | None = None,
         local_guidance: float | None = None,
         local_threshold: float = 3.5,
         *,
@@ -106,17 +121,27 @@ class BoneSuppressionPipeline(SuppressionPipeline):
     ) -> BoneSuppressionOutput:
         """Suppress the bones of a batch.
 
-        radiograph: float (B, 1, H, W) in [-1, 1], bones bright; H and W divisible by `size_multiple`.
-        steps: of sampling; as the pipeline records where none are given. num_inference_steps: diffusers' name for it.
-        seeds: one an image (0, 1, ... where none are given); the image depends on its own seed, not on its batch.
-        guidance_scale: see diffusion.pipelines.sampler; 1 is none.
-        tile: side in pixels, a multiple of `size_multiple`, of the tiles in which a larger image is encoded, denoised
-            step by step and decoded, see diffusion.networks.tiles; None: in one pass. `trained_size` is the tile to
-            take.
-        lungs: bool (B, 1, H, W), for GL-LCM's second path inside them and its fusion, see
-            diffusion.pipelines.lung_fusion.
-        local_guidance: scale of that path's guidance; by default GL-LCM's 3 where the network predicts the noise, the
-            only networks it is for, else 1, none. local_threshold: where that path's clipping of x0 starts.
+        Args:
+            radiograph: float (B, 1, H, W) in [-1, 1], bones bright; H and W divisible by `size_multiple`.
+            num_inference_steps: Diffusers' name for `steps`.
+            seeds: One an image (None: 0, 1, ...); the image depends on its own seed, not on its batch.
+            guidance_scale: See diffusion.pipelines.sampler; 1 is none.
+            tile: Side in pixels, a multiple of `size_multiple`, of the tiles in which a larger image is encoded,
+                denoised step by step and decoded, see diffusion.networks.tiles; None: in one pass. `trained_size` is
+                the tile to take.
+            lungs: bool (B, 1, H, W), for GL-LCM's second path inside them and its fusion, see
+                diffusion.pipelines.lung_fusion.
+            local_guidance: Scale of that path's guidance; by default GL-LCM's 3 if the network predicts the noise, the
+                only networks it is for, else 1, none.
+            local_threshold: Where that path's clipping of x0 starts.
+            steps: Of sampling; None: as the pipeline records.
+
+        Returns:
+            `.soft`, (B, 1, H, W) float32 in [-1, 1], on the radiograph's device.
+
+        Raises:
+            ValueError: Another shape, size or range, not one seed an image, two numbers of steps, or local guidance for
+                a network that does not predict the noise.
         """
         check_radiograph(radiograph, self.size_multiple)
         if steps is not None and num_inference_steps not in (None, steps):
@@ -193,7 +218,10 @@ class BoneSuppressionPipeline(SuppressionPipeline):
 
         Args:
             pretrained_model_name_or_path: A folder, or OWNER/NAME.
-            options: As diffusers takes them (dtype, scheduler=..., revision, ...).
+            **options: As diffusers takes them (dtype, scheduler=..., revision, ...).
+
+        Returns:
+            The pipeline, on the CPU.
 
         Raises:
             FileNotFoundError: The folder or a part of it is missing.
@@ -217,12 +245,7 @@ def _read_index(folder: Path, kind: str) -> dict[str, Any]:
     """model_index.json of a pipeline folder, checked to be of class `kind`."""
     if not folder.is_dir():
         raise FileNotFoundError(f"{folder} is no folder; give the pipeline folder that training wrote")
-    if not (folder / "model_index.json").is_file():
-        raise FileNotFoundError(
-            f"{folder} has no model_index.json, so it is no pipeline folder; give the folder that holds "
-            f"{', '.join(COMPONENTS)}"
-        )
-    index = read_model_index(folder / "model_index.json")
+    index = read_index(folder)
     if class_name(index) != kind:
         raise ValueError(f"{folder} holds a {class_name(index)}, not a {kind}; give a bone suppression folder")
     return index

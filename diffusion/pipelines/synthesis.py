@@ -14,10 +14,11 @@ from diffusers.utils import BaseOutput
 from torch import Tensor, nn
 
 from diffusion.finite import refuse_broken
-from diffusion.folders import class_name, pipeline_folder, read_model_index
+from diffusion.folders import class_name, pipeline_folder, read_index
 from diffusion.guidance import Terms, guidance_terms, weighted_sum
 from diffusion.latents import check_latent_options, decode, encode
-from diffusion.networks.conditioning import Conditioner, Conditions, Demographics
+from diffusion.networks.conditioning import Conditioner
+from diffusion.networks.conditions import Conditions, Demographics
 from diffusion.networks.text import TextEncoder
 from diffusion.noise import seeded_generators, seeded_noise
 from diffusion.pipelines.folder import SavedPipeline
@@ -43,12 +44,22 @@ class SynthesisOutput(BaseOutput):
 class SynthesisPipeline(SavedPipeline):
     """Latent diffusion from a view and a report to a radiograph.
 
-    vqgan: the autoencoder (see diffusion.latents). unet: UNet2DConditionModel or a LatentDiT with cross attention, of
-    the conditioner's width. scheduler: FlowMatchEulerDiscreteScheduler, or one of diffusion.schedulers.served.
-    image_size: side in pixels of the images that it was trained on; latent: see diffusion.latents.
-    num_inference_steps: of sampling, where a call does not say.
-    text_encoder, tokenizer: transformers' model and tokenizer for prompts; without them, they are loaded by the name
-        that the conditioner records when the first prompt comes.
+    Args:
+        vqgan: The autoencoder, see diffusion.latents.
+        unet: UNet2DConditionModel or a LatentDiT with cross attention, of the conditioner's width.
+        scheduler: FlowMatchEulerDiscreteScheduler, or one of diffusion.schedulers.served.
+        conditioner: Makes tokens and a vector of what is asked.
+        image_size: Side in pixels of the images that it was trained on.
+        latent: `quantized` or `continuous`; see diffusion.latents.
+        num_inference_steps: Of sampling, if a call does not say.
+        guidance: {condition: scale} (diffusion.guidance), if a call does not say; None: 1 for all.
+        about: One sentence on what it was trained on, for the cards and files of what it draws.
+        text_encoder: transformers' model for prompts; None: loaded by the name that the conditioner records when the
+            first prompt comes.
+        tokenizer: The text encoder's.
+
+    Raises:
+        ValueError: The parts do not go together.
 
     Example:
         >>> pipeline = SynthesisPipeline.from_pretrained("FOLDER or OWNER/NAME")  # doctest: +SKIP
@@ -68,6 +79,8 @@ class SynthesisPipeline(SavedPipeline):
         num_inference_steps: int = 50,
         text_encoder: Any = None,
         tokenizer: Any = None,
+        guidance: dict[str, float] | None = None,
+        about: str = "",
     ) -> None:
         super().__init__()
         check_latent_options("soft", latent)
@@ -76,7 +89,9 @@ class SynthesisPipeline(SavedPipeline):
         self.register_modules(vqgan=vqgan.eval(), unet=unet.eval(), scheduler=scheduler, conditioner=conditioner.eval())
         self.register_modules(text_encoder=text_encoder, tokenizer=tokenizer)
         self._reader: TextEncoder | None = None  # of prompts: it remembers what it has read
+        guidance_terms(conditioner.conditions, guidance or {})
         self.register_to_config(image_size=image_size, latent=latent, num_inference_steps=num_inference_steps)
+        self.register_to_config(guidance=guidance, about=about)
 
     @property
     def size_multiple(self) -> int:
@@ -104,20 +119,35 @@ class SynthesisPipeline(SavedPipeline):
         output_type: str = "pt",
         return_dict: bool = True,
     ) -> SynthesisOutput | tuple[Any]:
-        """One image for each prompt or view.
+        """Draw one image for each prompt or view.
 
-        prompt: a text, or one an image. view: of radiographs.vocabulary.VIEWS, one for all or one an image; None
-            leaves it open. views: the same, by position.
-        embeddings, mask: of prompts that were encoded before, instead of `prompt`.
-        demographics, image_views: see Conditioner.prepare.
-        images: (B, K, 1, H, W) in [-1, 1], other views of the study, of the same size as what is asked for.
-        guidance: {condition: scale} (diffusion.guidance), 1 where none is given.
-        seeds: one an image (0, 1, ... where none are given). generator: torch's, from which they are drawn instead, or
-            one an image. size: (H, W), `image_size` squared where none is given.
-        micro_batch: images that go through the networks at once; the last lot is filled up. An image depends on its
-            row, its seed and this number, not on its batch: on a CPU floating-point sums change with a matrix's size.
-            1 on a CPU and 8 elsewhere, where none is given. They change with torch's number of threads as well: who
-            wants the same bytes from every machine sets it (torch.set_num_threads).
+        Args:
+            views: As `view`, by position.
+            embeddings: Of prompts that were encoded before, instead of `prompt`, (B, T, D).
+            mask: Their tokens, (B, T) bool.
+            demographics: See Conditioner.prepare.
+            images: (B, K, 1, H, W) in [-1, 1], other views of the study, of the same size as what is asked for.
+            image_views: See Conditioner.prepare.
+            num_inference_steps: Of sampling; None: as the pipeline records.
+            guidance: {condition: scale} (diffusion.guidance); 1 for a condition that is not named. None: as the
+                pipeline records.
+            seeds: One an image (None: 0, 1, ...).
+            size: (H, W), multiples of `size_multiple`; None: `image_size` squared.
+            micro_batch: Images that go through the networks at once; the last ones are filled up. An image depends on
+                its row, its seed and this number, not on its batch: on a CPU floating-point sums change with a matrix's
+                size, as they do with torch's number of threads (torch.set_num_threads). None: 1 on a CPU and 8
+                elsewhere.
+            prompt: A text, or one an image.
+            view: Of radiographs.vocabulary.VIEWS, one for all or one an image; None leaves it open.
+            generator: torch's, from which the seeds are drawn instead, or one an image.
+            output_type: "pt", "np" or "pil", see SynthesisOutput.
+            return_dict: Whether the result comes as an object instead of a tuple.
+
+        Returns:
+            `.images`, or them as the only item of a tuple.
+
+        Raises:
+            ValueError: Nothing is asked for, numbers or sizes differ, or the model does not know a condition.
         """
         check_output_type(output_type)
         check_synthesis_scheduler(self.scheduler)  # it may have been exchanged
@@ -133,7 +163,8 @@ class SynthesisPipeline(SavedPipeline):
         height, width = size or (self.config["image_size"],) * 2
         self._check(count, seeds, steps, lot, (height, width), images)
         self.conditioner.prepare(views, embeddings, mask, demographics)
-        terms = guidance_terms(self.conditioner.conditions, guidance or {})
+        guidance = (self.config["guidance"] or {}) if guidance is None else guidance
+        terms = guidance_terms(self.conditioner.conditions, guidance)
         shape = (height // self.vqgan.downsampling, width // self.vqgan.downsampling)
         pieces = []
         for start in self.progress_bar(range(0, count, lot)):
@@ -153,7 +184,13 @@ class SynthesisPipeline(SavedPipeline):
         return SynthesisOutput(images=drawn) if return_dict else (drawn,)
 
     def encode_prompt(self, prompts: Sequence[str]) -> tuple[Tensor, Tensor]:
-        """(embeddings (B, T, D), mask (B, T)) of texts, float32, as `embeddings` and `mask` of a call.
+        """Embed texts, for `embeddings` and `mask` of a call.
+
+        Args:
+            prompts: B texts.
+
+        Returns:
+            Embeddings (B, T, D) float32 and mask (B, T) bool.
 
         Raises:
             ValueError: The model reads no text, or a text is too long; or see `load_text_encoder`.
@@ -240,17 +277,17 @@ class SynthesisPipeline(SavedPipeline):
 
         Args:
             pretrained_model_name_or_path: A folder, or OWNER/NAME.
-            options: As diffusers takes them (dtype, scheduler=..., revision, ...).
+            **options: As diffusers takes them (dtype, scheduler=..., revision, ...).
+
+        Returns:
+            The pipeline, on the CPU.
 
         Raises:
             FileNotFoundError: The folder or a part of it is missing.
             ValueError: It is of another kind, has an older version's conditioner, or weights that are not finite.
         """
         folder = pipeline_folder(os.fspath(pretrained_model_name_or_path), options)
-        index = folder / "model_index.json"
-        if not index.is_file():
-            raise FileNotFoundError(f"{folder} has no model_index.json; give the pipeline folder that training wrote")
-        names = read_model_index(index)
+        names = read_index(folder)
         if class_name(names) != cls.__name__:
             raise ValueError(f"{folder} holds a {class_name(names)}, not a {cls.__name__}")
         for name in COMPONENTS:

@@ -31,8 +31,17 @@ from diffusion.parametrization import predicted_x0
 class BrownianBridgeScheduler(SchedulerMixin, ConfigMixin):  # type: ignore[misc]
     """Bridge between the difference of two latents (t = 0) and nothing (t = T); for target `bone`.
 
-    variance_scale: s; the variance is greatest half way, s / 2.
-    prediction_type: `difference` is BBDM's own, x_t - x_0 (its eq. 11); `epsilon` is DeBoneDiT's; `sample` is d_0.
+    Args:
+        num_train_timesteps: T.
+        variance_scale: s, 0 or more; the variance is greatest half way, s / 2.
+        prediction_type: What the network answers: `difference` is BBDM's own, x_t - x_0 (its eq. 11); `epsilon` is
+            DeBoneDiT's; `sample` is d_0.
+
+    Raises:
+        ValueError: variance_scale is negative.
+
+    Reference:
+        Li et al., arXiv:2205.07680, eq. 4 to 9.
     """
 
     order = 1
@@ -51,12 +60,27 @@ class BrownianBridgeScheduler(SchedulerMixin, ConfigMixin):  # type: ignore[misc
         self.timesteps = torch.arange(num_train_timesteps - 1, -1, -1)
 
     def levels(self, timesteps: Tensor) -> tuple[Tensor, Tensor]:
-        """(1 - m_t, sqrt(sigma_t)): what d_0 and epsilon are multiplied by in d_t, for any shape of timesteps."""
+        """What d_0 and epsilon are multiplied by in d_t.
+
+        Args:
+            timesteps: In [0, T), of any shape.
+
+        Returns:
+            1 - m_t and sqrt(sigma_t), each of that shape, float32.
+        """
         m = timesteps.double() / self.config.num_train_timesteps
         return (1 - m).float(), (2 * self.config.variance_scale * (m - m**2)).sqrt().float()
 
     def set_timesteps(self, num_inference_steps: int, device: torch.device | str | None = None) -> None:
-        """Evenly spaced from T - 1 down; the last of them leads to t = 0."""
+        """Choose the timesteps of sampling, evenly spaced from T - 1 down; the last of them leads to t = 0.
+
+        Args:
+            num_inference_steps: 1 to T.
+            device: Where `timesteps` is put.
+
+        Raises:
+            ValueError: Another number of steps.
+        """
         last = self.config.num_train_timesteps
         if not 1 <= num_inference_steps <= last:
             raise ValueError(f"num_inference_steps is {num_inference_steps}; expected 1 to {last}")
@@ -71,7 +95,21 @@ class BrownianBridgeScheduler(SchedulerMixin, ConfigMixin):  # type: ignore[misc
         generator: torch.Generator | list[torch.Generator] | None = None,
         return_dict: bool = True,
     ) -> SchedulerOutput | tuple[Tensor]:
-        """From d_t to d_r of the next timestep r by the posterior; after the last timestep, the predicted d_0."""
+        """From d_t to d_r of the next timestep r by the posterior; after the last timestep, the predicted d_0.
+
+        Args:
+            model_output: The network's answer (B, C, h, w).
+            timestep: t, one of those that set_timesteps made.
+            sample: d_t, (B, C, h, w).
+            generator: Where the noise comes from, one for all or one an image; None: torch's own.
+            return_dict: Whether the result comes as an object instead of a tuple.
+
+        Returns:
+            d_r as `.prev_sample`, or as the only item of a tuple.
+
+        Raises:
+            ValueError: The timestep is not one of this scheduler's.
+        """
         index = (self.timesteps == int(timestep)).nonzero()
         if not len(index):
             raise ValueError(f"timestep {int(timestep)} is not one of this scheduler's; call set_timesteps first")

@@ -30,8 +30,11 @@ LEAST_ALPHA_BAR = 1e-6  # of the noisiest step where rescale_betas_zero_snr has 
 def check_served(scheduler: Any) -> None:
     """Refuse a scheduler of diffusers, or one derived from it, that would draw another image without a word.
 
+    Args:
+        scheduler: Of diffusers' kind.
+
     Raises:
-        ValueError: It is not among SERVED, or not for its prediction type; or it passes over rescale_betas_zero_snr.
+        ValueError: It is not among SERVED, or not for its prediction type; or it ignores rescale_betas_zero_snr.
     """
     name, prediction = type(scheduler).__name__, scheduler.config.get("prediction_type")
     kinds = [kind for kind in SERVED if isinstance(scheduler, getattr(diffusers, kind))]

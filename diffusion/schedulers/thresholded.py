@@ -32,7 +32,17 @@ class TemporalAdaptiveThresholding(SchedulerMixin):
     _threshold: float
 
     def threshold_at(self, timestep: int | Tensor) -> float:
-        """The bound on |x0| at `timestep`, one of those that set_timesteps made (ValueError otherwise)."""
+        """The bound on |x0| at one step of sampling.
+
+        Args:
+            timestep: One of those that set_timesteps made.
+
+        Returns:
+            threshold_start + threshold_rate * j.
+
+        Raises:
+            ValueError: It is not one of this scheduler's timesteps.
+        """
         if self.config.threshold_count == "timestep":
             count = self.config.num_train_timesteps - 1 - int(timestep)
         else:
@@ -43,7 +53,18 @@ class TemporalAdaptiveThresholding(SchedulerMixin):
         return self.config.threshold_start + self.config.threshold_rate * count
 
     def step(self, model_output: Tensor, timestep: int | Tensor, sample: Tensor, *args: Any, **options: Any) -> Any:
-        """As the diffusers scheduler's own step."""
+        """As the diffusers scheduler's own step, with the bound of this timestep.
+
+        Args:
+            model_output: The network's answer (B, C, h, w).
+            timestep: One of those that set_timesteps made.
+            sample: x_t, (B, C, h, w).
+            *args: As the scheduler takes them.
+            **options: As the scheduler takes them.
+
+        Returns:
+            What the scheduler returns.
+        """
         self._threshold = self.threshold_at(timestep)
         return super().step(model_output, timestep, sample, *args, **options)  # type: ignore[misc]
 
@@ -52,7 +73,27 @@ class TemporalAdaptiveThresholding(SchedulerMixin):
 
 
 class ThresholdedDDPMScheduler(TemporalAdaptiveThresholding, DDPMScheduler):
-    """DDPM (Ho et al., arXiv 2006.11239) with temporal adaptive thresholding; `thresholding: false` turns it off."""
+    """DDPM with temporal adaptive thresholding.
+
+    Args:
+        num_train_timesteps: T, noise levels of training.
+        beta_start: First variance of the schedule; the squared cosine does not use it.
+        beta_end: Last variance of the schedule; the squared cosine does not use it.
+        beta_schedule: How the variances grow: `squaredcos_cap_v2` (Nichol and Dhariwal, arXiv:2102.09672, eq. 17),
+            `linear` or `scaled_linear`.
+        prediction_type: What the network answers, see diffusion.parametrization.
+        timestep_spacing: How sampling's timesteps are spread: `trailing` ends at T - 1, as zero terminal SNR needs.
+        rescale_betas_zero_snr: Zero terminal SNR (Lin et al., arXiv:2305.08891).
+        clip_sample: Clip x0 to [-1, 1] instead; diffusers applies it only without thresholding.
+        thresholding: Clip the predicted x0 to the bound that the module's text describes.
+        threshold_start: Bound at the first step of sampling.
+        threshold_rate: What the bound grows by with each count.
+        threshold_count: Count in sampling steps (`step`) or in training timesteps passed (`timestep`), so that the
+            bound is the same at the same noise level for any number of steps.
+
+    Reference:
+        Ho et al., arXiv:2006.11239; BS-LDM, arXiv:2412.15670.
+    """
 
     @register_to_config
     def __init__(
@@ -84,7 +125,27 @@ class ThresholdedDDPMScheduler(TemporalAdaptiveThresholding, DDPMScheduler):
 
 
 class ThresholdedDDIMScheduler(TemporalAdaptiveThresholding, DDIMScheduler):
-    """DDIM (Song et al., arXiv 2010.02502) with temporal adaptive thresholding."""
+    """DDIM with temporal adaptive thresholding.
+
+    Args:
+        num_train_timesteps: T, noise levels of training.
+        beta_start: First variance of the schedule; the squared cosine does not use it.
+        beta_end: Last variance of the schedule; the squared cosine does not use it.
+        beta_schedule: How the variances grow: `squaredcos_cap_v2` (Nichol and Dhariwal, arXiv:2102.09672, eq. 17),
+            `linear` or `scaled_linear`.
+        prediction_type: What the network answers, see diffusion.parametrization.
+        timestep_spacing: How sampling's timesteps are spread: `trailing` ends at T - 1, as zero terminal SNR needs.
+        rescale_betas_zero_snr: Zero terminal SNR (Lin et al., arXiv:2305.08891).
+        clip_sample: Clip x0 to [-1, 1] instead; diffusers applies it only without thresholding.
+        thresholding: Clip the predicted x0 to the bound that the module's text describes.
+        threshold_start: Bound at the first step of sampling.
+        threshold_rate: What the bound grows by with each count.
+        threshold_count: Count in sampling steps (`step`) or in training timesteps passed (`timestep`), so that the
+            bound is the same at the same noise level for any number of steps.
+
+    Reference:
+        Song et al., arXiv:2010.02502; BS-LDM, arXiv:2412.15670.
+    """
 
     @register_to_config
     def __init__(
@@ -116,7 +177,27 @@ class ThresholdedDDIMScheduler(TemporalAdaptiveThresholding, DDIMScheduler):
 
 
 class ThresholdedDPMSolverScheduler(TemporalAdaptiveThresholding, DPMSolverMultistepScheduler):
-    """DPM-Solver++ (Lu et al., arXiv 2211.01095), second order, with temporal adaptive thresholding."""
+    """DPM-Solver++ with temporal adaptive thresholding.
+
+    Args:
+        num_train_timesteps: T, noise levels of training.
+        beta_start: First variance of the schedule; the squared cosine does not use it.
+        beta_end: Last variance of the schedule; the squared cosine does not use it.
+        beta_schedule: How the variances grow: `squaredcos_cap_v2` (Nichol and Dhariwal, arXiv:2102.09672, eq. 17),
+            `linear` or `scaled_linear`.
+        prediction_type: What the network answers, see diffusion.parametrization.
+        timestep_spacing: How sampling's timesteps are spread: `trailing` ends at T - 1, as zero terminal SNR needs.
+        rescale_betas_zero_snr: Zero terminal SNR (Lin et al., arXiv:2305.08891).
+        solver_order: Of the solver, 1 to 3.
+        thresholding: Clip the predicted x0 to the bound that the module's text describes.
+        threshold_start: Bound at the first step of sampling.
+        threshold_rate: What the bound grows by with each count.
+        threshold_count: Count in sampling steps (`step`) or in training timesteps passed (`timestep`), so that the
+            bound is the same at the same noise level for any number of steps.
+
+    Reference:
+        Lu et al., arXiv:2211.01095; BS-LDM, arXiv:2412.15670.
+    """
 
     @register_to_config
     def __init__(
@@ -148,7 +229,28 @@ class ThresholdedDPMSolverScheduler(TemporalAdaptiveThresholding, DPMSolverMulti
 
 
 class ThresholdedLCMScheduler(TemporalAdaptiveThresholding, LCMScheduler):
-    """Multistep consistency sampling (Luo et al., arXiv 2310.04378) with GL-LCM's thresholding."""
+    """Multistep consistency sampling with GL-LCM's thresholding.
+
+    Args:
+        num_train_timesteps: T, noise levels of training.
+        beta_start: First variance of the schedule; the squared cosine does not use it.
+        beta_end: Last variance of the schedule; the squared cosine does not use it.
+        beta_schedule: How the variances grow: `squaredcos_cap_v2` (Nichol and Dhariwal, arXiv:2102.09672, eq. 17),
+            `linear` or `scaled_linear`.
+        prediction_type: What the network answers, see diffusion.parametrization.
+        original_inference_steps: Steps of the teacher's grid, from which sampling's timesteps are taken.
+        timestep_scaling: What timesteps are multiplied by in the boundary condition (`boundary_scalings`).
+        rescale_betas_zero_snr: Zero terminal SNR (Lin et al., arXiv:2305.08891).
+        clip_sample: Clip x0 to [-1, 1] instead; diffusers applies it only without thresholding.
+        thresholding: Clip the predicted x0 to the bound that the module's text describes.
+        threshold_start: Bound at the first step of sampling.
+        threshold_rate: What the bound grows by with each count.
+        threshold_count: Count in sampling steps (`step`) or in training timesteps passed (`timestep`), so that the
+            bound is the same at the same noise level for any number of steps.
+
+    Reference:
+        Luo et al., arXiv:2310.04378; GL-LCM, arXiv:2508.03357.
+    """
 
     @register_to_config
     def __init__(

@@ -25,24 +25,48 @@ SeesX0 = Callable[[Tensor, Tensor], Tensor]
 
 
 def boundary_scalings(timesteps: Tensor) -> tuple[Tensor, Tensor]:
-    """(c_skip, c_out), shaped as timesteps: 1 and 0 at t = 0, so that f(x_0, 0) = x_0 whatever the network says.
+    """Weights by which f(x_0, 0) = x_0 holds whatever the network says.
 
     c_skip = sigma_data^2 / ((s t)^2 + sigma_data^2), c_out = s t / sqrt((s t)^2 + sigma_data^2), as in LCMScheduler.
+
+    Args:
+        timesteps: Of any shape, in [0, T).
+
+    Returns:
+        c_skip and c_out, each of that shape: 1 and 0 at t = 0.
+
+    Reference:
+        Song et al., arXiv:2303.01469, appendix C.
     """
     scaled = TIMESTEP_SCALING * timesteps.float()
     return SIGMA_DATA**2 / (scaled**2 + SIGMA_DATA**2), scaled / (scaled**2 + SIGMA_DATA**2).sqrt()
 
 
 def solver_timesteps(num_train_timesteps: int, steps: int) -> Tensor:
-    """The grid 0, t_1, ..., t_steps, t_n = n T / steps - 1; that of LCMScheduler(original_inference_steps=steps)."""
+    """The grid 0, t_1, ..., t_steps with t_n = n T / steps - 1; that of LCMScheduler(original_inference_steps=steps).
+
+    Args:
+        num_train_timesteps: T.
+        steps: At most T.
+
+    Returns:
+        (steps + 1,), int64, increasing.
+    """
     grid = torch.arange(1, steps + 1) * (num_train_timesteps // steps) - 1
     return torch.cat([torch.zeros(1, dtype=grid.dtype), grid])
 
 
 def check_solver(scheduler: Any, steps: int) -> None:
-    """Raise ValueError for a grid whose noisiest step holds next to nothing of x0 for a network that predicts noise.
+    """Refuse a grid whose noisiest step holds next to nothing of x0, for a network that predicts noise.
 
     There x0 is its answer's error over alpha: at t = 999 of the squared cosine, 20,000 times that error.
+
+    Args:
+        scheduler: The teacher's and student's.
+        steps: Of the grid.
+
+    Raises:
+        ValueError: The grid is such a one.
     """
     last = solver_timesteps(scheduler.config.num_train_timesteps, steps)[-1:]
     alpha = noise_levels(scheduler, last)[0].item()
@@ -57,7 +81,19 @@ def check_solver(scheduler: Any, steps: int) -> None:
 def network_x0(
     network: ModelMixin, scheduler: Any, noisy: Tensor, condition: Tensor, timesteps: Tensor, scaling: ConditionScaling
 ) -> Tensor:
-    """The x0 (B, C, H, W) that a network sees in `noisy` at timesteps (B,), float32."""
+    """The x0 that a network sees in a noisy latent.
+
+    Args:
+        network: See diffusion.networks.
+        scheduler: Its schedule and prediction type.
+        noisy: x_t, (B, C, H, W).
+        condition: (B, Cc, H, W).
+        timesteps: (B,) in [0, T).
+        scaling: See diffusion.networks.conditioning.
+
+    Returns:
+        (B, C, H, W), float32, not clipped.
+    """
     alpha, sigma = noise_levels(scheduler, timesteps)
     output = network(concatenate_condition(noisy, condition, alpha, scaling, training=False), timesteps).sample
     output = output[:, : noisy.shape[1]].float()
@@ -67,7 +103,19 @@ def network_x0(
 def consistency_function(
     network: ModelMixin, scheduler: Any, noisy: Tensor, condition: Tensor, timesteps: Tensor, scaling: ConditionScaling
 ) -> Tensor:
-    """f(x_t, t) = c_skip(t) x_t + c_out(t) x0(x_t, t), (B, C, H, W)."""
+    """f(x_t, t) = c_skip(t) x_t + c_out(t) x0(x_t, t), the student's answer.
+
+    Args:
+        network: See diffusion.networks.
+        scheduler: Its schedule and prediction type.
+        noisy: x_t, (B, C, H, W).
+        condition: (B, Cc, H, W).
+        timesteps: (B,) in [0, T).
+        scaling: See diffusion.networks.conditioning.
+
+    Returns:
+        (B, C, H, W), float32.
+    """
     return _consistent(lambda x, t: network_x0(network, scheduler, x, condition, t, scaling), noisy, timesteps)
 
 
@@ -77,7 +125,21 @@ def _consistent(sees: SeesX0, noisy: Tensor, timesteps: Tensor) -> Tensor:
 
 
 def ddim_step(scheduler: Any, x0: Tensor, noisy: Tensor, timesteps: Tensor, previous: Tensor) -> Tensor:
-    """x at `previous` (B,) from x_t = `noisy` at timesteps (B,) and the x0 in it (DDIM, arXiv 2010.02502, eq. 12)."""
+    """One deterministic DDIM step.
+
+    Args:
+        scheduler: The noise schedule.
+        x0: What is seen in `noisy`, (B, C, H, W).
+        noisy: x_t, (B, C, H, W).
+        timesteps: t, (B,).
+        previous: The earlier timesteps to go to, (B,).
+
+    Returns:
+        x at `previous`, (B, C, H, W).
+
+    Reference:
+        Song et al., arXiv:2010.02502, eq. 12 with sigma = 0.
+    """
     alpha, sigma = noise_levels(scheduler, timesteps)
     alpha_previous, sigma_previous = noise_levels(scheduler, previous)
     return alpha_previous * x0 + sigma_previous * (noisy - alpha * x0) / sigma
@@ -94,10 +156,26 @@ def consistency_loss(
     steps: int = 50,
     huber: float = 0.001,
 ) -> Tensor:
-    """Pseudo-Huber distance, a scalar, between the student at t_n+1 and the target network at t_n, n = index.
+    """Distance between the student at t_n+1 and the target network at t_n, where the teacher's step leads.
 
-    student, target, teacher: (x_t (B, C, H, W), timesteps (B,)) -> the x0 that each sees in it, float32.
-    x0, noise (B, C, H, W); index (B,) in [0, steps). Only the student gets a gradient.
+    Only the student gets a gradient.
+
+    Args:
+        student: (x_t (B, C, H, W), timesteps (B,)) -> the x0 that it sees in x_t, float32.
+        target: The same, of the student's moving average.
+        teacher: The same, of the trained diffusion model.
+        scheduler: Their noise schedule.
+        x0: (B, C, H, W).
+        noise: White, of the same shape.
+        index: n, (B,) in [0, steps).
+        steps: Of the grid, see `solver_timesteps`.
+        huber: c of the pseudo-Huber distance sqrt(d^2 + c^2) - c.
+
+    Returns:
+        A scalar.
+
+    Reference:
+        Song et al., arXiv:2303.01469, algorithm 2; Luo et al., arXiv:2310.04378.
     """
     grid = solver_timesteps(scheduler.config.num_train_timesteps, steps).to(x0.device)
     later, earlier = grid[index + 1], grid[index]
@@ -123,7 +201,24 @@ def distillation_loss(
     condition_scaling: ConditionScaling = "clean",
     huber: float = 0.001,
 ) -> Tensor:
-    """`consistency_loss` of networks that see their condition (B, Cc, H, W) beside the noisy target."""
+    """`consistency_loss` of networks that see their condition beside the noisy target.
+
+    Args:
+        student: The network that is trained.
+        target: Its moving average.
+        teacher: The trained diffusion model's network.
+        scheduler: Their noise schedule.
+        x0: (B, C, H, W).
+        condition: (B, Cc, H, W).
+        noise: White, of the shape of x0.
+        index: n, (B,) in [0, steps).
+        steps: Of the grid, see `solver_timesteps`.
+        condition_scaling: See diffusion.networks.conditioning.
+        huber: c of the pseudo-Huber distance.
+
+    Returns:
+        A scalar.
+    """
 
     def sees(network: ModelMixin) -> SeesX0:
         return lambda noisy, timesteps: network_x0(network, scheduler, noisy, condition, timesteps, condition_scaling)

@@ -11,9 +11,16 @@ Tensors = tuple[Tensor, ...] | list[Tensor]
 
 
 def warmed_up_ema(decay: float) -> Callable[[Tensors, Tensors, Tensor | int], None]:
-    """multi_avg_fn with decay min(decay, (1 + n) / (10 + n)) at update n, so that the first weights are soon forgotten.
+    """Moving average whose first weights are soon forgotten, as a multi_avg_fn of AveragedModel.
 
-    The ramp is that of TensorFlow's ExponentialMovingAverage, which torch-ema (BS-LDM: decay 0.995) takes over.
+    At update n the decay is min(decay, (1 + n) / (10 + n)): the ramp of TensorFlow's ExponentialMovingAverage, which
+    torch-ema takes over (BS-LDM: decay 0.995).
+
+    Args:
+        decay: In [0, 1), approached from below.
+
+    Returns:
+        A function (averages, parameters, number of updates so far) that updates the averages in place.
     """
 
     @torch.no_grad()

@@ -18,8 +18,15 @@ from diffusion.schedulers.thresholded import TemporalAdaptiveThresholding
 
 
 def check_scheduler(scheduler: Any, target: str) -> None:
-    """Raise ValueError for a scheduler that cannot be trained and sampled with (see diffusion.schedulers.served), or
-    whose prediction type or target (see diffusion.latents) does not go with it."""
+    """Refuse a scheduler that cannot be trained and sampled with, see diffusion.schedulers.served.
+
+    Args:
+        scheduler: Of diffusers' kind.
+        target: `soft` or `bone`, see diffusion.latents.
+
+    Raises:
+        ValueError: It is not served, or its prediction type or the target does not go with it.
+    """
     prediction = scheduler.config.get("prediction_type")
     bridge = isinstance(scheduler, BrownianBridgeScheduler)
     if not bridge:
@@ -41,7 +48,15 @@ def check_scheduler(scheduler: Any, target: str) -> None:
 
 
 def noise_levels(scheduler: Any, timesteps: Tensor) -> tuple[Tensor, Tensor]:
-    """(alpha_t, sigma_t), float32, each (B, 1, 1, 1) on the device of timesteps (B,)."""
+    """What x0 and the noise are multiplied by in x_t.
+
+    Args:
+        scheduler: Of diffusers' kind.
+        timesteps: (B,) in [0, T).
+
+    Returns:
+        alpha_t and sigma_t, float32, each (B, 1, 1, 1) on the device of the timesteps.
+    """
     if isinstance(scheduler, BrownianBridgeScheduler):
         alpha, sigma = scheduler.levels(timesteps)
     else:
@@ -51,9 +66,21 @@ def noise_levels(scheduler: Any, timesteps: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def min_snr_weights(prediction: str, alpha: Tensor, sigma: Tensor, gamma: float) -> Tensor:
-    """Loss weights (B,) of Min-SNR (Hang et al., arXiv 2303.09556): min(SNR, gamma) on the error of x0.
+    """Loss weights that are min(SNR, gamma) on the error of x0.
 
-    Expressed for what is predicted: over SNR for epsilon, over SNR + 1 for v; alpha, sigma (B, 1, 1, 1).
+    For what is predicted that is: over SNR for epsilon, over SNR + 1 for v.
+
+    Args:
+        prediction: See diffusion.parametrization.
+        alpha: (B, 1, 1, 1).
+        sigma: (B, 1, 1, 1).
+        gamma: Bound on the signal-to-noise ratio alpha^2 / sigma^2; the paper takes 5.
+
+    Returns:
+        (B,).
+
+    Reference:
+        Hang et al., arXiv:2303.09556, section 3.4.
     """
     snr = (alpha / sigma).square().flatten()
     clipped = snr.clamp(max=gamma)
@@ -72,10 +99,20 @@ def denoising_loss(
     condition_scaling: ConditionScaling = "clean",
     min_snr_gamma: float | None = None,
 ) -> Tensor:
-    """Mean squared error of the network's answer, a scalar; only the target is noised (unlike BS-LDM's code).
+    """Mean squared error of the network's answer; only the target is noised (unlike in BS-LDM's code).
 
-    x0, noise (B, C, H, W); condition (B, Cc, H, W); timesteps (B,) in [0, T). Further output channels of the network
-    than C, which BS-LDM's has, are not used.
+    Args:
+        network: Its output channels beyond C, which BS-LDM's has, are not used.
+        scheduler: Its schedule and prediction type.
+        x0: (B, C, H, W).
+        condition: (B, Cc, H, W).
+        noise: Of the shape of x0.
+        timesteps: (B,) in [0, T).
+        condition_scaling: See diffusion.networks.conditioning.
+        min_snr_gamma: See `min_snr_weights`; None weighs all noise levels alike.
+
+    Returns:
+        A scalar.
     """
     prediction = scheduler.config.prediction_type
     alpha, sigma = noise_levels(scheduler, timesteps)

@@ -14,7 +14,7 @@ from diffusers.schedulers.scheduling_flow_match_euler_discrete import FlowMatchE
 from torch import Tensor
 
 from diffusion.guidance import Terms, weighted_sum
-from diffusion.networks.conditioning import Conditions
+from diffusion.networks.conditions import Conditions
 from diffusion.parametrization import predicted_x0
 from diffusion.training.distillation import SeesX0, consistency_loss
 from diffusion.training.objectives import noise_levels
@@ -24,7 +24,17 @@ Networks = Mapping[str, Any]  # "unet" and "conditioner"; also an nn.ModuleDict
 
 
 def check_teacher(pipeline: Any, scheduler: Any, latent: str, fingerprint: str | None) -> None:
-    """Raise ValueError unless a SynthesisPipeline can teach a student of this schedule, latent and text encoder."""
+    """Check that a SynthesisPipeline can teach a student.
+
+    Args:
+        pipeline: The teacher.
+        scheduler: The student's.
+        latent: `quantized` or `continuous`, the student's.
+        fingerprint: Of the student's text encoder; None: not known.
+
+    Raises:
+        ValueError: Schedule, prediction type, latent or text encoder are others, or one of them is for flow matching.
+    """
     theirs = pipeline.scheduler
     if isinstance(theirs, FlowMatchEulerDiscreteScheduler) or isinstance(scheduler, FlowMatchEulerDiscreteScheduler):
         raise ValueError("consistency distillation is for noise schedules (epsilon, sample, v), not for flow matching")
@@ -43,7 +53,19 @@ def check_teacher(pipeline: Any, scheduler: Any, latent: str, fingerprint: str |
 def guided_x0(
     networks: Networks, scheduler: Any, noisy: Tensor, timesteps: Tensor, given: Conditions, terms: Terms
 ) -> Tensor:
-    """The x0 (B, C, h, w), float32, that networks see in `noisy` at timesteps (B,) under guidance (guidance_terms)."""
+    """The x0 that networks see in a noisy latent under guidance.
+
+    Args:
+        networks: Conditioner and denoising network.
+        scheduler: Their schedule and prediction type.
+        noisy: x_t, (B, C, h, w).
+        timesteps: (B,) in [0, T).
+        given: Conditions of the B images.
+        terms: See diffusion.guidance.guidance_terms.
+
+    Returns:
+        (B, C, h, w), float32.
+    """
     answers = []
     for weight, left_out in terms:
         part = given
@@ -67,10 +89,23 @@ def synthesis_distillation_loss(
     steps: int = 50,
     huber: float = 0.001,
 ) -> Tensor:
-    """diffusion.training.distillation.consistency_loss of a teacher guided by `teacher_terms` and a student without
-    guidance.
+    """`consistency_loss` of a guided teacher and a student that needs no guidance.
 
-    x0, noise (B, C, h, w); index (B,) in [0, steps).
+    Args:
+        student: The networks that are trained.
+        target: Their moving average.
+        teacher: The trained model's.
+        scheduler: Their noise schedule.
+        x0: (B, C, h, w).
+        given: Conditions of the B images.
+        noise: White, of the shape of x0.
+        index: n, (B,) in [0, steps).
+        teacher_terms: The teacher's guidance, see diffusion.guidance.guidance_terms.
+        steps: Of the grid.
+        huber: c of the pseudo-Huber distance.
+
+    Returns:
+        A scalar.
     """
 
     def sees(networks: Networks, terms: Terms) -> SeesX0:

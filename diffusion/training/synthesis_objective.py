@@ -10,14 +10,22 @@ from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from diffusers.schedulers.scheduling_flow_match_euler_discrete import FlowMatchEulerDiscreteScheduler
 from torch import Tensor
 
-from diffusion.networks.conditioning import Conditioner, Conditions
+from diffusion.networks.conditioning import Conditioner
+from diffusion.networks.conditions import Conditions
 from diffusion.networks.dit import LatentDiT
 from diffusion.parametrization import prediction_target
 from diffusion.training.objectives import check_scheduler, min_snr_weights, noise_levels
 
 
 def check_synthesis_scheduler(scheduler: Any) -> None:
-    """Raise ValueError for a scheduler that the pipeline cannot sample with."""
+    """Refuse a scheduler that the pipeline cannot sample with.
+
+    Args:
+        scheduler: Of diffusers' kind, for a noise schedule or for flow matching.
+
+    Raises:
+        ValueError: It is not served.
+    """
     if not isinstance(scheduler, FlowMatchEulerDiscreteScheduler):
         check_scheduler(scheduler, "soft")
     elif scheduler.config["use_dynamic_shifting"] or scheduler.config["invert_sigmas"]:
@@ -25,7 +33,15 @@ def check_synthesis_scheduler(scheduler: Any) -> None:
 
 
 def check_networks(network: Any, conditioner: Conditioner) -> None:
-    """Raise ValueError unless the network is of a known kind and of the conditioner's sizes."""
+    """Check that network and conditioner go together.
+
+    Args:
+        network: The denoising network.
+        conditioner: What makes its tokens and vector.
+
+    Raises:
+        ValueError: The network is of no known kind, or not of the conditioner's sizes.
+    """
     config, condition = network.config, conditioner.config
     if not isinstance(network, (UNet2DConditionModel, LatentDiT)):
         raise ValueError(f"the network is a {type(network).__name__}; expected UNet2DConditionModel or LatentDiT")
@@ -58,7 +74,18 @@ def network_multiple(network: Any) -> int:
 def ask(
     network: ModelMixin, noisy: Tensor, timestep: Tensor, given: Conditions, context: tuple[Tensor, Tensor, Tensor]
 ) -> Tensor:
-    """The network's answer (B, C, h, w), float32, at noisy (B, C, h, w); context: what Conditioner makes of `given`."""
+    """The network's answer at one noise level.
+
+    Args:
+        network: The denoising network.
+        noisy: (B, C, h, w).
+        timestep: () or (B,), as `training_times` gives it.
+        given: Conditions of the B images.
+        context: What Conditioner makes of `given`.
+
+    Returns:
+        (B, C, h, w), float32.
+    """
     tokens, mask, vector = context
     count, channels = noisy.shape[:2]
     others = given.image.flatten(1, 2).to(noisy)
@@ -72,16 +99,34 @@ def ask(
 
 
 def flow_times(count: int, generator: torch.Generator, shift: float = 1.0) -> Tensor:
-    """Noise levels sigma (count,) in (0, 1): logit-normal (Esser et al., arXiv 2403.03206, eq. 19), then shifted.
+    """Noise levels for flow matching: logit-normal, then shifted to s sigma / (1 + (s - 1) sigma).
 
-    shift: of the scheduler's config, s sigma / (1 + (s - 1) sigma) (eq. 23).
+    Args:
+        count: How many.
+        generator: Where chance comes from.
+        shift: s, of the scheduler's config.
+
+    Returns:
+        sigma, (count,) in (0, 1).
+
+    Reference:
+        Esser et al., arXiv:2403.03206, eq. 19 and 23.
     """
     sigma = torch.sigmoid(torch.randn(count, generator=generator))
     return shift * sigma / (1 + (shift - 1) * sigma)
 
 
 def training_times(scheduler: Any, count: int, generator: torch.Generator) -> Tensor:
-    """Times (count,) as the network is told them, on the CPU: sigma * T for flow matching, else integers in [0, T)."""
+    """Draw times in the unit in which the network receives them.
+
+    Args:
+        scheduler: For a noise schedule or for flow matching.
+        count: How many.
+        generator: Where chance comes from.
+
+    Returns:
+        (count,) on the CPU: sigma * T for flow matching, else integers in [0, T).
+    """
     steps = scheduler.config["num_train_timesteps"]
     if isinstance(scheduler, FlowMatchEulerDiscreteScheduler):
         return flow_times(count, generator, scheduler.config["shift"]) * steps
@@ -98,10 +143,26 @@ def synthesis_loss(
     times: Tensor,
     min_snr_gamma: float | None = None,
 ) -> Tensor:
-    """Mean squared error of the network's answer, a scalar; x0, noise (B, C, h, w), times (B,) of `training_times`.
+    """Mean squared error of the network's answer.
 
-    Flow matching (Lipman et al., arXiv 2210.02747; Liu et al., arXiv 2209.03003): x_t = (1 - sigma) x0 + sigma noise,
-    answer noise - x0. Otherwise what the scheduler's prediction_type says (diffusion.parametrization).
+    In flow matching x_t = (1 - sigma) x0 + sigma noise and the answer is noise - x0. Otherwise they are what the
+    scheduler's prediction_type says (diffusion.parametrization).
+
+    Args:
+        network: The denoising network.
+        scheduler: For a noise schedule or for flow matching.
+        x0: (B, C, h, w).
+        given: Conditions of the B images.
+        context: What Conditioner makes of `given`.
+        noise: White, of the shape of x0.
+        times: (B,), of `training_times`.
+        min_snr_gamma: See diffusion.training.objectives; without effect in flow matching.
+
+    Returns:
+        A scalar.
+
+    Reference:
+        Lipman et al., arXiv:2210.02747; Liu et al., arXiv:2209.03003.
     """
     if isinstance(scheduler, FlowMatchEulerDiscreteScheduler):
         sigma = (times / scheduler.config["num_train_timesteps"]).reshape(-1, 1, 1, 1)

@@ -70,7 +70,14 @@ def is_available() -> bool:
 
 
 def upload(volume: Volume) -> tuple[torch.Tensor, torch.Tensor | None]:
-    """HU and bone map on the GPU; arrays are copied there once per volume, and become read-only here."""
+    """HU and bone map on the GPU; arrays are copied there once per volume, and become read-only here.
+
+    Args:
+        volume: The CT.
+
+    Returns:
+        (D, H, W) each; None for no bone map.
+    """
     device: Any = "cpu" if SIMULATED else "cuda"
     if isinstance(volume.hu, torch.Tensor) and (volume.hu.is_cuda or SIMULATED):
         return volume.hu, _to(volume.bone, volume.hu.device)
@@ -91,9 +98,16 @@ def _to(array: Any, device: Any) -> Any:
 def project_on_device(
     hu: torch.Tensor, bone: torch.Tensor | None, affine: np.ndarray, beams: Sequence[ConeBeam]
 ) -> torch.Tensor:
-    """Line integrals of total and bone, float32 (V, 2, rows, columns) on hu's device.
+    """Line integrals of total and bone.
 
-    hu: int16, float16 or float32 (D, H, W); bone: uint8 of its shape, or None.
+    Args:
+        hu: int16, float16 or float32 (D, H, W).
+        bone: uint8 of its shape, or None.
+        affine: (4, 4) index (x, y, z) -> LPS mm.
+        beams: V beams of one shape.
+
+    Returns:
+        float32 (V, 2, rows, columns) on hu's device.
     """
     out = torch.zeros(len(beams), 2, *beams[0].shape, device=hu.device)
     _launch(_project, hu, bone, affine, beams, _body_box(hu), out)
@@ -103,7 +117,18 @@ def project_on_device(
 def back_project_on_device(
     hu: torch.Tensor, bone: torch.Tensor | None, affine: np.ndarray, beam: ConeBeam, lines: torch.Tensor
 ) -> torch.Tensor:
-    """The adjoint of `project_on_device` for one view: lines (2, rows, columns) -> a gradient like hu."""
+    """The adjoint of `project_on_device` for one view.
+
+    Args:
+        hu: As there.
+        bone: As there.
+        affine: As there.
+        beam: The view.
+        lines: (2, rows, columns).
+
+    Returns:
+        A gradient like hu.
+    """
     gradient = torch.zeros(hu.numel(), device=hu.device)
     lines = lines.detach().float()[None].contiguous()
     _launch(_back_project, hu, bone, affine, [beam], _body_box(hu), lines, gradient)

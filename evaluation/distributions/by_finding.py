@@ -20,10 +20,20 @@ FEWEST = 2  # images of each set for a distance
 def finding_masks(
     real: ImageSet, synthetic: ImageSet, classes: Sequence[str], missing: str
 ) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """{finding: (which real images have it (N,), which synthetic ones were asked for it (M,))}.
+    """Which images show each finding.
 
-    A synthetic image has the labels of its own CSV or, where that has none, counts for a finding if its prompt is that
-    of a real image with it, as in the benchmark. ValueError where neither is known.
+    Args:
+        real: N images with labels.
+        synthetic: M images, labelled by their own CSV or, if that has no labels, counted for a finding if their prompt
+            is that of a real image with it, as in the benchmark.
+        classes: The findings.
+        missing: What an empty label means, see `evaluation.features.labels.read_labels`.
+
+    Returns:
+        {finding: (which real images have it (N,), which synthetic ones were asked for it (M,))}, bool.
+
+    Raises:
+        ValueError: Neither labels nor prompts of the synthetic images are known.
     """
     ours = read_labels(real, classes, missing) == 1
     try:
@@ -47,10 +57,21 @@ def by_finding(
     seed: int,
     device: str,
 ) -> tuple[Table, dict[str, dict[str, Any]]]:
-    """The table, and {finding: {features' name: {"FID": ..., "KID": ..., precision, ...}}}.
+    """Distances between the real and the synthetic images of each finding.
 
-    features: {name: (real (N, D), synthetic (M, D))}. A finding of fewer than 2 images in either set has no distance;
-    one of k or fewer has no precision, recall, density and coverage.
+    A finding of fewer than 2 images in either set has no distance; one of k or fewer has no precision, recall, density
+    and coverage.
+
+    Args:
+        masks: Of `finding_masks`.
+        features: {name: (real (N, D), synthetic (M, D))}.
+        k: Of the nearest neighbours, see `evaluation.distributions.prdc`.
+        kid_subset: See `evaluation.distributions.kid`.
+        seed: Of KID's subsets.
+        device: Where distances are computed.
+
+    Returns:
+        The table, and {finding: {features' name: {"FID": ..., "KID": ..., precision, ...}}}.
     """
     rows: list[list[Cell]] = []
     found: dict[str, dict[str, Any]] = {}

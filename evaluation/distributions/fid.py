@@ -7,24 +7,41 @@ FID is biased upwards by about c / N, with c depending on the sets (Chong and Fo
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import Tensor
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
 
 FEWEST = 16  # images for an extrapolation
 
 
 @dataclass(frozen=True)
 class Gaussian:
-    """Mean (D,) and a root R (D, D) of the covariance, R R' = S, float64."""
+    """A normal distribution in D dimensions, float64.
+
+    Attributes:
+        mean: (D,).
+        root: R (D, D), a root of the covariance, R R' = S.
+    """
 
     mean: Tensor
     root: Tensor
 
     @classmethod
-    def of(cls, features: np.ndarray, device: str = "cpu") -> Gaussian:
-        """From features (N, D), N at least 2."""
+    def of(cls, features: Float[np.ndarray, "count dimensions"], device: str = "cpu") -> Gaussian:
+        """Fit to features.
+
+        Args:
+            features: (N, D), N at least 2.
+            device: Where to compute.
+
+        Raises:
+            ValueError: Fewer than 2 images.
+        """
         if len(features) < 2:
             raise ValueError(f"{len(features)} images where at least 2 were expected for a covariance")
         x = torch.from_numpy(np.ascontiguousarray(features)).to(device).double()
@@ -33,20 +50,56 @@ class Gaussian:
 
 
 def frechet_distance(a: Gaussian, b: Gaussian) -> float:
-    """|m1 - m2|^2 + tr(S1 + S2 - 2 (S1 S2)^(1/2)); the last trace is the sum of the singular values of R1' R2."""
+    """|m1 - m2|^2 + tr(S1 + S2 - 2 (S1 S2)^(1/2)).
+
+    Args:
+        a: One distribution.
+        b: The other, of as many dimensions.
+
+    Returns:
+        The distance, 0 for equal distributions; its last trace is the sum of the singular values of R1' R2.
+
+    Reference:
+        Heusel et al. 2017, arXiv:1706.08500, eq. 6.
+    """
     overlap = torch.linalg.svdvals(a.root.T @ b.root).sum()
     spread = a.root.square().sum() + b.root.square().sum()
     return float((a.mean - b.mean).square().sum() + spread - 2 * overlap)
 
 
-def fid(real: np.ndarray, synthetic: np.ndarray, device: str = "cpu") -> float:
-    """Frechet distance between features (N, D) and (M, D)."""
+def fid(
+    real: Float[np.ndarray, "real dimensions"],
+    synthetic: Float[np.ndarray, "synthetic dimensions"],
+    device: str = "cpu",
+) -> float:
+    """Frechet distance between two sets of features.
+
+    Args:
+        real: (N, D).
+        synthetic: (M, D).
+        device: Where to compute.
+
+    Returns:
+        The distance, biased upwards by about c / N, see `fid_by_count`.
+
+    Raises:
+        ValueError: Fewer than 2 images in a set.
+    """
     return frechet_distance(Gaussian.of(real, device), Gaussian.of(synthetic, device))
 
 
 @dataclass(frozen=True)
 class Extrapolation:
-    """counts: N of each point; values: FID at N against N; limit, low, high: FID at 1 / N = 0; slope: of the line."""
+    """FID against the number of images, and what it tends to.
+
+    Attributes:
+        counts: N of each point.
+        values: FID at N images of each set.
+        limit: FID at 1 / N = 0.
+        low: Lower end of its interval.
+        high: Upper end of its interval.
+        slope: Of the line of FID over 1 / N.
+    """
 
     counts: list[int]
     values: list[float]
@@ -57,12 +110,32 @@ class Extrapolation:
 
 
 def fid_by_count(
-    real: np.ndarray, synthetic: np.ndarray, points: int = 6, repeats: int = 3, seed: int = 0, device: str = "cpu"
+    real: Float[np.ndarray, "real dimensions"],
+    synthetic: Float[np.ndarray, "synthetic dimensions"],
+    points: int = 6,
+    repeats: int = 3,
+    seed: int = 0,
+    device: str = "cpu",
 ) -> Extrapolation:
-    """FID of `points` x `repeats` random subsets, equally many of each set, evenly spaced in 1 / N from N / 4 to N.
+    """FID of random subsets, extrapolated to infinitely many images.
 
-    The interval is that of the intercept from drawing the points anew 1000 times; it does not know of the sets' own
-    sampling. The line is right only where N is well above D.
+    Equally many images of each set are drawn, evenly spaced in 1 / N from N / 4 to N. The interval is that of the
+    intercept from drawing the points anew 1000 times; it does not include the sets' own sampling. The line is right
+    only if N is well above D.
+
+    Args:
+        real: (N, D).
+        synthetic: (M, D).
+        points: Different counts.
+        repeats: Subsets of each count.
+        seed: Of the subsets.
+        device: Where to compute.
+
+    Raises:
+        ValueError: Too few images for so many points.
+
+    Reference:
+        Chong and Forsyth 2020, arXiv:1911.07023.
     """
     largest = min(len(real), len(synthetic))
     if largest < FEWEST:

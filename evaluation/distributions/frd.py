@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -18,6 +18,9 @@ from torch import Tensor, nn
 
 from evaluation.distributions.fid import fid
 from evaluation.features.extract import Extractor
+
+if TYPE_CHECKING:
+    from jaxtyping import Float, Float32
 
 GLCM = (
     "Autocorrelation JointAverage ClusterProminence ClusterShade ClusterTendency Contrast Correlation "
@@ -49,7 +52,7 @@ INSTALL = (
 
 @cache
 def load_pyradiomics() -> Any:
-    """Its feature extractor with `SETTINGS`; ValueError where it is not installed."""
+    """Its feature extractor with `SETTINGS`; ValueError if it is not installed."""
     try:
         from radiomics import featureextractor, setVerbosity
     except ImportError as error:
@@ -59,10 +62,17 @@ def load_pyradiomics() -> Any:
     return featureextractor.RadiomicsFeatureExtractor(SETTINGS)
 
 
-def radiomic_features(pixels: np.ndarray) -> np.ndarray:
-    """float32 (H, W) in [-1, 1] -> float64 (D,): pyradiomics' features and its numeric diagnostics, on half the size.
+def radiomic_features(pixels: Float32[np.ndarray, "height width"]) -> np.ndarray:
+    """Pyradiomics' features and its numeric diagnostics of an image at half its size.
 
-    Raises ValueError without pyradiomics, and for an image of one grey level, which has no texture.
+    Args:
+        pixels: float32 (H, W) in [-1, 1].
+
+    Returns:
+        float64 (D,).
+
+    Raises:
+        ValueError: pyradiomics is not installed, or the image has one grey level and so no texture.
     """
     import SimpleITK
 
@@ -79,21 +89,36 @@ def radiomic_features(pixels: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class FRDTransform:
-    """`radiomic_features` as the transform of an Extractor, whose network then has nothing to do."""
+    """`radiomic_features` as the transform of an Extractor, whose network then has nothing to do.
+
+    Attributes:
+        version: Of the features; part of the cache's name.
+    """
 
     version: int = 1
 
     def __call__(self, pixels: np.ndarray) -> Tensor:
+        """float32 (H, W) in [-1, 1] to float32 (D,)."""
         return torch.from_numpy(radiomic_features(pixels).astype(np.float32))
 
 
 EXTRACTOR = Extractor("FRD", nn.Identity(), FRDTransform(), "pyradiomics")
 
 
-def frd(real: np.ndarray, synthetic: np.ndarray) -> float:
-    """ln of the squared Frechet distance of features (N, D) and (M, D), standardised by the real set.
+def frd(real: Float[np.ndarray, "real features"], synthetic: Float[np.ndarray, "synthetic features"]) -> float:
+    """Frechet Radiomic Distance, with features standardised by the real set.
 
-    Features that are constant in the real set are left out. -inf for equal sets.
+    Features that are constant in the real set are left out.
+
+    Args:
+        real: (N, D) of `radiomic_features`.
+        synthetic: (M, D) of `radiomic_features`.
+
+    Returns:
+        ln of the squared Frechet distance; -inf for equal sets.
+
+    Reference:
+        Konz, Osuala et al. 2026, arXiv:2412.01496, eq. 3, whose value is half of this.
     """
     mean, deviation = real.mean(axis=0), real.std(axis=0)
     kept = deviation > 0

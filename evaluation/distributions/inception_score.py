@@ -2,17 +2,38 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 import torch
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
 
 SPLITS = 10
 
 
-def inception_score(logits: np.ndarray, splits: int = SPLITS, seed: int = 0) -> tuple[float, float]:
-    """Mean and standard deviation over `splits` random parts of logits (N, C); N at least `splits`.
+def inception_score(
+    logits: Float[np.ndarray, "count classes"], splits: int = SPLITS, seed: int = 0
+) -> tuple[float, float]:
+    """Exp of the mean divergence of each image's classes from those of all.
 
-    1 where all images are of one class or each is of all alike; at most C. ImageNet's classes are no radiographs':
-    a number for comparison with papers.
+    It is 1 if all images are of one class or each is of all alike, and at most C. ImageNet's classes are no
+    radiographs': a number for comparison with papers.
+
+    Args:
+        logits: (N, C), N at least `splits`.
+        splits: Random parts.
+        seed: Of the parts.
+
+    Returns:
+        Mean and standard deviation over the parts.
+
+    Raises:
+        ValueError: Fewer images than parts.
+
+    Reference:
+        Salimans et al. 2016, arXiv:1606.03498, section 4.
     """
     if len(logits) < splits:
         raise ValueError(f"{len(logits)} images where at least {splits} were expected for an Inception Score")

@@ -5,15 +5,30 @@ torchmetrics' poly_mmd computes the same; it is accurate only in float64, and th
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 import torch
 from torch import Tensor
 
+if TYPE_CHECKING:
+    from jaxtyping import Float
 
-def mmd(a: Tensor, b: Tensor) -> float:
-    """Unbiased squared maximum mean discrepancy of (N, D) and (M, D) with the kernel (x'y / D + 1)^3.
 
-    Products in the features' own precision, sums in float64 (Gretton et al. 2012, eq. 3).
+def mmd(a: Float[Tensor, "count dimensions"], b: Float[Tensor, "others dimensions"]) -> float:
+    """Unbiased squared maximum mean discrepancy with the kernel (x'y / D + 1)^3.
+
+    Products are taken in the features' own precision, sums in float64.
+
+    Args:
+        a: (N, D).
+        b: (M, D).
+
+    Returns:
+        The discrepancy, which may be below 0.
+
+    Reference:
+        Gretton et al. 2012, JMLR 13, eq. 3.
     """
 
     def kernel(x: Tensor, y: Tensor) -> Tensor:
@@ -29,12 +44,31 @@ def mmd(a: Tensor, b: Tensor) -> float:
 
 
 def kid(
-    real: np.ndarray, synthetic: np.ndarray, subset: int = 1000, subsets: int = 100, seed: int = 0, device: str = "cpu"
+    real: Float[np.ndarray, "real dimensions"],
+    synthetic: Float[np.ndarray, "synthetic dimensions"],
+    subset: int = 1000,
+    subsets: int = 100,
+    seed: int = 0,
+    device: str = "cpu",
 ) -> tuple[float, float]:
-    """Mean and standard deviation over random subsets of `mmd`.
+    """Kernel distance: `mmd` over random subsets.
 
-    real (N, D), synthetic (M, D); a subset has min(subset, N, M) of each, at least 2. Where that is all of both, there
-    is one value, and no deviation (NaN).
+    Args:
+        real: (N, D).
+        synthetic: (M, D).
+        subset: Images of each set in a subset, at most N and M.
+        subsets: How many.
+        seed: Of the subsets.
+        device: Where to compute.
+
+    Returns:
+        Mean and standard deviation. If a subset is all of both sets, there is one value, and no deviation (NaN).
+
+    Raises:
+        ValueError: Fewer than 2 images in a set.
+
+    Reference:
+        Binkowski et al. 2018, arXiv:1801.01401.
     """
     size = min(subset, len(real), len(synthetic))
     if size < 2:

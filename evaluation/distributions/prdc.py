@@ -6,19 +6,45 @@ blocked, and equal prdc's values.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 import torch
 
 from evaluation.features.neighbours import nearest, squared_distances
 
+if TYPE_CHECKING:
+    from jaxtyping import Float
+
 PRDC = ("precision", "recall", "density", "coverage")
 
 
-def prdc(real: np.ndarray, synthetic: np.ndarray, k: int = 5, device: str = "cpu") -> dict[str, float]:
-    """precision, recall, density and coverage of synthetic (M, D) against real (N, D); more than k images of each.
+def prdc(
+    real: Float[np.ndarray, "real dimensions"],
+    synthetic: Float[np.ndarray, "synthetic dimensions"],
+    k: int = 5,
+    device: str = "cpu",
+) -> dict[str, float]:
+    """Precision, recall, density and coverage, from balls that reach to the k-th nearest neighbour.
 
-    precision: synthetic images inside any real ball; recall: real images inside any synthetic ball; density: how many
-    real balls hold a synthetic image, over k; coverage: real balls that hold any synthetic image.
+    Args:
+        real: (N, D), N more than k.
+        synthetic: (M, D), M more than k.
+        k: Of the neighbour; the authors take 5.
+        device: Where to compute.
+
+    Returns:
+        precision: Share of synthetic images inside any real ball; recall: share of real images inside any synthetic
+            ball;
+        density: how many real balls hold a synthetic image, over k; coverage: share of real balls that hold any
+            synthetic
+        image.
+
+    Raises:
+        ValueError: k images or fewer in a set.
+
+    Reference:
+        Kynkaanniemi et al. 2019, arXiv:1904.06991, eq. 1 to 3; Naeem et al. 2020, arXiv:2002.09797, eq. 6 and 7.
     """
     if min(len(real), len(synthetic)) <= k:
         raise ValueError(f"sets of {len(real)} and {len(synthetic)} images where more than k = {k} were expected")

@@ -7,6 +7,7 @@ not pyradiomics' features: compare the numbers of this module only with each oth
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
@@ -17,13 +18,23 @@ from torch import Tensor, nn
 from evaluation.distributions.fid import fid
 from evaluation.features.extract import Extractor
 
+if TYPE_CHECKING:
+    from jaxtyping import Float, Float32
+
 SIDE, LEVELS, DISTANCES = 256, 32, (1, 3, 6)
 PROPERTIES = ("contrast", "homogeneity", "energy", "correlation")
 ANGLES = (0, np.pi / 4, np.pi / 2, 3 * np.pi / 4)
 
 
-def radiomics(pixels: np.ndarray) -> np.ndarray:
-    """float32 (H, W) in [-1, 1] -> 66 features: of the image at 256x256, of its details at sigma 1 to 4 and 4 to 16."""
+def radiomics(pixels: Float32[np.ndarray, "height width"]) -> Float[np.ndarray, 66]:
+    """Texture features of the image at 256 x 256, and of its details at sigma 1 to 4 and 4 to 16 pixels.
+
+    Args:
+        pixels: float32 (H, W) in [-1, 1].
+
+    Returns:
+        (66,).
+    """
     image = cv2.resize(pixels.astype(np.float32), (SIDE, SIDE), interpolation=cv2.INTER_AREA)
     blurred = [cv2.GaussianBlur(image, (0, 0), sigma) for sigma in (1, 4, 16)]
     bands = (image, blurred[0] - blurred[1], blurred[1] - blurred[2])
@@ -32,11 +43,16 @@ def radiomics(pixels: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class RadiomicsTransform:
-    """`radiomics` as the transform of an Extractor, whose network then has nothing to do."""
+    """`radiomics` as the transform of an Extractor, whose network then has nothing to do.
+
+    Attributes:
+        version: Of the features; part of the cache's name.
+    """
 
     version: int = 1
 
     def __call__(self, pixels: np.ndarray) -> Tensor:
+        """float32 (H, W) in [-1, 1] to (66,)."""
         return torch.from_numpy(radiomics(pixels))
 
 
@@ -61,8 +77,16 @@ def _texture(band: np.ndarray) -> np.ndarray:
     return np.concatenate([graycoprops(matrix, name).mean(axis=1) for name in PROPERTIES])
 
 
-def radiomics_distance(real: np.ndarray, synthetic: np.ndarray) -> float:
-    """Frechet distance of features (N, 66) and (M, 66), both standardised by the real set's mean and deviation."""
+def radiomics_distance(real: Float[np.ndarray, "real 66"], synthetic: Float[np.ndarray, "synthetic 66"]) -> float:
+    """Frechet distance of texture features, standardised by the real set's mean and deviation.
+
+    Args:
+        real: (N, 66) of `radiomics`.
+        synthetic: (M, 66) of `radiomics`.
+
+    Returns:
+        The distance, 0 for equal sets.
+    """
     mean, deviation = real.mean(axis=0), real.std(axis=0)
     deviation = np.where(deviation > 1e-12, deviation, 1)
     return fid((real - mean) / deviation, (synthetic - mean) / deviation)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -14,6 +14,9 @@ from torch import Tensor, nn
 from evaluation.features.extract import HUB, Extractor, Reading, Transform, extract
 from evaluation.features.networks import from_processor
 from evaluation.inputs import ImageSet
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
 
 OPEN_CLIP = "hf-hub:"
 
@@ -34,24 +37,48 @@ def _embedding(output: Any) -> Tensor:
 
 
 class Clip:
-    """CLIP, SigLIP, VisionTextDualEncoder, ... of transformers, or any model of open_clip (BiomedCLIP)."""
+    """A model that embeds images and texts in one space: CLIP, SigLIP, BiomedCLIP, ...
+
+    Args:
+        source: A folder or hf://owner/name of transformers (CLIP, SigLIP, VisionTextDualEncoder, ...); a folder with
+            open_clip_config.json or hf-hub:owner/name of open_clip.
+        device: Where it computes.
+
+    Raises:
+        ValueError: The model is not of this kind.
+    """
 
     def __init__(self, source: str, device: str = "cpu") -> None:
-        """source: a folder or hf://owner/name of transformers; a folder with open_clip_config.json or
-        hf-hub:owner/name of open_clip. Raises ValueError if the model is not of this kind."""
+        """See the class."""
         is_open_clip = source.startswith(OPEN_CLIP) or (Path(source) / "open_clip_config.json").is_file()
         self.model, encode, transform, self.embed = _open_clip(source) if is_open_clip else _transformers(source)
         self.model.eval().to(device)
         self.device = device
         self.tower = Extractor(source, _Tower(self.model, encode), transform, source)
 
-    def images(self, images: ImageSet, reading: Reading = Reading()) -> np.ndarray:  # noqa: B008
-        """Unit embeddings (N, D)."""
+    def images(self, images: ImageSet, reading: Reading = Reading()) -> Float[np.ndarray, "count dimensions"]:  # noqa: B008
+        """Embed images.
+
+        Args:
+            images: N images.
+            reading: How they are read.
+
+        Returns:
+            Unit embeddings (N, D).
+        """
         found = extract(images, self.tower, replace(reading, device=self.device, cache=None), "CLIP").features
         return found / np.linalg.norm(found, axis=1, keepdims=True)
 
-    def texts(self, texts: Sequence[str], batch_size: int = 64) -> np.ndarray:
-        """Unit embeddings (N, D); texts beyond the model's length are cut, as CLIP does."""
+    def texts(self, texts: Sequence[str], batch_size: int = 64) -> Float[np.ndarray, "count dimensions"]:
+        """Embed texts; those beyond the model's length are cut, as CLIP does.
+
+        Args:
+            texts: N texts.
+            batch_size: Texts at once.
+
+        Returns:
+            Unit embeddings (N, D).
+        """
         rows = []
         for start in range(0, len(texts), batch_size):
             with torch.inference_mode():
@@ -100,9 +127,20 @@ def _open_clip(source: str) -> Model:
     return model, model.encode_image, transform, lambda texts, device: model.encode_text(tokenizer(texts).to(device))
 
 
-def alignment(images: np.ndarray, texts: np.ndarray, prompts: Sequence[str]) -> dict[str, np.ndarray]:
-    """Of unit embeddings (N, D) each: cosine with the own prompt (N,), with the mean of all others (N,), and whether
-    the own prompt is the nearest (N,) and among the nearest five (N,) of all different prompts."""
+def alignment(
+    images: Float[np.ndarray, "count dimensions"], texts: Float[np.ndarray, "count dimensions"], prompts: Sequence[str]
+) -> dict[str, np.ndarray]:
+    """How well images fit their own prompts, compared with others.
+
+    Args:
+        images: Unit embeddings (N, D).
+        texts: Unit embeddings of the prompts (N, D).
+        prompts: The N prompts; equal ones count as one.
+
+    Returns:
+        (N,) each: cosine with the own prompt, with the mean of all others, and whether the own prompt is the nearest
+        and among the nearest five of all different prompts.
+    """
     own = (images * texts).sum(axis=1)
     others = (images @ texts.sum(axis=0) - own) / max(len(texts) - 1, 1)
     _, first, place = np.unique(np.asarray(prompts), return_index=True, return_inverse=True)
@@ -116,15 +154,27 @@ def alignment(images: np.ndarray, texts: np.ndarray, prompts: Sequence[str]) -> 
 
 
 def observations(
-    images: np.ndarray,
+    images: Float[np.ndarray, "count dimensions"],
     embed: Callable[[Sequence[str]], np.ndarray],
     descriptors: Mapping[str, Sequence[str]],
     scale: float,
 ) -> dict[str, np.ndarray]:
-    """Probability (N,) of each finding from descriptive observations (Xplainer, Pellegrini et al. 2023, eq. 1 and 2).
+    """Probability of findings from descriptive observations.
 
     Each descriptor's probability is the softmax of the similarities with "There is D." and "There is no D.", times
     `scale`; a finding's is the geometric mean over its descriptors.
+
+    Args:
+        images: Unit embeddings (N, D).
+        embed: Texts to their unit embeddings.
+        descriptors: Of each finding, in words.
+        scale: Of the similarities, the model's logit scale.
+
+    Returns:
+        {finding: probability (N,)}.
+
+    Reference:
+        Pellegrini et al. 2023 (Xplainer), arXiv:2303.13391, eq. 1 and 2.
     """
     found = {}
     for finding, listed in descriptors.items():

@@ -9,7 +9,7 @@ import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -21,13 +21,25 @@ from evaluation.inputs import ImageSet, thumbnail
 from radiographs import atomic_path, read_radiograph
 from radiographs.folders import refuse
 
+if TYPE_CHECKING:
+    from jaxtyping import Float, Float32, Int
+
 CHUNK = 1024  # images between two saves
 HUB = "hf://"
 
 
 @dataclass(frozen=True)
 class Transform:
-    """Squash to (size, size), bilinear, antialiased; black becomes `low` and white `high`; then (x - mean) / std."""
+    """How an image becomes a network's input: squashed to a square, bilinear, antialiased, then normalised.
+
+    Attributes:
+        size: Side of the square in pixels.
+        channels: Copies of the grey channel.
+        low: What black becomes.
+        high: What white becomes.
+        mean: Subtracted afterwards, one for all channels or one each.
+        std: Divided by afterwards, one for all channels or one each.
+    """
 
     size: int
     channels: int = 3
@@ -37,7 +49,7 @@ class Transform:
     std: tuple[float, ...] = (1.0,)
 
     def __call__(self, pixels: np.ndarray) -> Tensor:
-        """float32 (H, W) in [-1, 1] -> float32 (channels, size, size)."""
+        """float32 (H, W) in [-1, 1] to float32 (channels, size, size)."""
         image = torch.from_numpy(np.ascontiguousarray(pixels))[None, None]
         if image.shape[-2:] != (self.size, self.size):
             image = F.interpolate(image, (self.size, self.size), mode="bilinear", antialias=True)
@@ -58,9 +70,14 @@ TRANSFORMS = {
 
 @dataclass(frozen=True)
 class Extractor:
-    """A network (B, C, S, S) -> features (B, D), its input, and a digest of its weights.
+    """A network with the input that it was trained on.
 
-    head: (classes, D), by which features become logits, for an Inception Score; None where there are no classes.
+    Attributes:
+        name: For reports.
+        network: (B, C, S, S) -> features (B, D).
+        transform: Image (H, W) -> (C, S, S).
+        digest: Of the weights; part of the cache's name.
+        head: (classes, D), by which features become logits, for an Inception Score; None if there are no classes.
     """
 
     name: str
@@ -71,7 +88,18 @@ class Extractor:
 
 
 def as_features(output: object) -> Tensor:
-    """A network's output as (B, D): the pooled output of a transformer, the mean over a map (B, D, H, W)."""
+    """A network's output as one vector an image.
+
+    Args:
+        output: A tensor (B, D), a map (B, D, H, W), which is averaged, or a transformer's output, of which the pooled
+            part is taken.
+
+    Returns:
+        (B, D).
+
+    Raises:
+        ValueError: It is something else.
+    """
     if isinstance(output, dict):  # transformers' ModelOutput is one
         pooled = output.get("pooler_output")
         output = output["last_hidden_state"][:, 0] if pooled is None else pooled
@@ -127,11 +155,17 @@ def _batch(items: list[tuple[Tensor, np.ndarray, tuple[int, ...]] | str]) -> _Ba
 
 @dataclass(frozen=True)
 class Extracted:
-    """features (N, D) float32, thumbnails (N, 32, 32) for checks, and sizes (N, 2) of the files."""
+    """What was read off N images.
 
-    features: np.ndarray
-    thumbnails: np.ndarray
-    sizes: np.ndarray
+    Attributes:
+        features: (N, D) float32.
+        thumbnails: (N, 32, 32), for checks.
+        sizes: (N, 2), height and width of the files.
+    """
+
+    features: Float32[np.ndarray, "count dimensions"]
+    thumbnails: Float[np.ndarray, "count 32 32"]
+    sizes: Int[np.ndarray, "count 2"]
 
 
 def _silent(what: str, done: int, total: int) -> None:
@@ -140,9 +174,14 @@ def _silent(what: str, done: int, total: int) -> None:
 
 @dataclass(frozen=True)
 class Reading:
-    """How images are read. cache: folder in which every 1024 images' features are saved and found again later.
+    """How images are read.
 
-    workers: processes that decode. progress: called with what is being done, how many are done, and of how many.
+    Attributes:
+        batch_size: Images that go through a network at once.
+        workers: Processes that decode.
+        device: Where networks compute.
+        cache: Folder in which every 1024 images' features are saved and found again later.
+        progress: Called with what is being done, how many are done, and of how many.
     """
 
     batch_size: int = 32
@@ -153,7 +192,7 @@ class Reading:
 
 
 def loader_options(workers: int) -> dict[str, Any]:
-    """Worker processes do not start threads of OpenCV's, which forked ones cannot rely on."""
+    """Options of a DataLoader whose workers do not start threads of OpenCV's, which forked ones cannot rely on."""
     return {"num_workers": workers, "worker_init_fn": _one_thread if workers else None}
 
 
@@ -164,7 +203,20 @@ def _one_thread(worker: int) -> None:
 
 
 def extract(images: ImageSet, extractor: Extractor, reading: Reading = Reading(), what: str = "") -> Extracted:
-    """Features of all images; `what` names them for the progress. BadInputs with the list of unreadable files."""
+    """Features of all images, read once and kept.
+
+    Args:
+        images: N images.
+        extractor: Network and transform.
+        reading: How they are read.
+        what: Names the images for the progress.
+
+    Returns:
+        Features, thumbnails and sizes.
+
+    Raises:
+        BadInputs: Files that cannot be read, all listed.
+    """
     paths = list(images.paths.values())
     starts = range(0, len(paths), CHUNK)
     saved = {start: _saved(paths[start : start + CHUNK], extractor, reading.cache) for start in starts}

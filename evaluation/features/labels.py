@@ -7,6 +7,7 @@ import hashlib
 import re
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -16,15 +17,28 @@ from evaluation.features.networks import load_torchscript
 from evaluation.inputs import ImageSet
 from radiographs import vocabulary
 
+if TYPE_CHECKING:
+    from jaxtyping import Float
+
 DICT_COLUMNS = ("labels_dict", "chexpert_labels")  # SynthCheX-75K and CheXGenBench
 CHEXPERT = tuple(sorted(vocabulary.CHEXPERT))  # the order of most classifiers' outputs, and of MIMIC-CXR's tables
 
 
-def read_labels(images: ImageSet, classes: Sequence[str], missing: str = "unknown") -> np.ndarray:
-    """float (N, len(classes)) of 0, 1 and NaN, from columns of those names or a column that holds a dict of them.
+def read_labels(
+    images: ImageSet, classes: Sequence[str], missing: str = "unknown"
+) -> Float[np.ndarray, "count labels"]:
+    """Labels from columns of the classes' names or a column that holds a dict of them.
 
-    -1 (CheXpert's "uncertain") is NaN. missing: an empty value is "unknown" (NaN) or "negative" (0), as CheXpert's
-    labeller means it. Raises ValueError for other values and for classes that are nowhere.
+    Args:
+        images: N images with their table.
+        classes: Names of the L labels.
+        missing: What an empty value is: "unknown" (NaN) or "negative" (0), as CheXpert's labeller means it.
+
+    Returns:
+        float (N, L) of 0, 1 and NaN; -1 (CheXpert's "uncertain") is NaN.
+
+    Raises:
+        ValueError: Other values, or classes that are nowhere.
     """
     columns = next(iter(images.rows.values()), {})
     dicts = next((name for name in DICT_COLUMNS if name in columns), None)
@@ -75,7 +89,17 @@ def _value(value: object, name: str, source: str, missing: str) -> float:
 
 
 def load_classifier(path: str, transform: str | None, classes: Sequence[str]) -> Extractor:
-    """A TorchScript classifier (B, C, S, S) -> logits (B, len(classes)) as an Extractor of logits."""
+    """A TorchScript classifier as an Extractor of logits.
+
+    Args:
+        path: The file, (B, C, S, S) -> logits (B, len(classes)).
+        transform: One of `evaluation.features.networks.TRANSFORMS`.
+        classes: What the logits stand for.
+
+    Raises:
+        FileNotFoundError: No such file.
+        ValueError: No known transform, another number of logits, or a file that is no TorchScript.
+    """
     network = load_torchscript(Path(path))
     if transform not in TRANSFORMS:
         raise ValueError(f"--transform {transform}: a classifier needs one of {', '.join(TRANSFORMS)}")
@@ -90,11 +114,20 @@ def load_classifier(path: str, transform: str | None, classes: Sequence[str]) ->
 
 
 def accuracy_by_class(
-    truth: Sequence[str], logits: np.ndarray, classes: Sequence[str]
+    truth: Sequence[str], logits: Float[np.ndarray, "count classes"], classes: Sequence[str]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Whether the largest logit is the true class (N,), and the confusion counts (true, found).
+    """Whether the largest logit is the true class.
 
-    Raises ValueError with the classes in `truth` that the classifier does not know.
+    Args:
+        truth: Class of each of the N images.
+        logits: (N, C).
+        classes: What the logits stand for.
+
+    Returns:
+        (N,) bool, and the confusion counts (C, C), by true and found class.
+
+    Raises:
+        ValueError: Classes in `truth` that the classifier does not know, all listed.
     """
     unknown = sorted(set(truth) - set(classes))
     if unknown:

@@ -9,10 +9,14 @@ hundred times as much work: a quarter of an hour on one core.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import Tensor
+
+if TYPE_CHECKING:
+    from jaxtyping import Float, Float64, Int64
 
 BLOCK = 1024
 
@@ -21,10 +25,23 @@ def _tensor(x: np.ndarray, device: str) -> Tensor:
     return torch.from_numpy(np.ascontiguousarray(x, dtype=np.float32)).to(device)
 
 
-def squared_distances(a: np.ndarray, b: np.ndarray, device: str = "cpu") -> Iterator[tuple[slice, Tensor]]:
-    """Blocks of rows of the squared distances (N, M) between a (N, D) and b (M, D), float32.
+def squared_distances(
+    a: Float[np.ndarray, "count dimensions"], b: Float[np.ndarray, "others dimensions"], device: str = "cpu"
+) -> Iterator[tuple[slice, Tensor]]:
+    """Squared distances between two sets, in blocks of rows.
 
     Both are centred on b's mean first, since |a|^2 + |b|^2 - 2 a'b loses digits far from the origin.
+
+    Args:
+        a: (N, D).
+        b: (M, D).
+        device: Where to compute.
+
+    Yields:
+        A slice of a's rows, and their distances (rows, M), float32.
+
+    Raises:
+        ValueError: Features of different lengths.
     """
     if a.ndim != 2 or b.ndim != 2 or a.shape[1] != b.shape[1]:
         raise ValueError(f"features of shapes {a.shape} and {b.shape} where (N, D) and (M, D) were expected")
@@ -39,11 +56,26 @@ def squared_distances(a: np.ndarray, b: np.ndarray, device: str = "cpu") -> Iter
 
 
 def nearest(
-    a: np.ndarray, b: np.ndarray, k: int = 1, device: str = "cpu", itself: bool = False
-) -> tuple[np.ndarray, np.ndarray]:
-    """The k nearest rows of b for each row of a: distances float64 (N, k), recomputed exactly, and indices (N, k).
+    a: Float[np.ndarray, "count dimensions"],
+    b: Float[np.ndarray, "others dimensions"],
+    k: int = 1,
+    device: str = "cpu",
+    itself: bool = False,
+) -> tuple[Float64[np.ndarray, "count k"], Int64[np.ndarray, "count k"]]:
+    """The k nearest rows of b for each row of a.
 
-    itself: a and b are the same set, and a row is not its own neighbour.
+    Args:
+        a: (N, D).
+        b: (M, D).
+        k: At most M, or M - 1 if `itself`.
+        device: Where to compute.
+        itself: a and b are the same set, and a row is not its own neighbour.
+
+    Returns:
+        Distances float64 (N, k), recomputed exactly, and indices (N, k).
+
+    Raises:
+        ValueError: Fewer than k rows in b.
     """
     if k > len(b) - itself:
         raise ValueError(f"{k} neighbours asked for in a set of {len(b)}")

@@ -16,10 +16,17 @@ INCEPTION = "inception:"
 
 
 def load_extractor(source: str, transform: str | None = None, size: int | None = None) -> Extractor:
-    """A TorchScript file; a Hugging Face folder or hf://owner/name; or inception:WEIGHTS, torch-fidelity's network.
+    """A feature network by name.
 
-    transform: one of `TRANSFORMS`. A TorchScript file needs one; a Hugging Face model brings its own. size: instead of
-    the transform's. Raises ValueError or FileNotFoundError.
+    Args:
+        source: A TorchScript file; a Hugging Face folder or hf://owner/name; or inception:WEIGHTS, torch-fidelity's
+            network.
+        transform: One of `TRANSFORMS`. A TorchScript file needs one; a Hugging Face model brings its own.
+        size: Side of the input in pixels, instead of the transform's.
+
+    Raises:
+        FileNotFoundError: No such file or folder.
+        ValueError: It is no such network, or lacks a transform.
     """
     if transform is not None and transform not in TRANSFORMS:
         raise ValueError(f"--transform {transform}: choose one of {', '.join(TRANSFORMS)}")
@@ -37,7 +44,18 @@ def load_extractor(source: str, transform: str | None = None, size: int | None =
 
 
 def load_torchscript(path: Path) -> nn.Module:
-    """A TorchScript module; ValueError if the file is none."""
+    """Load a TorchScript module.
+
+    Args:
+        path: The file.
+
+    Returns:
+        The module in evaluation mode, on the CPU.
+
+    Raises:
+        FileNotFoundError: No such file.
+        ValueError: It is no TorchScript.
+    """
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such TorchScript file or Hugging Face folder")
     try:

@@ -17,7 +17,11 @@ FEATURES = 128
 
 
 class SiameseResNet(nn.Module):
-    """Logit (B, 1) from the difference of two ResNet-50 codes (B, 128) (Packhaeuser et al. 2022, arXiv:2103.08562)."""
+    """Tells from the difference of two ResNet-50 codes (B, 128) whether two radiographs are of one patient.
+
+    Reference:
+        Packhaeuser et al. 2022, arXiv:2103.08562.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -26,15 +30,28 @@ class SiameseResNet(nn.Module):
         self.fc_end = nn.Linear(FEATURES, 1)
 
     def forward(self, a: Tensor, b: Tensor) -> Tensor:
-        """Images (B, 3, S, S) in 0 .. 1."""
+        """Compare two batches.
+
+        Args:
+            a: Images (B, 3, S, S) in [0, 1].
+            b: Images of the same shape.
+
+        Returns:
+            Logits (B, 1), high for one patient.
+        """
         return self.fc_end((self.model(a).sigmoid() - self.model(b).sigmoid()).abs())
 
 
 def load_siamese(path: str, transform: str | None = None) -> Extractor:
-    """A TorchScript network (a, b) -> logit, or a state of `SiameseResNet` (CheXGenBench's ResNet-50 checkpoint).
+    """A siamese network from a file.
 
-    transform: as in `load_extractor`; the checkpoint's is "unit", ImageNet's normalisation otherwise. Raises
-    FileNotFoundError or ValueError.
+    Args:
+        path: TorchScript (a, b) -> logit, or a state of `SiameseResNet` (CheXGenBench's ResNet-50 checkpoint).
+        transform: As in `load_extractor`; the checkpoint's is "unit", ImageNet's normalisation otherwise.
+
+    Raises:
+        FileNotFoundError: No such file.
+        ValueError: It is neither of the two.
     """
     try:
         return load_extractor(path, transform or "imagenet")

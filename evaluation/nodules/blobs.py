@@ -8,15 +8,25 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
 from scipy import ndimage
 
+if TYPE_CHECKING:
+    from jaxtyping import Bool, Float
+
 
 @dataclass(frozen=True, eq=False)
 class Blobs:
-    """K blobs. places: (K, 2) row and column; radii: (K,), both in pixels; response: (K,), in the image's grey."""
+    """K blobs.
+
+    Attributes:
+        places: (K, 2), row and column in pixels.
+        radii: (K,) in pixels.
+        response: (K,), in the image's grey.
+    """
 
     places: np.ndarray
     radii: np.ndarray
@@ -28,7 +38,15 @@ class Blobs:
         return Blobs(self.places[kept], self.radii[kept], self.response[kept])
 
     def best_within(self, centre: Sequence[float], radius: float) -> float:
-        """The highest response within `radius` pixels of a place; -inf where there is none."""
+        """The highest response near a place.
+
+        Args:
+            centre: Row and column in pixels.
+            radius: In pixels.
+
+        Returns:
+            The response; -inf if there is no blob.
+        """
         near = np.linalg.norm(self.places - np.asarray(centre), axis=1) <= radius
         return float(self.response[near].max(initial=-np.inf))
 
@@ -38,7 +56,7 @@ class Blobs:
         return Blobs(self.places[new], self.radii[new], self.response[new])
 
     def distinct(self) -> Blobs:
-        """The strongest of each heap of blobs, which one thing makes at several sizes."""
+        """The strongest of each cluster of blobs, which one thing makes at several sizes."""
         overlap = _overlap(self, self)
         kept: list[int] = []
         for index in np.argsort(-self.response):
@@ -48,13 +66,27 @@ class Blobs:
 
 
 def _overlap(ours: Blobs, others: Blobs) -> np.ndarray:
-    """bool (K, L): whether two blobs lie within the larger of their radii."""
+    """Bool (K, L): whether two blobs lie within the larger of their radii."""
     distance = np.linalg.norm(ours.places[:, None] - others.places[None], axis=2)
     return distance <= np.maximum(ours.radii[:, None], others.radii[None])
 
 
-def find_blobs(image: np.ndarray, region: np.ndarray, diameters_px: Sequence[float]) -> Blobs:
-    """The bright blobs of an image (H, W) inside a bool region (H, W): maxima over place and the given diameters."""
+def find_blobs(
+    image: Float[np.ndarray, "height width"], region: Bool[np.ndarray, "height width"], diameters_px: Sequence[float]
+) -> Blobs:
+    """The bright blobs of an image: maxima of the response over place and diameter.
+
+    Args:
+        image: (H, W).
+        region: (H, W) bool, where to look.
+        diameters_px: Which sizes to look for, in pixels.
+
+    Returns:
+        The blobs, overlapping ones included.
+
+    Reference:
+        Lindeberg 1998, International Journal of Computer Vision 30.
+    """
     image = image.astype(np.float32)
     sigmas = [diameter / 2 / np.sqrt(2) for diameter in diameters_px]
     stack = np.stack([-(s**2) * cv2.Laplacian(cv2.GaussianBlur(image, (0, 0), s), -1, ksize=1) for s in sigmas])

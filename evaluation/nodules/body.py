@@ -29,7 +29,10 @@ CLOSED = 2  # voxels of the grid over which the lungs are closed, so that their 
 class Body:
     """A CT without its table, bone known, with labels that start with `lung_` and `vertebra`.
 
-    field_mm: range of the picture's width. centre: LPS in mm of its middle, or None for the middle of the body.
+    Attributes:
+        volume: The CT.
+        field_mm: Range of the picture's width.
+        centre: LPS in mm of the picture's middle; None: the middle of the body.
     """
 
     volume: Volume
@@ -69,10 +72,19 @@ def ct_body(path: str | Path, labels: str | Path | None = None) -> Body:
 
 
 def with_found_parts(volume: Volume) -> Volume:
-    """The volume with labels 1 (lungs) and 2 (spine) by Hounsfield units; `bone` must be known.
+    """Label lungs and spine by Hounsfield units.
 
     Lungs: air that the body encloses, closed over its vessels. Spine: bone near the lungs' midline and behind their
     middle.
+
+    Args:
+        volume: A CT whose `bone` is known.
+
+    Returns:
+        The volume with labels 1 (lungs) and 2 (spine).
+
+    Raises:
+        ValueError: It has no lungs or no spine.
     """
     assert volume.bone is not None, "separate_bone comes first"
     step = np.maximum(1, np.rint(GRID_MM / volume.spacing[::-1])).astype(int)

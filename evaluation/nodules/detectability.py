@@ -9,16 +9,29 @@ and taking too much both lose. A gain or offset of the whole image leaves it as 
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import cv2
 import numpy as np
 
 from evaluation.suppression.gains import SIDE, scaled
 
+if TYPE_CHECKING:
+    from jaxtyping import Bool, Float, Float32
+
 REACH = 1.5  # the template's radius in diameters: the nodule, and around it what it stands out from
 
 
-def template(diameter_mm: float, pixel_mm: float) -> np.ndarray:
-    """A ball's chords less their mean within 1.5 diameters, float32 (K, K); it answers 0 to a constant."""
+def template(diameter_mm: float, pixel_mm: float) -> Float32[np.ndarray, "size size"]:
+    """The template of the observer: a ball's chords less their mean within 1.5 diameters.
+
+    Args:
+        diameter_mm: Of the ball.
+        pixel_mm: Side of a pixel.
+
+    Returns:
+        float32 (K, K); it answers 0 to a constant.
+    """
     reach = int(REACH * diameter_mm / pixel_mm)
     y, x = np.mgrid[-reach : reach + 1, -reach : reach + 1] * pixel_mm
     squares = y**2 + x**2
@@ -27,7 +40,12 @@ def template(diameter_mm: float, pixel_mm: float) -> np.ndarray:
     return np.where(inside, ball - ball[inside].mean(), np.float32(0))
 
 
-def clutter(image: np.ndarray, lungs: np.ndarray, diameter_mm: float, pixel_mm: float) -> float:
+def clutter(
+    image: Float[np.ndarray, "height width"],
+    lungs: Bool[np.ndarray, "height width"],
+    diameter_mm: float,
+    pixel_mm: float,
+) -> float:
     """The deviation over the lungs of an image's answers to the template of a nodule.
 
     Args:
@@ -35,6 +53,9 @@ def clutter(image: np.ndarray, lungs: np.ndarray, diameter_mm: float, pixel_mm: 
         lungs: bool (H, W).
         diameter_mm: Of the nodule.
         pixel_mm: Side of a pixel.
+
+    Returns:
+        The deviation, in the image's grey.
     """
     kernel = template(diameter_mm, pixel_mm)
     answers = cv2.filter2D(image.astype(np.float32), -1, kernel, borderType=cv2.BORDER_REFLECT)
@@ -51,7 +72,13 @@ class ClutterRatio:
         pixel_mm: Side of a pixel of these images.
     """
 
-    def __init__(self, before: np.ndarray, after: np.ndarray, lungs: np.ndarray, pixel_mm: float) -> None:
+    def __init__(
+        self,
+        before: Float[np.ndarray, "height width"],
+        after: Float[np.ndarray, "height width"],
+        lungs: Bool[np.ndarray, "height width"],
+        pixel_mm: float,
+    ) -> None:
         self._before, self._after = scaled(before, SIDE), scaled(after, SIDE)
         self._lungs = scaled(lungs.astype(np.float32), SIDE) > 0.5
         self._pixel_mm = pixel_mm * max(before.shape) / max(self._before.shape)
@@ -71,7 +98,15 @@ class ClutterRatio:
         return self._known[diameter_mm]
 
     def index(self, diameter_mm: float, contrast_per_mm: float) -> float:
-        """d' before suppression of a ball whose chord of 1 mm adds `contrast_per_mm` grey."""
+        """D' of a ball before suppression.
+
+        Args:
+            diameter_mm: Of the ball.
+            contrast_per_mm: Grey that 1 mm of its chord adds.
+
+        Returns:
+            Its signal over the clutter.
+        """
         kernel = template(diameter_mm, self._pixel_mm)
         before, _ = self.clutters(diameter_mm)
         reach = kernel.shape[0] // 2

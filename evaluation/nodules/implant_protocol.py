@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -16,13 +17,23 @@ from radiographs.folders import refuse
 from radiographs.lungs import inner_lungs, pixel_mm_from_lungs
 from radiographs.spacing import pixel_mm
 
+if TYPE_CHECKING:
+    from jaxtyping import Bool, Float
+
 TRUTH = "true soft tissue"
 ImplantRow = dict[str, str | float]
 
 
 @dataclass
 class ImplantResult:
-    """rows: one per nodule and method. images: that were measured. left_out: {image: why}, those without lungs."""
+    """What was measured.
+
+    Attributes:
+        methods: Their names.
+        rows: One a nodule and method.
+        images: That were measured.
+        left_out: {image: why}, those without lungs.
+    """
 
     methods: list[str]
     rows: list[ImplantRow] = field(default_factory=list)
@@ -30,8 +41,16 @@ class ImplantResult:
     left_out: dict[str, str] = field(default_factory=dict)
 
 
-def millimetres(source: Radiograph, lungs: np.ndarray) -> tuple[float, str]:
-    """Side of a pixel in mm, and where it comes from: "header", or "lungs", whose height is then an assumption."""
+def millimetres(source: Radiograph, lungs: Bool[np.ndarray, "height width"]) -> tuple[float, str]:
+    """Side of a pixel in mm, and where it comes from.
+
+    Args:
+        source: The radiograph.
+        lungs: bool (H, W).
+
+    Returns:
+        mm, and "header", or "lungs", whose height is then an assumption.
+    """
     known = pixel_mm(source)
     return (pixel_mm_from_lungs(lungs), "lungs") if known is None else (known, "header")
 
@@ -41,10 +60,10 @@ def implant_rows(
     method: str,
     source: Radiograph,
     suppress: Suppress,
-    lungs: np.ndarray,
+    lungs: Bool[np.ndarray, "height width"],
     count: int,
     seed: tuple[int, int],
-    plain: np.ndarray | None = None,
+    plain: Float[np.ndarray, "height width"] | None = None,
 ) -> list[ImplantRow]:
     """`count` nodules in one radiograph; see `evaluation.nodules.implants`.
 
@@ -80,11 +99,22 @@ def implant_rows(
     ]
 
 
-def truth_rows(name: str, source: Radiograph, truth: np.ndarray, lungs: np.ndarray) -> list[ImplantRow]:
+def truth_rows(
+    name: str, source: Radiograph, truth: Float[np.ndarray, "height width"], lungs: Bool[np.ndarray, "height width"]
+) -> list[ImplantRow]:
     """What a method would reach that takes all bone and nothing else: one row for each diameter, kept being 1.
 
     The truth is brought to the radiograph's display by the least-squares gain in the lungs, so that a nodule would be
     as strong in it.
+
+    Args:
+        name: Of the image.
+        source: The radiograph.
+        truth: (H, W), its true soft tissue.
+        lungs: bool (H, W).
+
+    Returns:
+        The rows.
     """
     mm, origin = millimetres(source, lungs)
     gain, offset = gain_offset(truth[lungs], source.pixels[lungs])

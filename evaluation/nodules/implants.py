@@ -11,12 +11,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
 
 from evaluation.nodules.detectability import ClutterRatio
 from evaluation.suppression.gains import SIDE, rib_band, scaled
+
+if TYPE_CHECKING:
+    from jaxtyping import Bool, Float
 
 DIAMETERS_MM = (6.0, 8.0, 10.0, 12.0, 15.0, 20.0, 30.0)
 CONTRAST_PER_MM = 0.1  # of the deviation of the ribs' band over the lungs
@@ -32,7 +36,12 @@ Suppress = Callable[[np.ndarray], np.ndarray]  # float32 (H, W) in [-1, 1] to th
 class Implant:
     """A nodule for one radiograph.
 
-    row, column: its centre in pixels. box: the part of the image that it touches. added: float32, what it adds there.
+    Attributes:
+        row: Of its centre, in pixels.
+        column: Of its centre, in pixels.
+        diameter_mm: Of the ball.
+        box: The part of the image that it touches.
+        added: float32, what it adds there.
     """
 
     row: float
@@ -46,8 +55,13 @@ class Implant:
 class Kept:
     """What suppression left of an implanted nodule.
 
-    kept: the projection of the change in the result onto the nodule: 1 keeps it, 0 removes it. before, after: its
-    detectability d' in the radiograph and in the result.
+    Attributes:
+        row: Of its centre, in pixels.
+        column: Of its centre, in pixels.
+        diameter_mm: Of the ball.
+        kept: The projection of the change in the result onto the nodule: 1 keeps it, 0 removes it.
+        before: Its detectability d' in the radiograph.
+        after: Its detectability d' in the result.
     """
 
     row: float
@@ -59,16 +73,19 @@ class Kept:
 
     @property
     def detectability(self) -> float:
-        """d' after over before."""
+        """D' after over before."""
         return self.after / self.before if self.before > 0 else float("nan")
 
 
-def contrast_per_mm(pixels: np.ndarray, lungs: np.ndarray) -> float:
+def contrast_per_mm(pixels: Float[np.ndarray, "height width"], lungs: Bool[np.ndarray, "height width"]) -> float:
     """Grey that a mm of nodule adds in this radiograph.
 
     Args:
         pixels: Radiograph float32 (H, W) in [-1, 1].
         lungs: bool (H, W).
+
+    Returns:
+        Grey levels a mm of chord.
 
     Raises:
         ValueError: Lungs without any texture, or an empty mask.
@@ -87,7 +104,19 @@ def contrast_per_mm(pixels: np.ndarray, lungs: np.ndarray) -> float:
 def make_implant(
     shape: tuple[int, int], row: float, column: float, diameter_mm: float, pixel_mm: float, per_mm: float
 ) -> Implant:
-    """A ball of `diameter_mm` centred on (row, column) of an image of `shape`; `per_mm`: grey per mm of chord."""
+    """A ball for a place of an image.
+
+    Args:
+        shape: (H, W) of the image.
+        row: Of its centre, in pixels.
+        column: Of its centre, in pixels.
+        diameter_mm: Of the ball.
+        pixel_mm: Side of a pixel.
+        per_mm: Grey per mm of chord, see `contrast_per_mm`.
+
+    Returns:
+        The nodule, cut off at the image's border.
+    """
     reach = (diameter_mm / 2 + 4 * EDGE_MM) / pixel_mm + 1
     starts = [max(0, int(centre - reach)) for centre in (row, column)]
     stops = [min(size, int(centre + reach) + 2) for centre, size in zip((row, column), shape)]
@@ -100,8 +129,16 @@ def make_implant(
     )
 
 
-def put_in(pixels: np.ndarray, implants: Sequence[Implant]) -> np.ndarray:
-    """The radiograph (H, W) with nodules in it; what would exceed white is cut off, as a display cuts it."""
+def put_in(pixels: Float[np.ndarray, "height width"], implants: Sequence[Implant]) -> Float[np.ndarray, "height width"]:
+    """The radiograph with nodules in it; what would exceed white is cut off, as a display cuts it.
+
+    Args:
+        pixels: (H, W) in [-1, 1].
+        implants: Nodules for an image of this shape.
+
+    Returns:
+        A new image (H, W).
+    """
     image = pixels.copy()
     for implant in implants:
         image[implant.box] += implant.added
@@ -109,7 +146,7 @@ def put_in(pixels: np.ndarray, implants: Sequence[Implant]) -> np.ndarray:
 
 
 def scatter(
-    lungs: np.ndarray, pixel_mm: float, per_mm: float, count: int, rng: np.random.Generator
+    lungs: Bool[np.ndarray, "height width"], pixel_mm: float, per_mm: float, count: int, rng: np.random.Generator
 ) -> Iterator[list[Implant]]:
     """Groups of up to 4 nodules that lie apart, `count` in all, the seven diameters in turn, centres over the lungs.
 
@@ -135,7 +172,9 @@ def scatter(
         yield group
 
 
-def lattice(lungs: np.ndarray, pixel_mm: float, per_mm: float, diameters_mm: Sequence[float]) -> list[list[Implant]]:
+def lattice(
+    lungs: Bool[np.ndarray, "height width"], pixel_mm: float, per_mm: float, diameters_mm: Sequence[float]
+) -> list[list[Implant]]:
     """Groups of nodules on a square grid of 24 mm over the lungs, a diameter at a time, those of a group 48 mm apart.
 
     Args:
@@ -174,12 +213,12 @@ def _ticks(found: np.ndarray, step: float) -> np.ndarray:
 
 def measure_implants(
     suppress: Suppress,
-    pixels: np.ndarray,
-    lungs: np.ndarray,
+    pixels: Float[np.ndarray, "height width"],
+    lungs: Bool[np.ndarray, "height width"],
     groups: Iterator[list[Implant]] | Sequence[list[Implant]],
     pixel_mm: float,
     per_mm: float,
-    plain: np.ndarray | None = None,
+    plain: Float[np.ndarray, "height width"] | None = None,
 ) -> list[Kept]:
     """Suppress the radiograph with each group of nodules in it, and measure what is left of every nodule.
 

@@ -44,7 +44,15 @@ NOTES = [
 
 
 def survival_report(result: SurvivalResult, settings: dict[str, Any]) -> Report:
-    """Tables of all nodules of 8 mm and more, by place, density and diameter, and of what appears from nothing."""
+    """Tables of all nodules of 8 mm and more, by place, density and diameter, and of what appears from nothing.
+
+    Args:
+        result: What was measured.
+        settings: The options, for the page.
+
+    Returns:
+        The report.
+    """
     report = Report("Nodules under bone suppression", settings, notes=list(NOTES))
     if result.missing:
         report.notes.append(f"{len(result.missing)} nodules found no place: {'; '.join(result.missing[:20])}")
@@ -84,7 +92,14 @@ def _rows(result: SurvivalResult, rows: list[Row], key: str, values: Iterable[st
 
 
 def summary(rows: list[Row]) -> list[Interval]:
-    """One method's kept, shares that vanish and are safe, likeness, CNR (means); contrast, detectability (medians)."""
+    """One method's figures, with intervals over bodies.
+
+    Args:
+        rows: The method's.
+
+    Returns:
+        Kept, shares that vanish and are safe, likeness, CNR (means); contrast, detectability (medians).
+    """
     bodies = [str(row["body"]) for row in rows]
     names = ("kept", "likeness", "contrast_kept", "detectability")
     kept, likeness, contrast, seen = (np.array([row[name] for row in rows], float) for name in names)
@@ -140,7 +155,15 @@ def twin_table(result: SurvivalResult) -> Table:
 
 
 def chosen_examples(result: SurvivalResult, method: str) -> list[Example]:
-    """Of one method's nodules of 8 mm and more: the three that keep least, two in the middle, and the best."""
+    """Of one method's nodules of 8 mm and more: the three that keep least, two in the middle, and the best.
+
+    Args:
+        result: What was measured.
+        method: Its name.
+
+    Returns:
+        Examples in that order.
+    """
     mine = [e for e in result.examples if e.row["method"] == method and float(e.row["diameter_mm"]) >= RELEVANT_MM]
     mine = sorted((e for e in mine if not np.isnan(float(e.row["kept"]))), key=lambda e: float(e.row["kept"]))
     middle, last = len(mine) // 2, len(mine) - 1

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
@@ -19,6 +20,9 @@ from drr.anatomy.structures import project_mask
 from evaluation.nodules.body import GRID_MM, Body, sample_body
 from evaluation.nodules.twins import BONE_LINES, Twin, draw_twins
 from evaluation.suppression.contrast import ring
+
+if TYPE_CHECKING:
+    from jaxtyping import Bool, Float, Float32, Num
 
 DIAMETERS_MM = (6.0, 8.0, 10.0, 15.0, 20.0, 30.0)
 DENSITIES = {"solid": 40.0, "ground glass": -500.0}  # HU
@@ -32,10 +36,17 @@ TRIES = 8  # places that are tried until the projection is under bone, or is not
 class Nodule:
     """One nodule in one view.
 
-    density: a key of DENSITIES; place: one of PLACES, "under ribs" where bone covers half of the mask or more.
-    bone_cover, bone_lines: share of the mask under bone, and the mean line integral of bone there.
-    centre: (row, column) in pixels. mask, around: bool (H, W), where the nodule's line integral exceeds half of its
-    highest, and the ring around it. radiograph, soft: float32 (H, W) in [-1, 1] with the nodule.
+    Attributes:
+        diameter_mm: Of the sphere.
+        density: A key of DENSITIES.
+        place: One of PLACES, "under ribs" if bone covers half of the mask or more.
+        bone_cover: Share of the mask under bone.
+        bone_lines: Mean line integral of bone over the mask.
+        centre: (row, column) in pixels.
+        mask: bool (H, W), where the nodule's line integral exceeds half of its highest.
+        around: bool (H, W), the ring around it.
+        radiograph: float32 (H, W) in [-1, 1], with the nodule.
+        soft: float32 (H, W) in [-1, 1], with the nodule, without bone.
     """
 
     diameter_mm: float
@@ -44,25 +55,31 @@ class Nodule:
     bone_cover: float
     bone_lines: float
     centre: tuple[float, float]
-    mask: np.ndarray
-    around: np.ndarray
-    radiograph: np.ndarray
-    soft: np.ndarray
+    mask: Bool[np.ndarray, "height width"]
+    around: Bool[np.ndarray, "height width"]
+    radiograph: Float32[np.ndarray, "height width"]
+    soft: Float32[np.ndarray, "height width"]
 
 
 @dataclass(frozen=True, eq=False)
 class Scene:
     """One body in one view and look, without a nodule, and with each of several.
 
-    radiograph, soft: float32 (H, W) in [-1, 1] without a nodule. lungs: bool (H, W), off the spine.
-    pixel_mm: a pixel's size at the body's centre. missing: in words, the nodules that found no place. twins: the same
-    view with vessels, and with devices.
+    Attributes:
+        body: Its number.
+        radiograph: float32 (H, W) in [-1, 1], without a nodule.
+        soft: The same without bone.
+        lungs: bool (H, W), off the spine.
+        pixel_mm: A pixel's size at the body's centre.
+        nodules: Each in this view.
+        missing: In words, the nodules that found no place.
+        twins: The same view with vessels, and with devices.
     """
 
     body: int
-    radiograph: np.ndarray
-    soft: np.ndarray
-    lungs: np.ndarray
+    radiograph: Float32[np.ndarray, "height width"]
+    soft: Float32[np.ndarray, "height width"]
+    lungs: Bool[np.ndarray, "height width"]
     pixel_mm: float
     nodules: list[Nodule]
     missing: list[str] = field(default_factory=list)
@@ -70,11 +87,21 @@ class Scene:
 
 
 def render_scenes(bodies: int, size: int, seed: int, of: Body | None = None) -> Iterator[Scene]:
-    """`bodies` scenes of size x size pixels, each with every diameter, density and place once.
+    """Scenes with every diameter, density and place once.
 
-    of: what is deformed; default: the sample CT.
+    A body depends on the seed and its number, not on how many there are.
 
-    A body depends on the seed and its number, not on how many there are. ValueError: no bodies, or under 128 pixels.
+    Args:
+        bodies: How many scenes.
+        size: Side of the pictures in pixels, 128 or more.
+        seed: Of bodies, looks and places.
+        of: What is deformed; None: the sample CT.
+
+    Yields:
+        One scene a body.
+
+    Raises:
+        ValueError: No bodies, or under 128 pixels.
     """
     if bodies < 1 or size < 128:
         raise ValueError(f"{bodies} bodies of {size} pixels: give 1 body or more, and 128 pixels or more a side")
@@ -82,7 +109,17 @@ def render_scenes(bodies: int, size: int, seed: int, of: Body | None = None) -> 
 
 
 def render_scene(body: int, size: int, seed: int, of: Body | None = None) -> Scene:
-    """Body number `body` of `seed`; see `render_scenes`."""
+    """One scene; see `render_scenes`.
+
+    Args:
+        body: Number of the body.
+        size: Side of the pictures in pixels.
+        seed: Of all bodies.
+        of: What is deformed; None: the sample CT.
+
+    Returns:
+        The scene.
+    """
     of = sample_body() if of is None else of
     rng = np.random.default_rng([seed, body])
     volume = deform(of.volume, seed=int(rng.integers(2**31)))
@@ -124,8 +161,8 @@ def _nodule(
     )
 
 
-def shadow(lines: np.ndarray) -> np.ndarray:
-    """bool (H, W): where the line integral is more than half of its highest (to 0.87 of a sphere's radius)."""
+def shadow(lines: Float[np.ndarray, "height width"]) -> Bool[np.ndarray, "height width"]:
+    """Bool (H, W): where the line integral is more than half of its highest (to 0.87 of a sphere's radius)."""
     return lines > 0.5 * lines.max()
 
 
@@ -166,8 +203,17 @@ class _Places:
         return None
 
 
-def pixels_of(volume: Volume, beam: ConeBeam, voxels: np.ndarray) -> np.ndarray:
-    """(row, column) float (N, 2) at which the beam shows voxels (N, 3) given as [z, y, x]."""
+def pixels_of(volume: Volume, beam: ConeBeam, voxels: Num[np.ndarray, "count 3"]) -> Float[np.ndarray, "count 2"]:
+    """Where a beam shows voxels.
+
+    Args:
+        volume: The CT.
+        beam: The view.
+        voxels: (N, 3), [z, y, x].
+
+    Returns:
+        (row, column) float (N, 2).
+    """
     source, corner, du, dv = (beam.numpy(name) for name in ("source", "origin", "du", "dv"))
     rays = voxels[:, ::-1] @ volume.affine[:3, :3].T + volume.affine[:3, 3] - source
     normal = np.cross(du, dv)
@@ -175,11 +221,22 @@ def pixels_of(volume: Volume, beam: ConeBeam, voxels: np.ndarray) -> np.ndarray:
     return np.stack([hits @ dv / (dv @ dv), hits @ du / (du @ du)], axis=1)
 
 
-def nodule_lines(volume: Volume, centre: np.ndarray, diameter_mm: float, hu: float, beam: ConeBeam) -> np.ndarray:
-    """The line integrals, float32 (H, W), that a sphere of `hu` adds to what it replaces; denser voxels stay.
+def nodule_lines(
+    volume: Volume, centre: Num[np.ndarray, 3], diameter_mm: float, hu: float, beam: ConeBeam
+) -> Float32[np.ndarray, "height width"]:
+    """The line integrals that a sphere adds to what it replaces; denser voxels stay.
 
-    centre: the voxel [z, y, x] of its middle. The sphere is drawn on a grid of 0.8 mm or finer, where the volume is
-    interpolated linearly.
+    The sphere is drawn on a grid of 0.8 mm or finer, where the volume is interpolated linearly.
+
+    Args:
+        volume: The CT.
+        centre: Voxel [z, y, x] of its middle.
+        diameter_mm: Of the sphere.
+        hu: Its Hounsfield units.
+        beam: The view.
+
+    Returns:
+        float32 (H, W).
     """
     spacing, radius = volume.spacing[::-1], diameter_mm / 2
     reach = np.ceil(radius / spacing).astype(int) + 2

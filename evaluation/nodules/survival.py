@@ -36,7 +36,12 @@ Suppress = Callable[[np.ndarray], np.ndarray]  # float32 (N, H, W) in [-1, 1] to
 
 @dataclass(frozen=True, eq=False)
 class Example:
-    """Crops uint8 around a nodule: radiograph, result, truth, and what the nodule adds to result and truth."""
+    """Crops around a nodule.
+
+    Attributes:
+        row: Its figures.
+        crops: uint8: radiograph, result, truth, and what the nodule adds to result and truth.
+    """
 
     row: dict[str, str | float]
     crops: list[np.ndarray]
@@ -44,12 +49,18 @@ class Example:
 
 @dataclass
 class SurvivalResult:
-    """methods: the baseline, those evaluated, the truth. rows: one per nodule and method.
+    """What was measured.
 
-    thresholds: the detector's by OPERATING_POINTS; NaN where it cannot find SENSITIVITY of the nodules.
-    true_blobs: {point: its finds in each body's true image without a nodule}. false_nodules: {(point, method): what it
-    finds in each body's result that the true image does not have}. missing: nodules without a place, in words. twins:
-    one row per method and kind of vessel or device in each view that has it.
+    Attributes:
+        methods: The baseline, those evaluated, the truth.
+        bodies: Numbers of the scenes.
+        rows: One a nodule and method.
+        thresholds: The detector's by OPERATING_POINTS; NaN if it cannot find SENSITIVITY of the nodules.
+        true_blobs: {point: its finds in each body's true image without a nodule}.
+        false_nodules: {(point, method): what it finds in each body's result that the true image does not have}.
+        examples: Pictures of some nodules.
+        missing: Nodules without a place, in words.
+        twins: One row per method and kind of vessel or device in each view that has it.
     """
 
     methods: list[str]
@@ -70,8 +81,17 @@ def evaluate_nodule_survival(
 ) -> SurvivalResult:
     """Each method on each scene, beside doing nothing and the true soft-tissue image.
 
-    methods: {name: function}; a function has to treat the views with and without a nodule alike (the same noise).
-    ValueError: a reserved name, or a result of another shape or with values that are not finite.
+    Args:
+        scenes: Of `render_scenes`.
+        methods: {name: function (H, W) -> (H, W)}; a function has to treat the views with and without a nodule alike
+            (the same noise).
+        progress: Called with the number of scenes done.
+
+    Returns:
+        Rows, false nodules, examples.
+
+    Raises:
+        ValueError: A reserved name, or a result of another shape or with values that are not finite.
     """
     if {NOTHING, TRUTH} & set(methods):
         raise ValueError(f"'{NOTHING}' and '{TRUTH}' cannot name a method: choose another name")
@@ -115,7 +135,16 @@ def detection_threshold(responses: list[float]) -> float:
 
 
 def false_nodules(results: list[Blobs], truths: list[Blobs], threshold: float) -> np.ndarray:
-    """(bodies,): things in each result that its truth, at the same threshold, lacks; NaN without a threshold."""
+    """What a detector finds in results and not in the truth.
+
+    Args:
+        results: Blobs of each body's result.
+        truths: Blobs of its true image.
+        threshold: Of both.
+
+    Returns:
+        (bodies,) counts; NaN without a threshold.
+    """
     if np.isnan(threshold):
         return np.full(len(results), np.nan)
     new = (ours.above(threshold).without(true.above(threshold)) for ours, true in zip(results, truths))

@@ -6,12 +6,16 @@ They belong to the soft tissue and are as narrow and as bright as ribs' edges, w
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
 
 from drr import Look, render_pair
 from drr.appearance.overlays import add_device, add_vessels
+
+if TYPE_CHECKING:
+    from jaxtyping import Bool, Float
 
 AIMS = {
     "vessels between ribs": 0.95,
@@ -32,7 +36,10 @@ SMALLEST_SIGNAL = 1e-3  # of the grey range of 2: under it a ratio means nothing
 class Twin:
     """A scene's view with something drawn into it.
 
-    masks: {a key of AIMS: bool (H, W), the pixels over which it is measured}. radiograph, soft: float32 (H, W).
+    Attributes:
+        masks: {a key of AIMS: bool (H, W), the pixels over which it is measured}.
+        radiograph: float32 (H, W) in [-1, 1].
+        soft: The same without bone.
     """
 
     masks: dict[str, np.ndarray]
@@ -41,7 +48,12 @@ class Twin:
 
 
 def draw_twins(
-    soft: np.ndarray, bone: np.ndarray, lungs: np.ndarray, pixel_mm: float, look: Look, rng: np.random.Generator
+    soft: Float[np.ndarray, "height width"],
+    bone: Float[np.ndarray, "height width"],
+    lungs: Bool[np.ndarray, "height width"],
+    pixel_mm: float,
+    look: Look,
+    rng: np.random.Generator,
 ) -> list[Twin]:
     """One view with vessels, and one for each of two lines and two electrodes or clips that found a place.
 
@@ -75,7 +87,11 @@ def draw_twins(
     return twins
 
 
-def twin_kept(change: np.ndarray, true_change: np.ndarray, mask: np.ndarray) -> float:
+def twin_kept(
+    change: Float[np.ndarray, "height width"],
+    true_change: Float[np.ndarray, "height width"],
+    mask: Bool[np.ndarray, "height width"],
+) -> float:
     """The projection of what was added to a result onto what was added to the truth, within a mask.
 
     Args:
@@ -93,6 +109,6 @@ def twin_kept(change: np.ndarray, true_change: np.ndarray, mask: np.ndarray) -> 
 
 
 def _support(added: np.ndarray) -> np.ndarray:
-    """bool (H, W): where something was added, and two pixels around it, which the display's filters spread it over."""
+    """Bool (H, W): where something was added, and two pixels around it, which the display's filters spread it over."""
     seen = (added > SUPPORT * max(float(added.max()), 1e-6)).astype(np.uint8)
     return cv2.dilate(seen, np.ones((5, 5), np.uint8)) > 0

@@ -4,25 +4,53 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from jaxtyping import Float, UInt8
 
 TITLE_HEIGHT = 26
 GAP = 4
 
 
-def to_grey(image: np.ndarray, low: float = -1.0, high: float = 1.0) -> np.ndarray:
-    """(H, W) float to uint8, `low` black and `high` white."""
+def to_grey(
+    image: Float[np.ndarray, "height width"], low: float = -1.0, high: float = 1.0
+) -> UInt8[np.ndarray, "height width"]:
+    """Grey levels of a picture.
+
+    Args:
+        image: (H, W) float.
+        low: What becomes black.
+        high: What becomes white.
+
+    Returns:
+        uint8 (H, W).
+    """
     scaled = (np.asarray(image, dtype=np.float32) - low) / (high - low)
     return (scaled.clip(0, 1) * 255).round().astype(np.uint8)
 
 
 def montage(
-    rows: Sequence[Sequence[np.ndarray]], titles: Sequence[str], path: str | Path, row_labels: Sequence[str] = ()
+    rows: Sequence[Sequence[UInt8[np.ndarray, "height width"]]],
+    titles: Sequence[str],
+    path: str | Path,
+    row_labels: Sequence[str] = (),
 ) -> Path:
-    """Write `rows` of equally sized uint8 images (H, W) below their column titles, and return the path.
+    """Write rows of images below their column titles as one PNG.
 
-    row_labels: drawn in the corner of each row's first image, or none.
+    Args:
+        rows: Equally sized uint8 images (H, W).
+        titles: One a column.
+        path: The file.
+        row_labels: Drawn in the corner of each row's first image, or none.
+
+    Returns:
+        The path.
+
+    Raises:
+        ValueError: Images of different sizes, or another number of titles or labels.
     """
     from PIL import Image, ImageDraw, ImageFont
 

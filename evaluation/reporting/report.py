@@ -8,7 +8,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
@@ -16,12 +16,21 @@ import numpy as np
 from evaluation.reporting.template import TEMPLATE
 from radiographs import atomic_path
 
+if TYPE_CHECKING:
+    from jaxtyping import UInt8
+
 SLIDER_SIDE = 480  # pictures in the page are scaled down to this
 
 
 @dataclass(frozen=True)
 class Interval:
-    """A value with the interval around it, such as 30.1 [29.8, 30.4]."""
+    """A value with the interval around it, such as 30.1 [29.8, 30.4].
+
+    Attributes:
+        value: The estimate.
+        low: Lower end.
+        high: Upper end.
+    """
 
     value: float
     low: float
@@ -33,7 +42,14 @@ Cell = str | int | float | Interval | None
 
 @dataclass(frozen=True)
 class Table:
-    """Rows of cells under column titles."""
+    """Rows of cells under column titles.
+
+    Attributes:
+        title: Above the table.
+        columns: Titles of the columns.
+        rows: Cells, as many a row as columns.
+        note: Below the table.
+    """
 
     title: str
     columns: Sequence[str]
@@ -43,7 +59,14 @@ class Table:
 
 @dataclass(frozen=True)
 class Slider:
-    """Two pictures uint8 (H, W) of one size, one over the other."""
+    """Two pictures of one size, one over the other.
+
+    Attributes:
+        title: Above them.
+        before: uint8 (H, W).
+        after: uint8 (H, W).
+        labels: Of the two.
+    """
 
     title: str
     before: np.ndarray
@@ -53,7 +76,12 @@ class Slider:
 
 @dataclass(frozen=True)
 class Picture:
-    """A PNG file's content with its title."""
+    """A PNG file's content with its title.
+
+    Attributes:
+        title: Above it.
+        png: The file's bytes.
+    """
 
     title: str
     png: bytes
@@ -61,7 +89,16 @@ class Picture:
 
 @dataclass(frozen=True)
 class Chart:
-    """Points (x, y) and a straight line (intercept, slope) through them."""
+    """Points and a straight line through them.
+
+    Attributes:
+        title: Above it.
+        x: Of each point.
+        y: Of each point.
+        line: (intercept, slope).
+        x_label: Of the axis.
+        y_label: Of the axis.
+    """
 
     title: str
     x: Sequence[float]
@@ -73,9 +110,18 @@ class Chart:
 
 @dataclass
 class Report:
-    """What one evaluation found. settings: its options; notes: what a reader must know; data: for the JSON.
+    """What one evaluation found.
 
-    links: (text, file beside the page).
+    Attributes:
+        title: Of the page.
+        settings: Its options.
+        tables: In the order of the page.
+        notes: What a reader must know.
+        sliders: Pictures over each other.
+        pictures: PNG files.
+        charts: Points with a line.
+        links: (text, file beside the page).
+        data: For the JSON.
     """
 
     title: str
@@ -90,7 +136,15 @@ class Report:
 
 
 def write_report(report: Report, out: str | Path) -> tuple[Path, Path]:
-    """Write `report.html` and `report.json` into the folder `out`; return their paths."""
+    """Write `report.html` and `report.json`.
+
+    Args:
+        report: What was found.
+        out: Folder, made if needed.
+
+    Returns:
+        The two paths.
+    """
     html, data = Path(out) / "report.html", Path(out) / "report.json"
     with atomic_path(html) as part:
         part.write_text(render(report), encoding="utf-8")
@@ -150,8 +204,16 @@ def bounds(cell: Cell) -> str:
     return f"[{number(cell.low)}, {number(cell.high)}]" if known else ""  # type: ignore[union-attr]
 
 
-def encode_png(pixels: np.ndarray, side: int | None = None) -> bytes:
-    """uint8 (H, W) as PNG, its longer side scaled down to `side`."""
+def encode_png(pixels: UInt8[np.ndarray, "height width"], side: int | None = None) -> bytes:
+    """Encode a picture as PNG.
+
+    Args:
+        pixels: uint8 (H, W).
+        side: What its longer side is scaled down to; None: it stays.
+
+    Returns:
+        The file's bytes.
+    """
     scale = 1.0 if side is None else min(1.0, side / max(pixels.shape))
     if scale < 1:
         pixels = cv2.resize(pixels, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
@@ -159,6 +221,7 @@ def encode_png(pixels: np.ndarray, side: int | None = None) -> bytes:
 
 
 def data_uri(png: bytes) -> str:
+    """A PNG file's bytes as an address that a page can hold."""
     return "data:image/png;base64," + base64.b64encode(png).decode()
 
 

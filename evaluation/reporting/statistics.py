@@ -21,10 +21,20 @@ def _clusters(values: np.ndarray, groups: Sequence[str] | None) -> tuple[np.ndar
 def bootstrap_mean(
     values: np.ndarray, groups: Sequence[str] | None = None, seed: int = 0, level: float = 0.95
 ) -> tuple[float, float, float]:
-    """Mean of `values` (N,) and its percentile bootstrap interval (Efron 1979) as (mean, low, high).
+    """Mean of values and its percentile bootstrap interval.
 
-    groups: N patients: whole patients are drawn, since the images of one are alike. One group: the interval is NaN.
-    NaN values (a metric that is not defined for an image) are left out.
+    Args:
+        values: (N,); NaN (a metric that is not defined for an image) is left out.
+        groups: Each value's patient: whole patients are drawn, since the images of one are alike. With one group the
+            interval is NaN.
+        seed: Of the draws.
+        level: Of the interval.
+
+    Returns:
+        Mean, low, high.
+
+    Reference:
+        Efron 1979, Annals of Statistics 7.
     """
     values = np.asarray(values, dtype=np.float64)
     known = ~np.isnan(values)
@@ -48,7 +58,17 @@ def bootstrap_mean(
 def bootstrap_median(
     values: np.ndarray, groups: Sequence[str] | None = None, seed: int = 0, level: float = 0.95
 ) -> tuple[float, float, float]:
-    """As `bootstrap_mean`, of the median: for ratios, whose mean a few small denominators decide."""
+    """As `bootstrap_mean`, of the median: for ratios, whose mean a few small denominators decide.
+
+    Args:
+        values: (N,); NaN is left out.
+        groups: Each value's patient.
+        seed: Of the draws.
+        level: Of the interval.
+
+    Returns:
+        Median, low, high.
+    """
     values = np.asarray(values, dtype=np.float64)
     known = ~np.isnan(values)
     if not known.any():
@@ -69,9 +89,17 @@ def bootstrap_median(
 
 
 def paired_test(a: np.ndarray, b: np.ndarray, groups: Sequence[str] | None = None) -> dict[str, float]:
-    """Wilcoxon's signed-rank test of a - b, both (N,) of the same images: mean difference, interval, p, and units.
+    """Wilcoxon's signed-rank test of a - b.
 
-    groups: N patients: their means are compared. Fewer than six different pairs cannot reach p < 0.05.
+    Fewer than six different pairs cannot reach p < 0.05.
+
+    Args:
+        a: (N,), one method's values.
+        b: (N,), another's, of the same images.
+        groups: Each image's patient: their means are compared.
+
+    Returns:
+        Mean difference, interval, p, and the number of units.
     """
     from scipy.stats import wilcoxon
 
@@ -88,7 +116,17 @@ def paired_test(a: np.ndarray, b: np.ndarray, groups: Sequence[str] | None = Non
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """p values corrected for their number (Holm 1979)."""
+    """P values corrected for their number.
+
+    Args:
+        p_values: As the tests gave them.
+
+    Returns:
+        Corrected ones, in the same order.
+
+    Reference:
+        Holm 1979, Scandinavian Journal of Statistics 6.
+    """
     order = np.argsort(p_values)
     corrected = np.empty(len(p_values))
     largest = 0.0
@@ -101,9 +139,17 @@ def holm(p_values: Sequence[float]) -> list[float]:
 def auroc_interval(
     truth: np.ndarray, score: np.ndarray, groups: Sequence[str] | None = None, seed: int = 0, resamples: int = 1000
 ) -> tuple[float, float, float]:
-    """Area under the ROC curve of scores (N,) for labels 0 and 1 (N,), with its bootstrap interval over the groups.
+    """Area under the ROC curve, with its bootstrap interval over the groups.
 
-    NaN where there are no positives or no negatives. Draws without one of the two are left out.
+    Args:
+        truth: (N,) of 0 and 1.
+        score: (N,).
+        groups: Each image's patient.
+        seed: Of the draws; those without one of the two classes are left out.
+        resamples: Draws.
+
+    Returns:
+        Area, low, high; NaN if there are no positives or no negatives.
     """
     members = np.arange(len(truth)) if groups is None else np.unique(np.asarray(groups), return_inverse=True)[1]
     value = auroc(truth, score)
@@ -122,7 +168,15 @@ def auroc_interval(
 
 
 def auroc(truth: np.ndarray, score: np.ndarray) -> float:
-    """Area under the ROC curve as the Mann-Whitney statistic; NaN with one class only."""
+    """Area under the ROC curve as the Mann-Whitney statistic.
+
+    Args:
+        truth: (N,) of 0 and 1.
+        score: (N,).
+
+    Returns:
+        The area; NaN with one class only.
+    """
     from scipy.stats import rankdata
 
     positive = np.asarray(truth) > 0.5

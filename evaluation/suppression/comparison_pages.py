@@ -47,7 +47,13 @@ class ComparisonPages:
             self._write(last=True)
 
     def __call__(self, name: str, pictures: Mapping[str, np.ndarray], gains: Mapping[str, Mapping[str, float]]) -> None:
-        """Add one image: its pictures float32 (H, W) in [-1, 1] by role, and the figures of each method."""
+        """Add one image.
+
+        Args:
+            name: Of the image.
+            pictures: float32 (H, W) in [-1, 1] by role.
+            gains: The figures of each method.
+        """
         if len(self.images) == PER_PAGE:
             self._write(last=False)
         rows = [(method, [_shown(figures, figure) for figure in FIGURES]) for method, figures in gains.items()]

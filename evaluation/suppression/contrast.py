@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
@@ -17,12 +18,20 @@ from scipy import ndimage
 
 from radiographs.tables import read_rows
 
+if TYPE_CHECKING:
+    from jaxtyping import Bool, Float
+
 COLUMNS = ("image", "x", "y", "width", "height")
 
 
 @dataclass(frozen=True)
 class Lesion:
-    """A finding of an image: its label and its mask bool (H, W)."""
+    """A finding of an image.
+
+    Attributes:
+        label: Its name.
+        mask: bool (H, W).
+    """
 
     label: str
     mask: np.ndarray
@@ -30,7 +39,12 @@ class Lesion:
 
 @dataclass(frozen=True)
 class Box:
-    """A finding as a box in pixels: left, top, width, height."""
+    """A finding as a box.
+
+    Attributes:
+        label: Its name.
+        box: Left, top, width, height in pixels.
+    """
 
     label: str
     box: tuple[float, float, float, float]
@@ -44,17 +58,24 @@ class Box:
         return Lesion(self.label, mask > 0)
 
 
-def lesions_from_mask(mask: np.ndarray) -> list[Lesion]:
+def lesions_from_mask(mask: Bool[np.ndarray, "height width"]) -> list[Lesion]:
     """Each connected region of a bool mask (H, W) as one finding."""
     labels, count = ndimage.label(mask)
     return [Lesion(f"region {i}", labels == i) for i in range(1, count + 1)]
 
 
 def read_boxes(path: str | Path, shapes: dict[str, tuple[int, int]]) -> dict[str, list[Box]]:
-    """Boxes by image from a CSV with columns image, x, y, width, height in pixels, and label if there is one.
+    """Boxes by image from a CSV with columns image, x, y, width, height in pixels, and optionally label.
 
-    shapes: (H, W) of each image by its name without suffix. Raises ValueError with the list of rows that name an
-    image that is not there, or a box outside it.
+    Args:
+        path: The CSV.
+        shapes: (H, W) of each image by its name without suffix.
+
+    Returns:
+        {image: its boxes}.
+
+    Raises:
+        ValueError: Rows that name an image that is not there, or a box outside it, all listed.
     """
     boxes: dict[str, list[Box]] = {}
     problems = []
@@ -82,15 +103,40 @@ def _inside(right: float, bottom: float, shape: tuple[int, int]) -> bool:
     return right <= shape[1] and bottom <= shape[0]
 
 
-def ring(mask: np.ndarray, others: np.ndarray) -> np.ndarray:
-    """The pixels around a finding, as far out as its own equivalent radius (at least 3), without `others`."""
+def ring(
+    mask: Bool[np.ndarray, "height width"], others: Bool[np.ndarray, "height width"]
+) -> Bool[np.ndarray, "height width"]:
+    """The pixels around a finding, as far out as its own equivalent radius (at least 3).
+
+    Args:
+        mask: bool (H, W), the finding.
+        others: bool (H, W), what is left out of the ring.
+
+    Returns:
+        bool (H, W).
+    """
     width = max(3, round(float(np.sqrt(mask.sum() / np.pi))))
     near = ndimage.distance_transform_edt(~mask)
     return (near > 1) & (near <= width + 1) & ~others
 
 
-def preservation(image: np.ndarray, reference: np.ndarray, lesion: np.ndarray, around: np.ndarray) -> dict[str, float]:
-    """Contrast in `image` and in `reference` (grey range 2), `kept` and `likeness`; all arrays are (H, W)."""
+def preservation(
+    image: Float[np.ndarray, "height width"],
+    reference: Float[np.ndarray, "height width"],
+    lesion: Bool[np.ndarray, "height width"],
+    around: Bool[np.ndarray, "height width"],
+) -> dict[str, float]:
+    """What is left of a finding's contrast.
+
+    Args:
+        image: (H, W), after suppression.
+        reference: (H, W), the true soft tissue or the radiograph.
+        lesion: bool (H, W).
+        around: bool (H, W), its ring.
+
+    Returns:
+        Contrast in image and in reference (grey range 2), `kept` and `likeness`.
+    """
     contrast, expected = (float(p[lesion].mean() - p[around].mean()) for p in (image, reference))
     both = lesion | around
     x, y = image[both] - image[both].mean(), reference[both] - reference[both].mean()

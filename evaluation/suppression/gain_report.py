@@ -83,7 +83,12 @@ def _by_band(result: SuppressionResult, region: str, groups: Sequence[str] | Non
 
 
 def write_gains(result: SuppressionResult, path: str | Path) -> None:
-    """A CSV with one row per image and method, and one column per figure of `GainMeter`."""
+    """A CSV with one row per image and method, and one column per figure of `GainMeter`.
+
+    Args:
+        result: Of `evaluate_suppression`.
+        path: The file.
+    """
     figures = list(dict.fromkeys(figure for _, figure in result.gains))
     with atomic_path(path) as part, open(part, "w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)

@@ -9,12 +9,16 @@ are cheap; the finest band alone at 1024.
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
 
 from drr.appearance.look import blur
 from radiographs import resize
+
+if TYPE_CHECKING:
+    from jaxtyping import Bool, Float, Float32
 
 SIDE, FINE_SIDE = 512, 1024  # longer sides at which images are measured
 BANDS = ("under 2", "2 to 8", "8 to 24", "24 to 64", "over 64")  # pixels of 1024
@@ -32,13 +36,21 @@ def decibels(before: float, after: float) -> float:
     return 10 * math.log10(before / after) if after > NO_ERROR else float("inf")
 
 
-def scaled(image: np.ndarray, side: int) -> np.ndarray:
-    """(H, W) with its longer side brought down to `side`; a smaller image stays as it is."""
+def scaled(image: Float[np.ndarray, "height width"], side: int) -> Float[np.ndarray, "shorter longer"]:
+    """An image with its longer side brought down; a smaller image stays as it is.
+
+    Args:
+        image: (H, W).
+        side: In pixels.
+
+    Returns:
+        (h, w), area averages.
+    """
     scale = side / max(image.shape)
     return image if scale >= 1 else resize(image, (round(image.shape[0] * scale), round(image.shape[1] * scale)))
 
 
-def split_bands(image: np.ndarray) -> list[np.ndarray]:
+def split_bands(image: Float[np.ndarray, "height width"]) -> list[Float32[np.ndarray, "height width"]]:
     """The five bands of `BANDS`, fine to coarse, each float32 (H, W); their sum is the image.
 
     Args:
@@ -48,14 +60,22 @@ def split_bands(image: np.ndarray) -> list[np.ndarray]:
     return [a - b for a, b in zip([image, *smooth], [*smooth, np.float32(0)])]
 
 
-def rib_band(image: np.ndarray) -> np.ndarray:
+def rib_band(image: Float[np.ndarray, "height width"]) -> Float32[np.ndarray, "height width"]:
     """(H, W) between Gaussian sigmas of 1.2 and 14 pixels of 512."""
     low, high = (sigma * max(image.shape) / SIDE for sigma in RIB_SIGMAS)
     return blur(image, low) - blur(image, high)
 
 
 def gain_offset(image: np.ndarray, truth: np.ndarray) -> tuple[float, float]:
-    """Least-squares (gain, offset) of values (N,) onto values (N,); a flat image has gain 0."""
+    """Least-squares gain and offset of one set of values onto another.
+
+    Args:
+        image: (N,).
+        truth: (N,).
+
+    Returns:
+        (gain, offset); a flat image has gain 0.
+    """
     x, y = image.astype(np.float64), truth.astype(np.float64)
     spread = x - x.mean()
     gain = float(spread @ (y - y.mean()) / max(spread @ spread, 1e-12))
@@ -74,7 +94,12 @@ class GainMeter:
         ValueError: Shapes that differ, or a mask without a pixel at 512 pixels.
     """
 
-    def __init__(self, truth: np.ndarray, radiograph: np.ndarray, lungs: np.ndarray | None = None) -> None:
+    def __init__(
+        self,
+        truth: Float[np.ndarray, "height width"],
+        radiograph: Float[np.ndarray, "height width"],
+        lungs: Bool[np.ndarray, "height width"] | None = None,
+    ) -> None:
         self._shape = truth.shape
         shapes = [image.shape for image in (radiograph, lungs) if image is not None]
         if truth.ndim != 2 or any(shape != truth.shape for shape in shapes):
@@ -89,7 +114,7 @@ class GainMeter:
         self._before = {region: self._errors(before, region) for region in self._masks}
         self._ribs_before = self._ribs(before) if lungs is not None else None
 
-    def __call__(self, prediction: np.ndarray) -> dict[str, float]:
+    def __call__(self, prediction: Float[np.ndarray, "height width"]) -> dict[str, float]:
         """One method's figures.
 
         Args:

@@ -16,7 +16,21 @@ from radiographs.lungs import inner_lungs
 def lungs_of(
     source: str | None, path: Path | None, pixels: Mapping[str, np.ndarray], name: str, without: dict[str, str]
 ) -> np.ndarray | None:
-    """The mask of an image bool (H, W), or None; an image in which none are found is written into `without`."""
+    """The mask of an image's lungs.
+
+    Args:
+        source: "auto", a folder of masks, or None for no masks.
+        path: The image's mask in that folder.
+        pixels: The image by role.
+        name: Of the image.
+        without: Receives the image with the reason if no lungs are found.
+
+    Returns:
+        bool (H, W), or None.
+
+    Raises:
+        ValueError: A mask of another size, or an empty one.
+    """
     if source is None:
         return None
     if path is None:
@@ -32,13 +46,26 @@ def lungs_of(
 
 
 def masks_of(folder: str, images: Mapping) -> dict[str, Path]:
+    """The mask of each image; BadInputs lists the images that lack one."""
     masks = images_in(folder)
     refuse(folder, [f"{name}: no mask" for name in images if name not in masks])
     return masks
 
 
 def findings_of(source: str | None, images: Mapping[str, Mapping[str, Path]]) -> Callable[[str], list]:
-    """A function from an image's name to its findings; an image may have none."""
+    """How to get at the findings of an image; an image may have none.
+
+    Args:
+        source: A folder of masks, a CSV of boxes, or None.
+        images: {name: {role: path}}.
+
+    Returns:
+        A function from an image's name to its findings.
+
+    Raises:
+        FileNotFoundError: No such folder or CSV.
+        ValueError: Findings that do not fit the images.
+    """
     if source is None:
         return lambda name: []
     if Path(source).is_dir():

@@ -23,7 +23,11 @@ CHANNELS = (64, 192, 384, 256, 256)
 
 
 class AlexNetLPIPS(nn.Module):
-    """LPIPS 0.1 on AlexNet (Zhang et al. 2018, eq. 1), frozen."""
+    """LPIPS 0.1 on AlexNet, frozen.
+
+    Reference:
+        Zhang et al. 2018, arXiv:1801.03924, eq. 1.
+    """
 
     mean: Tensor
     deviation: Tensor
@@ -52,9 +56,18 @@ class AlexNetLPIPS(nn.Module):
 
 
 def load_alexnet(path: str | Path) -> AlexNetLPIPS:
-    """From torchvision's AlexNet weights (features.0.weight, ...; .safetensors or .pth); torchmetrics brings the heads.
+    """Load the network.
 
-    Raises FileNotFoundError or ValueError.
+    Args:
+        path: torchvision's AlexNet weights (features.0.weight, ...; .safetensors or .pth); torchmetrics brings the
+            heads.
+
+    Returns:
+        The network, on the CPU.
+
+    Raises:
+        FileNotFoundError: No such file.
+        ValueError: It does not hold AlexNet's weights.
     """
     path = Path(path)
     if not path.is_file():

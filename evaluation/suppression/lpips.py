@@ -2,17 +2,34 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from torch import Tensor
 from torch.nn import functional as F
 
 from evaluation.suppression.ssim import masked_mean
 from vqgan.perceptual import VGGPerceptual
 
+if TYPE_CHECKING:
+    from jaxtyping import Float
 
-def lpips(network: VGGPerceptual, prediction: Tensor, truth: Tensor, mask: Tensor | None = None) -> Tensor:
-    """Distance (B,) between images (B, 1, H, W) in [-1, 1]; lower is nearer.
 
-    mask: (B, 1, H, W) of 0 and 1: each stage's distances are averaged with the share of the mask in their cells.
+def lpips(
+    network: VGGPerceptual,
+    prediction: Float[Tensor, "batch 1 height width"],
+    truth: Float[Tensor, "batch 1 height width"],
+    mask: Float[Tensor, "batch 1 height width"] | None = None,
+) -> Tensor:
+    """Perceptual distance, also inside a mask.
+
+    Args:
+        network: Of `vqgan.perceptual.load_perceptual`.
+        prediction: (B, 1, H, W) in [-1, 1].
+        truth: (B, 1, H, W) in [-1, 1].
+        mask: (B, 1, H, W) of 0 and 1: each stage's distances are averaged with the share of the mask in their cells.
+
+    Returns:
+        (B,); lower is nearer.
     """
     total = prediction.new_zeros(prediction.shape[0], dtype=truth.dtype)
     stages = zip(network.stages(prediction.to(truth.dtype)), network.stages(truth), network.heads)

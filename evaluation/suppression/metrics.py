@@ -2,16 +2,22 @@
 
 All take tensors (B, 1, H, W) in [-1, 1], compute in float64, and take an optional mask (B, 1, H, W) of 0 and 1 (the
 lungs) to which they are restricted. Published scripts subtract uint8 images, which wraps (see
-evaluation.suppression.legacy);
-these never do. `bsr_two_sided` is this project's own: the published bone suppression ratio is one-sided, and gives a
-radiograph left as it is 0.66 to 0.89 (`bsr_published`).
+evaluation.suppression.legacy); these never do. `bsr_two_sided` is this project's own: the published bone suppression
+ratio is one-sided, and gives a radiograph left as it is 0.66 to 0.89 (`bsr_published`).
 """
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, TypeAlias
+
 from torch import Tensor
 
 from evaluation.suppression.ssim import masked_mean, ms_ssim, ssim_maps
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
+
+    Images: TypeAlias = Float[Tensor, "batch 1 height width"]
 
 DATA_RANGE = 2.0  # images span [-1, 1]
 
@@ -22,34 +28,41 @@ def _check(*images: Tensor | None) -> None:
         raise ValueError(f"expected images of one shape (B, 1, H, W), got {sorted(shapes)}")
 
 
-def mse(prediction: Tensor, truth: Tensor, mask: Tensor | None = None) -> Tensor:
+def mse(prediction: Images, truth: Images, mask: Images | None = None) -> Tensor:
     """Mean squared error (B,) on the scale where black is 0 and white is 1, as papers give it."""
     _check(prediction, truth, mask)
     return masked_mean((prediction.double() - truth.double()).square(), mask) / DATA_RANGE**2
 
 
-def psnr(prediction: Tensor, truth: Tensor, mask: Tensor | None = None) -> Tensor:
+def psnr(prediction: Images, truth: Images, mask: Images | None = None) -> Tensor:
     """Peak signal-to-noise ratio (B,) in dB; infinite for equal images."""
     return -10 * mse(prediction, truth, mask).log10()
 
 
-def ssim(prediction: Tensor, truth: Tensor, mask: Tensor | None = None) -> Tensor:
+def ssim(prediction: Images, truth: Images, mask: Images | None = None) -> Tensor:
     """Structural similarity (B,), Gaussian window of sigma 1.5 (Wang et al. 2004)."""
     _check(prediction, truth, mask)
     return masked_mean(ssim_maps(prediction, truth, DATA_RANGE)[0], mask)
 
 
-def multiscale_ssim(prediction: Tensor, truth: Tensor, mask: Tensor | None = None) -> Tensor:
+def multiscale_ssim(prediction: Images, truth: Images, mask: Images | None = None) -> Tensor:
     """Multi-scale structural similarity (B,); sides of at least 176 pixels (Wang et al. 2003)."""
     _check(prediction, truth, mask)
     return ms_ssim(prediction, truth, DATA_RANGE, mask)
 
 
-def fit_gain_offset(prediction: Tensor, truth: Tensor, mask: Tensor | None = None) -> Tensor:
-    """`prediction` after the least-squares gain and offset onto `truth`, per image (fitted inside the mask).
+def fit_gain_offset(prediction: Images, truth: Images, mask: Images | None = None) -> Images:
+    """An image after the least-squares gain and offset onto the truth.
 
-    Dual-energy soft-tissue images have their own tone; a fit takes it out of the comparison. A flat image has no gain:
-    it becomes the truth's mean.
+    Dual-energy soft-tissue images have their own tone; a fit takes it out of the comparison.
+
+    Args:
+        prediction: (B, 1, H, W) in [-1, 1].
+        truth: (B, 1, H, W) in [-1, 1].
+        mask: Inside which gain and offset are fitted, one each an image.
+
+    Returns:
+        (B, 1, H, W), float64. A flat image has no gain: it becomes the truth's mean.
     """
     _check(prediction, truth, mask)
     x, y = prediction.double(), truth.double()
@@ -60,27 +73,47 @@ def fit_gain_offset(prediction: Tensor, truth: Tensor, mask: Tensor | None = Non
     return gain * (x - x_mean) + y_mean
 
 
-def error_ratio(prediction: Tensor, truth: Tensor, radiograph: Tensor, mask: Tensor | None = None) -> Tensor:
+def error_ratio(prediction: Images, truth: Images, radiograph: Images, mask: Images | None = None) -> Tensor:
     """1 - ||prediction - truth||^2 / ||radiograph - truth||^2 (B,), nothing fitted."""
     left, before = mse(prediction, truth, mask), mse(radiograph, truth, mask)
     return 1 - left / before.clamp_min(1e-15)
 
 
-def bsr_two_sided(prediction: Tensor, truth: Tensor, radiograph: Tensor, mask: Tensor | None = None) -> Tensor:
-    """Two-sided bone suppression ratio (B,): 1 - ||fit(prediction) - truth||^2 / ||fit(radiograph) - truth||^2.
+def bsr_two_sided(prediction: Images, truth: Images, radiograph: Images, mask: Images | None = None) -> Tensor:
+    """Two-sided bone suppression ratio: 1 - ||fit(prediction) - truth||^2 / ||fit(radiograph) - truth||^2.
 
-    0 for doing nothing, 1 for the truth, negative for harm; over-suppression counts as much as under-suppression.
+    Args:
+        prediction: (B, 1, H, W) in [-1, 1].
+        truth: (B, 1, H, W) in [-1, 1].
+        radiograph: (B, 1, H, W) in [-1, 1].
+        mask: (B, 1, H, W) of 0 and 1.
+
+    Returns:
+        (B,): 0 for doing nothing, 1 for the truth, negative for harm; over-suppression counts as much as
+        under-suppression.
     """
     _check(prediction, truth, radiograph, mask)
     fitted = fit_gain_offset(prediction, truth, mask)
     return error_ratio(fitted, truth, fit_gain_offset(radiograph, truth, mask), mask)
 
 
-def bsr_published(prediction: Tensor, truth: Tensor, radiograph: Tensor, mask: Tensor | None = None) -> Tensor:
-    """The one-sided bone suppression ratio (B,) of the BS-LDM papers, on float images.
+def bsr_published(prediction: Images, truth: Images, radiograph: Images, mask: Images | None = None) -> Tensor:
+    """The one-sided bone suppression ratio of the BS-LDM papers, on float images.
 
     1 - sum max(0, truth - shifted)^2 / sum (radiograph - truth)^2, with the prediction shifted to the truth's mean.
     Bone that is left behind makes the prediction too bright, which this does not count.
+
+    Args:
+        prediction: (B, 1, H, W) in [-1, 1].
+        truth: (B, 1, H, W) in [-1, 1].
+        radiograph: (B, 1, H, W) in [-1, 1].
+        mask: (B, 1, H, W) of 0 and 1.
+
+    Returns:
+        (B,).
+
+    Reference:
+        Sun et al. (BS-LDM), arXiv:2412.15670.
     """
     _check(prediction, truth, radiograph, mask)
     difference = truth.double() - prediction.double()
@@ -89,7 +122,7 @@ def bsr_published(prediction: Tensor, truth: Tensor, radiograph: Tensor, mask: T
     return 1 - masked_mean(lacking.square(), mask) / bone.clamp_min(1e-15)
 
 
-def suppression_scores(prediction: Tensor, truth: Tensor, radiograph: Tensor) -> dict[str, float]:
+def suppression_scores(prediction: Images, truth: Images, radiograph: Images) -> dict[str, float]:
     """Means over the batch: psnr and ssim as they are, psnr_fit after the least-squares fit, bsr_two_sided."""
     return {
         "psnr": psnr(prediction, truth).mean().item(),

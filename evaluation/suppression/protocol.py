@@ -1,9 +1,8 @@
 """The bone suppression protocol: each method beside doing nothing and a blur, in the lungs and the whole image.
 
 Gains over doing nothing lead (`evaluation.suppression.gains`); the metrics that papers give follow, fitted and not. A
-method is a
-folder of results or a model; nodules can be implanted (`evaluation.nodules.implants`) only where there is a model to
-suppress them.
+method is a folder of results or a model; nodules can be implanted (`evaluation.nodules.implants`) only where there is a
+model to suppress them.
 """
 
 from __future__ import annotations
@@ -40,12 +39,20 @@ Show = Callable[[str, Mapping[str, np.ndarray], Mapping[str, Mapping[str, float]
 
 @dataclass
 class SuppressionResult:
-    """names: N images; methods: the baselines, then those evaluated; scores: one value per image under each key.
+    """Values of every method on every image.
 
-    legacy: {(method, metric): values}. lesions: one row per finding and method. gains: {(method, figure): one value per
-    image}, the figures of `GainMeter`. shares: {figure: per image, the band's share of doing nothing's error}.
-    without_lungs: {image: why} where none were found; its values in the lungs are NaN. implants: one row per nodule
-    implanted, of the methods that are models, and of the truth. without_nodules: {image: why} none could be.
+    Attributes:
+        names: N images.
+        methods: The baselines, then those evaluated.
+        regions: Whole image, and lungs if there are masks.
+        scores: One value per image under each key.
+        legacy: {(method, metric): values}, the published numbers.
+        lesions: One row per finding and method.
+        gains: {(method, figure): one value per image}, the figures of `GainMeter`.
+        shares: {figure: per image, the band's share of doing nothing's error}.
+        without_lungs: {image: why} if none were found; its values in the lungs are NaN.
+        implants: One row per nodule implanted, of the methods that are models, and of the truth.
+        without_nodules: {image: why} none could be implanted.
     """
 
     names: list[str]
@@ -63,17 +70,23 @@ class SuppressionResult:
 
 @dataclass(frozen=True)
 class SuppressionProtocol:
-    """lungs: "auto" (`radiographs.lungs.inner_lungs`), a folder of masks, or None for whole images only.
+    """What is measured, and how.
 
-    An image in which "auto" finds no lungs is left out of the lungs' means and counted; a mask that lacks is refused.
-    lesions: a folder of masks or a CSV of boxes.
-    perceptual: `vqgan.perceptual.VGGPerceptual`, or None to leave LPIPS out.
-    blur_sigma: of the baseline, in pixels; None is a 256th of the width.
-    legacy: add the published numbers. alexnet: for the published LPIPS among them
-        (`evaluation.suppression.legacy_lpips`), or None.
-    nodules, seed: how many are implanted into each radiograph for each model, and the seed of their places.
-    resize: bring results of another size, but not of another aspect, to the truth's; they lack its finest band then.
-    show: called with each image's name, its pictures by role, and each method's gains.
+    Attributes:
+        lungs: "auto" (`radiographs.lungs.inner_lungs`), a folder of masks, or None for whole images only. An image in
+            which "auto" finds no lungs is left out of the lungs' means and counted; a missing mask is refused.
+        lesions: A folder of masks or a CSV of boxes.
+        perceptual: `vqgan.perceptual.VGGPerceptual`; None leaves LPIPS out.
+        blur_sigma: Of the baseline, in pixels; None: a 256th of the width.
+        legacy: Add the published numbers.
+        alexnet: For the published LPIPS among them (`evaluation.suppression.legacy_lpips`).
+        device: Where metrics are computed.
+        nodules: How many are implanted into each radiograph for each model.
+        seed: Of their places.
+        resize: Bring results of another size, but not of another aspect, to the truth's; they lack its finest band
+            then.
+        show: Called with each image's name, its pictures by role, and each method's gains.
+        progress: Called with images done and of how many.
     """
 
     lungs: str | None = "auto"

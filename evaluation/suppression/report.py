@@ -40,7 +40,16 @@ LOST = 0.5  # a finding that keeps less than this share of its contrast counts a
 def suppression_report(
     result: SuppressionResult, settings: dict[str, Any], groups: Sequence[str] | None = None
 ) -> Report:
-    """groups: each image's patient, for intervals and tests over patients."""
+    """The result as a page.
+
+    Args:
+        result: Of `evaluate_suppression`.
+        settings: The options.
+        groups: Each image's patient, for intervals and tests over patients.
+
+    Returns:
+        The report, without sliders.
+    """
     report = Report("Bone suppression", settings, notes=[*GAIN_NOTES, *NOTES])
     report.tables += gain_tables(result, groups)
     if result.implants:
@@ -128,7 +137,15 @@ def lesion_table(result: SuppressionResult) -> Table:
 
 
 def add_sliders(report: Report, result: SuppressionResult, method: str, folder: str, radiographs: str) -> None:
-    """Sliders of the worst, median and best image of `method`, by its gain in the lungs, else in the whole image."""
+    """Add sliders of the worst, median and best image of a method, by its gain in the lungs, else in the whole image.
+
+    Args:
+        report: What they are added to.
+        result: Of `evaluate_suppression`.
+        method: Its name.
+        folder: Of its results.
+        radiographs: Folder of the radiographs.
+    """
     region = result.regions[-1]
     gains = result.gains[method, region]
     order = np.argsort(gains)[: int((~np.isnan(gains)).sum())]

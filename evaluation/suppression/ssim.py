@@ -17,7 +17,22 @@ SMALLEST_SIDE = WINDOW * 2 ** (len(SCALE_WEIGHTS) - 1)  # 176: below it the coar
 
 
 def ssim_maps(a: Tensor, b: Tensor, data_range: float) -> tuple[Tensor, Tensor]:
-    """SSIM and its contrast-structure factor, each (B, 1, H, W), in float64; images are mirrored at their borders."""
+    """SSIM and its contrast-structure factor at each pixel; images are mirrored at their borders.
+
+    Args:
+        a: (B, 1, H, W).
+        b: (B, 1, H, W).
+        data_range: White less black.
+
+    Returns:
+        Two maps (B, 1, H, W), float64.
+
+    Raises:
+        ValueError: Images smaller than the window.
+
+    Reference:
+        Wang et al. 2004, IEEE TIP 13(4), eq. 13.
+    """
     if min(a.shape[-2:]) < WINDOW:
         raise ValueError(f"SSIM needs images of {WINDOW} pixels a side or more, got {tuple(a.shape[-2:])}")
     a, b = a.double(), b.double()
@@ -72,9 +87,24 @@ def ssim_pyramid(a: Tensor, b: Tensor, data_range: float) -> list[tuple[Tensor, 
 
 
 def ms_ssim(a: Tensor, b: Tensor, data_range: float, mask: Tensor | None = None) -> Tensor:
-    """Multi-scale SSIM (B,) of (B, 1, H, W) with sides of at least 176 pixels; negative factors count as 0.
+    """Multi-scale SSIM; negative factors count as 0.
 
     Inside a mask every scale is averaged over the pixels whose block lies mostly in it.
+
+    Args:
+        a: (B, 1, H, W), sides of at least 176 pixels.
+        b: (B, 1, H, W).
+        data_range: White less black.
+        mask: (B, 1, H, W) of 0 and 1.
+
+    Returns:
+        (B,).
+
+    Raises:
+        ValueError: Smaller images.
+
+    Reference:
+        Wang et al. 2003, "Multiscale structural similarity for image quality assessment", eq. 7.
     """
     if min(a.shape[-2:]) < SMALLEST_SIDE:
         raise ValueError(f"MS-SSIM needs images of {SMALLEST_SIDE} pixels a side or more, got {tuple(a.shape[-2:])}")

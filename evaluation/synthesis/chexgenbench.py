@@ -1,5 +1,7 @@
-"""CheXGenBench's result files with its column names: image_generation_metrics.csv, img_text_alignment.csv, and the
-conditional_ ones with a row for each pathology."""
+"""CheXGenBench's result files with its column names.
+
+image_generation_metrics.csv, img_text_alignment.csv, and the conditional_ ones with a row for each pathology.
+"""
 
 from __future__ import annotations
 
@@ -15,11 +17,18 @@ Row = dict[str, float | str]
 
 
 def metrics_row(data: dict[str, Any], extra: str) -> Row:
-    """The row of image_generation_metrics.csv, from a synthesis report's data by the names of its features.
+    """The row of image_generation_metrics.csv.
 
     Features named Inception fill FID, KID and Inception Score, others FID (NAME) and KID (NAME). Precision to Coverage
     are those of RadDino if it is there, as in the benchmark, else of the first features. Its Inception Score is taken
     of the features, not of the classes; its KID of all images at once, ours of many subsets: equal in expectation.
+
+    Args:
+        data: A synthesis report's, by the names of its features.
+        extra: Text of the last column.
+
+    Returns:
+        {column: value}.
     """
     row: Row = {}
     names = [name for name, values in data.items() if isinstance(values, dict) and "FID" in values]
@@ -37,7 +46,16 @@ def metrics_row(data: dict[str, Any], extra: str) -> Row:
 
 
 def write_benchmark_files(data: dict[str, Any], out: str | Path, extra: str) -> list[Path]:
-    """Write the files for which `data` has the numbers into `out`; return their paths."""
+    """Write the files for which there are numbers.
+
+    Args:
+        data: A synthesis report's.
+        out: Folder.
+        extra: Text of the last column.
+
+    Returns:
+        Their paths.
+    """
     general = metrics_row(data, extra)
     files: dict[str, list[Row]] = {"image_generation_metrics.csv": [general] if len(general) > 1 else []}
     if "alignment" in data:

@@ -12,13 +12,28 @@ from evaluation.synthesis.radgraph import Annotator
 
 @dataclass
 class SynthesisProtocol:
-    """features: {name: Extractor}. classifier, view_classifier: extractors of logits with their classes.
+    """What is computed.
 
-    frd: the distance of pyradiomics' features; radiomics: of our own. by_finding: distances for each class besides.
-    radgraph: see `evaluation.synthesis.radgraph.load_radgraph`; reports_column: of the reports that prompts are
-        compared with.
-    missing: what an empty label means, see `evaluation.features.labels.read_labels`. accept: see
-    `evaluation.inputs.check_set`.
+    Attributes:
+        features: {name: Extractor}.
+        k: Of the nearest neighbours in precision, recall, density and coverage.
+        kid_subset: Images in a subset of KID.
+        radiomics: The distance of our own texture features.
+        frd: The distance of pyradiomics' features.
+        by_finding: Distances for each class besides.
+        clip: For the alignment of images and prompts.
+        descriptors: Of each finding, in words, for Clip.
+        classifier: Extractor of logits of `classes`.
+        classes: The labels.
+        view_classifier: Extractor of logits of `views`.
+        views: The views.
+        view_column: Of the table.
+        radgraph: See `evaluation.synthesis.radgraph.load_radgraph`.
+        reports_column: Of the reports that prompts are compared with.
+        missing: What an empty label means, see `evaluation.features.labels.read_labels`.
+        accept: See `evaluation.inputs.check_set`.
+        seed: Of subsets and draws.
+        reading: How images are read.
     """
 
     features: Mapping[str, Extractor]

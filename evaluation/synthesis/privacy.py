@@ -30,20 +30,31 @@ SAME_PATIENT = 0.5
 
 @dataclass(frozen=True)
 class PixelTransform:
-    """The image scaled to (size, size), grey levels 0 to 1, as a vector over size: distances are RMS differences."""
+    """The image scaled to a square, grey levels 0 to 1, as a vector over its side: distances are RMS differences.
+
+    Attributes:
+        size: Side in pixels.
+    """
 
     size: int = 64
 
     def __call__(self, pixels: np.ndarray) -> Tensor:
+        """float32 (H, W) in [-1, 1] to (size * size,)."""
         small = cv2.resize(pixels, (self.size, self.size), interpolation=cv2.INTER_AREA)
         return torch.from_numpy((small.ravel() + 1) / (2 * self.size))
 
 
 @dataclass
 class PrivacyProtocol:
-    """features: {name: Extractor} beside the pixels. siamese: (B, C, S, S) twice -> logit of "the same patient".
+    """What is compared.
 
-    worst: how many offenders are listed. accept: see `evaluation.inputs.check_set`.
+    Attributes:
+        features: {name: Extractor} beside the pixels.
+        pixel_size: Side in pixels at which pixels are compared.
+        siamese: (B, C, S, S) twice -> logit of "the same patient".
+        worst: How many offenders are listed.
+        accept: See `evaluation.inputs.check_set`.
+        reading: How images are read.
     """
 
     features: Mapping[str, Extractor] = field(default_factory=dict)
@@ -56,7 +67,15 @@ class PrivacyProtocol:
 
 @dataclass(frozen=True)
 class Offender:
-    """A synthetic image beside its nearest training and held-out images; distances are RMS pixel differences."""
+    """A synthetic image beside its nearest training and held-out images; distances are RMS pixel differences.
+
+    Attributes:
+        synthetic: Its file.
+        train: File of the nearest training image.
+        heldout: File of the nearest held-out image, if there is such a set.
+        distance: To the training image.
+        ratio: That over the distance to the held-out image.
+    """
 
     synthetic: Path
     train: Path
@@ -68,7 +87,21 @@ class Offender:
 def evaluate_privacy(
     synthetic: ImageSet, train: ImageSet, heldout: ImageSet | None, protocol: PrivacyProtocol, settings: dict[str, Any]
 ) -> tuple[Report, list[Offender]]:
-    """Distances to neighbours in pixels and features, duplicates, re-identification, and the worst offenders."""
+    """Distances to neighbours in pixels and features, duplicates, re-identification, and the worst offenders.
+
+    Args:
+        synthetic: What is judged.
+        train: What the generator was trained on.
+        heldout: Real images that it has not seen, or None.
+        protocol: What is compared.
+        settings: The options, for the page.
+
+    Returns:
+        The report and the offenders.
+
+    Raises:
+        BadInputs: Files that cannot be read, or sets that cannot be compared.
+    """
     report = Report("Privacy", settings)
     sets = {"synthetic": synthetic, "train": train} | ({} if heldout is None else {"heldout": heldout})
     report.settings |= {f"{name} images": len(images.paths) for name, images in sets.items()}
@@ -164,7 +197,19 @@ def _offenders(
 
 
 def reidentification(network: nn.Module, pairs: Sequence[tuple[Tensor, Tensor]], device: str) -> np.ndarray:
-    """Probability (N,) that both images of each pair are of one patient, from a siamese network's logits."""
+    """Probability that both images of each pair are of one patient.
+
+    Args:
+        network: Siamese, (a, b) -> logit.
+        pairs: N pairs of images (C, S, S).
+        device: Where to compute.
+
+    Returns:
+        (N,).
+
+    Raises:
+        ValueError: The network gives more than one logit a pair.
+    """
     first, second = (torch.stack(images).to(device) for images in zip(*pairs))
     with torch.inference_mode():
         logits = network(first, second)

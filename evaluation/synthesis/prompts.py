@@ -53,7 +53,17 @@ def add_text(report: Report, synthetic: ImageSet, clip: Clip, protocol: Synthesi
 
 
 def auroc_table(title: str, labels: np.ndarray, scores: np.ndarray, classes: Sequence[str]) -> Table:
-    """AUROC with its interval for each class; labels (N, L) of 0, 1, NaN; scores (N, L)."""
+    """AUROC with its interval for each class.
+
+    Args:
+        title: Of the table.
+        labels: (N, L) of 0, 1, NaN.
+        scores: (N, L).
+        classes: L names.
+
+    Returns:
+        The table.
+    """
     rows: list[list[Cell]] = []
     for index, name in enumerate(classes):
         known = ~np.isnan(labels[:, index])

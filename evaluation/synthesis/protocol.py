@@ -31,7 +31,21 @@ NOTES = [
 def evaluate_synthesis(
     real: ImageSet, synthetic: ImageSet, protocol: SynthesisProtocol, settings: dict[str, Any]
 ) -> Report:
-    """All that the protocol names; BadInputs for sets that cannot be compared."""
+    """All that the protocol names.
+
+    Args:
+        real: The real images.
+        synthetic: What is judged.
+        protocol: What is computed.
+        settings: The options, for the page.
+
+    Returns:
+        The report.
+
+    Raises:
+        BadInputs: Sets that cannot be compared.
+        ValueError: Labels or prompts that the protocol needs are missing.
+    """
     asked = (protocol.clip, protocol.classifier, protocol.view_classifier, protocol.radgraph)
     images = bool(protocol.features) or protocol.radiomics or protocol.frd
     if not images and all(part is None for part in asked):

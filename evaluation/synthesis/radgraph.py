@@ -28,9 +28,18 @@ Annotator = Callable[[list[str]], Mapping[str, Annotation]]
 
 
 def load_radgraph(source: str, device: str = "cpu") -> Annotator:
-    """The radgraph package's model: a name of `MODELS`, which it downloads, or a folder of that name with its files.
+    """The radgraph package's model.
 
-    Raises ValueError without the package or for what it cannot load, FileNotFoundError for a folder without weights.
+    Args:
+        source: A name of `MODELS`, which the package downloads, or a folder of that name with its files.
+        device: Where it computes.
+
+    Returns:
+        Texts to their annotations.
+
+    Raises:
+        FileNotFoundError: A folder without weights.
+        ValueError: The package is not installed, or cannot load the model.
     """
     folder = Path(source)
     if folder.name not in MODELS:
@@ -54,7 +63,19 @@ def load_radgraph(source: str, device: str = "cpu") -> Annotator:
 
 
 def annotate(texts: Sequence[str], annotator: Annotator, progress: Callable[[int, int], None]) -> list[Annotation]:
-    """Each text's annotation; equal texts are annotated once. BadInputs lists what the package could not annotate."""
+    """Each text's annotation; equal texts are annotated once.
+
+    Args:
+        texts: N texts.
+        annotator: Of `load_radgraph`.
+        progress: Called with texts done and of how many.
+
+    Returns:
+        N annotations.
+
+    Raises:
+        BadInputs: Texts that the package could not annotate, all listed.
+    """
     different = list(dict.fromkeys(texts))
     found: dict[str, Annotation] = {}
     for start in range(0, len(different), BATCH):

@@ -26,10 +26,19 @@ from radiographs import read_radiograph
 
 @dataclass(frozen=True)
 class UtilityProtocol:
-    """model: a timm name; weights: a .safetensors file of it, or None to start from random weights.
+    """How classifiers are trained.
 
-    steps: of training, the same for each training set, so that none is favoured by its size. missing: what an empty
-    label means. accept: see `evaluation.inputs.check_set`.
+    Attributes:
+        classes: The labels.
+        model: A timm name.
+        weights: A .safetensors file of it; None: random weights.
+        size: Side of the input in pixels.
+        steps: Of training, the same for each training set, so that none is favoured by its size.
+        learning_rate: Of AdamW.
+        missing: What an empty label means, see `evaluation.features.labels.read_labels`.
+        accept: See `evaluation.inputs.check_set`.
+        seed: Of the network and the order of images.
+        reading: How images are read.
     """
 
     classes: Sequence[str]
@@ -74,6 +83,7 @@ class LabelClassifier(L.LightningModule):
         self.network, self.learning_rate, self.advance = network, learning_rate, advance
 
     def training_step(self, batch: tuple[Tensor, Tensor], index: int) -> Tensor:
+        """Binary cross-entropy over the labels that are known."""
         images, labels = batch
         known = ~labels.isnan()
         losses = F.binary_cross_entropy_with_logits(self.network(images), labels.nan_to_num(), reduction="none")
@@ -81,6 +91,7 @@ class LabelClassifier(L.LightningModule):
         return (losses * known).sum() / known.sum().clamp_min(1)
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
+        """AdamW."""
         return torch.optim.AdamW(self.parameters(), lr=self.learning_rate)
 
 
@@ -151,7 +162,19 @@ def evaluate_utility(
     settings: dict[str, Any],
     patients: Sequence[str] | None = None,
 ) -> Report:
-    """AUROC of each label on `test` after training on real, synthetic and both. patients: of the test images."""
+    """AUROC of each label after training on real, synthetic and both.
+
+    Args:
+        real: Real training images.
+        synthetic: Synthetic training images.
+        test: Real images on which all are tested.
+        protocol: How classifiers are trained.
+        settings: The options, for the page.
+        patients: Of the test images, for the intervals.
+
+    Returns:
+        The report.
+    """
     report = Report("Utility", settings)
     sets = {"real": real, "synthetic": synthetic, "test": test}
     report.settings |= {f"{name} images": len(images.paths) for name, images in sets.items()}
@@ -188,7 +211,17 @@ def evaluate_utility(
 def area_table(
     labels: np.ndarray, scores: Mapping[str, np.ndarray], classes: Sequence[str], patients: Sequence[str] | None
 ) -> Table:
-    """AUROC with its interval by label (rows) and training set (columns), and the means over labels."""
+    """AUROC with its interval by label (rows) and training set (columns), and the means over labels.
+
+    Args:
+        labels: (N, L) of 0, 1, NaN.
+        scores: {training set: (N, L)}.
+        classes: L names.
+        patients: Of the N images.
+
+    Returns:
+        The table.
+    """
     rows: list[list[Cell]] = []
     for index, name in enumerate(classes):
         known = ~np.isnan(labels[:, index])

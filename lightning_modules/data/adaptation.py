@@ -29,8 +29,11 @@ Bone = Callable[[np.ndarray], np.ndarray]  # radiograph float32 (S, S) in [-1, 1
 class SitePair:
     """One pair in memory.
 
-    radiograph, soft: float32 (H, W) in [-1, 1]; the soft tissue has the gain and offset that fit the radiograph best.
-    lungs: bool (H, W), or None where none were found.
+    Attributes:
+        name: Of the pair.
+        radiograph: float32 (H, W) in [-1, 1].
+        soft: float32 (H, W) in [-1, 1], with the gain and offset that fit the radiograph best.
+        lungs: bool (H, W), or None if none were found.
     """
 
     name: str
@@ -46,6 +49,12 @@ class SitePair:
 
 def load_site_pair(pair: Pair) -> SitePair:
     """Read a pair at 1024 pixels or less.
+
+    Args:
+        pair: Its files.
+
+    Returns:
+        The pair.
 
     Raises:
         ValueError: Unreadable images, of two sizes, or a soft tissue that shows no part of the radiograph.
@@ -72,8 +81,14 @@ def load_site_pair(pair: Pair) -> SitePair:
 class Answered:
     """A pair on the model's square, with and without nodules, and what the packaged model takes away from it.
 
-    All float32 (S, S). missing: what the bone lacks of the true one, radiograph - bone - soft. added: what the nodules
-    add to radiograph and soft tissue alike.
+    Attributes:
+        radiograph: float32 (S, S), with nodules, as all that is not said to be without.
+        bone: What the model takes away.
+        missing: What that lacks of the true one, radiograph - bone - soft.
+        radiograph_without: Without nodules.
+        bone_without: Without nodules.
+        missing_without: Without nodules.
+        added: What the nodules add to radiograph and soft tissue alike.
     """
 
     radiograph: np.ndarray
@@ -88,11 +103,18 @@ class Answered:
 def answered(
     pair: SitePair, bone: Bone, size: int, variants: int, grid: int, rng: np.random.Generator
 ) -> list[Answered]:
-    """A pair as the packaged model sees it, once plain or `variants` times with other nodules, for training.
+    """A pair as the packaged model sees it, once plain or several times with other nodules, for training.
 
     Args:
+        pair: The pair.
         bone: The packaged model's.
-        size: Side in pixels at which it is asked. grid: of what is kept.
+        size: Side in pixels at which it is asked.
+        variants: How many times with nodules; 0: once without.
+        grid: Side in pixels of what is kept.
+        rng: Of the nodules.
+
+    Returns:
+        One or `variants` of them.
     """
 
     def small(image: np.ndarray) -> np.ndarray:
@@ -124,6 +146,7 @@ class SiteDataset(Dataset):
     Args:
         pairs: For each pair of the site what `answered` gives.
         size: Side of the items in pixels.
+        seed: Of everything that is drawn.
         length: Items an epoch; each is asked for by (epoch, index) and depends on these and the seed alone.
     """
 
@@ -172,7 +195,16 @@ def _numbers(added: np.ndarray) -> np.ndarray:
 
 
 def whole_pair(pair: SitePair, bone: Bone, size: int) -> dict[str, Any]:
-    """A batch of one to validate on: the pair on the model's square, as `radiolucent suppress` lays it there."""
+    """A batch of one to validate on: the pair on the model's square, as `radiolucent suppress` lays it there.
+
+    Args:
+        pair: The pair.
+        bone: The packaged model's.
+        size: Side of the square in pixels.
+
+    Returns:
+        Tensors by name.
+    """
     radiograph, soft = (fit(image, size)[0] for image in (pair.radiograph, pair.soft))
     images = {"radiograph": radiograph, "soft": soft, "bone": bone(radiograph)}
     if pair.lungs is not None:
@@ -184,9 +216,13 @@ class AdaptationData(LightningDataModule):
     """Training items of a site's pairs, and whole held-out pairs to validate on.
 
     Args:
-        pairs: For each pair what `answered` gives. held_out: What `whole_pair` gives of others; may be empty.
+        pairs: For each pair what `answered` gives.
+        held_out: What `whole_pair` gives of others; may be empty.
         size: Side of the training items in pixels.
+        batch_size: Items of a batch.
         epoch_size: Items between two validations.
+        workers: Data processes.
+        seed: Of everything that is drawn.
     """
 
     def __init__(

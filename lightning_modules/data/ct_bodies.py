@@ -27,12 +27,17 @@ class Projections:
     """How bodies are made of one CT and cast; the cached line integrals depend on these values alone.
 
     Args:
-        ct, labels, structures: As `drr.read_ct` takes them; ct None is the packaged sample CT.
+        ct: As `drr.read_ct` takes it; null is the packaged sample CT.
+        labels: Label map of the CT, as `drr.read_ct` takes it.
+        structures: What the labels mean, as `drr.read_ct` takes it.
         views: Drawn in turn for a body's poses; frontal ones.
         poses: For each body.
-        pixels, field_mm: Of the square cached projections, whose middle is the lungs'.
-        amplitude_mm, scale: See `drr.deform`.
-        turn, tip: Largest rotation about the body's axis and towards head or feet, degrees.
+        pixels: Side of the square cached projections, whose middle is the lungs'.
+        field_mm: Their width at the lungs' middle.
+        amplitude_mm: Of the deformation, see `drr.deform`.
+        scale: Of the deformation, see `drr.deform`.
+        turn: Largest rotation about the body's axis, degrees.
+        tip: Largest rotation towards head or feet, degrees.
         seed: Of bodies and poses.
     """
 
@@ -102,7 +107,10 @@ def cast_missing(projections: Sequence[Projections], bodies: int, cache: Path, w
     """Cast every body that is not yet in the cache, with a progress bar.
 
     Args:
-        bodies: How many of each CT. workers: Processes, at least one is used.
+        projections: Settings of each CT.
+        bodies: How many of each CT.
+        cache: Folder.
+        workers: Processes, at least one is used.
     """
     from rich.progress import track
 

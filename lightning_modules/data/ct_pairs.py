@@ -27,6 +27,8 @@ class CTPairDataset(Dataset):
     Args:
         files: The cached bodies with the side of their pixels in mm.
         size: Side of the pictures in pixels.
+        options: What is drawn into pairs.
+        seed: Of everything that is drawn.
         vary: False gives every epoch the same items.
         length: Items an epoch.
     """
@@ -65,15 +67,24 @@ class CTPairDataModule(LightningDataModule):
     """Batches of CTPairDataset's items, (B, 1, S, S) each, drawn from CTs.
 
     Args:
-        projections: One CT's settings, or several CTs'.
+        projections: One CT's settings, or several CTs'; null: the packaged sample CT's.
         held_out: Settings of the CT that is validated on and never trained on; without it, the last
             `validation_bodies` of each CT are.
         bodies: Random deformations of each CT that are cast, once, into `cache` (line integrals in layers, 16 bit); a
             stopped run resumes with those that are missing.
-        image_size: Side of the square pairs.
+        validation_bodies: How many of them are validated on.
+        cache: Folder.
+        image_size: Side S of the square pairs in pixels.
+        pairs: What is drawn into training pairs and how large they are; null: the defaults of `drr.pairs.draw`.
+        validation_pairs: The same for validation.
+        batch_size: Pairs of a batch.
         epoch_size: Pairs an epoch, all different.
-        pairs: What is drawn into training pairs and how large they are; `validation_pairs` the same for validation.
+        validation_size: Pairs that are validated on.
         workers: Data processes; casting uses them too (at least one).
+        seed: Of everything that is drawn.
+
+    Raises:
+        ValueError: Options that do not go together.
     """
 
     def __init__(

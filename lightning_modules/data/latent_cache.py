@@ -10,9 +10,15 @@ from torch import Tensor
 
 
 def refuse_random_images(data: Any) -> None:
-    """Raise ValueError unless `data`, a DataModule or None, says by `transform` None that an image is always the same.
+    """Refuse data whose images change from epoch to epoch.
 
     A cached latent is of the image that was seen first, so augmentation would be lost without a word.
+
+    Args:
+        data: A DataModule, which says by `transform` None that an image is always the same; None passes.
+
+    Raises:
+        ValueError: It does not say so.
     """
     if data is not None and getattr(data, "transform", True) is not None:
         raise ValueError(
@@ -29,7 +35,16 @@ class LatentCache:
         self.kept: dict[tuple[str, bool], Tensor] = {}
 
     def __call__(self, names: Sequence[str], mirrored: Tensor, encode: Callable[[Tensor], Tensor]) -> Tensor:
-        """Latents (B, 2, C, h, w) of a batch with its mirrored (B,); encode(indices) gives those not seen before."""
+        """Latents of a batch, of which only those not seen before are encoded.
+
+        Args:
+            names: B names.
+            mirrored: (B,) bool.
+            encode: Indices of the batch to their latents.
+
+        Returns:
+            (B, 2, C, h, w), on the CPU.
+        """
         keys = list(zip(names, mirrored.tolist()))
         missing = [i for i, key in enumerate(keys) if key not in self.kept]
         if missing:

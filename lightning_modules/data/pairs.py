@@ -26,8 +26,14 @@ class PairDataset(Dataset):
 
     Images are scaled with their aspect kept and padded with black to a square. An item is asked for by (epoch, index);
     its augmentation depends on the seed, the epoch and the index, not on workers or order.
-    masks: a lung mask a pair (see lung_masks.read_lungs). All pairs then come a second time, named lungs/..., with all
-    but the lungs black in both images, as GL-LCM trains.
+
+    Args:
+        pairs: Files.
+        size: Side in pixels.
+        transform: Augments; None: images stay as they are.
+        seed: Of the augmentation.
+        masks: A lung mask a pair (see radiographs.lungs.read_lungs). All pairs then come a second time, named
+            lungs/..., with all but the lungs black in both images, as GL-LCM trains.
     """
 
     def __init__(
@@ -67,19 +73,31 @@ class PairDataset(Dataset):
 class PairDataModule(LightningDataModule):
     """Batches {"radiograph": (B, 1, S, S), "soft": (B, 1, S, S), "name": list[str]} from folders of pairs.
 
-    root: the BS-LDM layout (CXR/ and BS/ with images of the same name). Where train_set.txt and test_set.txt lie there,
-        they are taken as they are, and validation patients come out of the training list; otherwise patients are dealt
-        to training, validation and test by `validation_fraction` and `test_fraction`.
-    radiographs, softs: two folders, instead of or within `root`.
-    image_size: side of the square that images are fitted to, in pixels.
-    batch_size: of training; measuring uses the same. workers: data processes.
-    seed: of the splits, the order and the augmentation.
-    patient_pattern: a regular expression whose first group is the patient in a file name; or
-    patients_csv with name_column and patient_column. Without either every image counts as its own patient.
-    augment: apply `transform` (default: `PairTransform()`) to training pairs.
-    masks: a folder, in `root` where there is one, of lung masks named as the radiographs, or "auto" for plain ones of
-        frontal radiographs (radiographs.lungs): training and validation then have each pair a second time, with all but
-        the lungs black, for `radiolucent suppress --lungs`. Not with `augment`, which would change the black.
+    Args:
+        root: The BS-LDM layout (CXR/ and BS/ with images of the same name). If train_set.txt and test_set.txt lie
+            there, they are taken as they are, and validation patients come out of the training list; otherwise patients
+            are dealt to training, validation and test by `validation_fraction` and `test_fraction`.
+        radiographs: Folder of radiographs, instead of or within `root`.
+        softs: Folder of soft-tissue images, instead of or within `root`.
+        image_size: Side S of the square that images are fitted to, in pixels.
+        batch_size: Of training; measuring uses the same.
+        workers: Data processes.
+        seed: Of the splits, the order and the augmentation.
+        validation_fraction: Of the patients.
+        test_fraction: Of the patients.
+        patient_pattern: A regular expression whose first group is the patient in a file name. Without it and
+            patients_csv every image counts as its own patient.
+        patients_csv: A table that says whose an image is.
+        name_column: Its column of file names.
+        patient_column: Its column of patients.
+        augment: Apply `transform` to training pairs.
+        transform: Null: `PairTransform()`.
+        masks: A folder, in `root` if there is one, of lung masks named as the radiographs, or "auto" for plain ones of
+            frontal radiographs (radiographs.lungs): training and validation then have each pair a second time, with all
+            but the lungs black, for `radiolucent suppress --lungs`. Not with `augment`, which would change the black.
+
+    Raises:
+        ValueError: Options that do not go together.
     """
 
     def __init__(

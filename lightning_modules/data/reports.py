@@ -26,11 +26,18 @@ Framing = Literal["crop", "pad"]
 
 
 class ReportDataset(Dataset):
-    """One image as a dict: radiograph (1, S, S) in [-1, 1], name, view, report, demographics, and of `others` other
-    views of its study images (K, 1, S, S), image_views and image_names, None where the study has no further one.
+    """One image with its report, and other views of its study.
 
-    An item is asked for by (epoch, index). Which other views it gets, where there are more, depends on seed, epoch and
-    index alone.
+    An item is a dict: radiograph (1, S, S) in [-1, 1], name, view, report, demographics, and of the other views images
+    (K, 1, S, S), image_views and image_names, None if the study has no further one. It is asked for by (epoch, index).
+    Which other views it gets, if there are more, depends on seed, epoch and index alone.
+
+    Args:
+        images: Files with what is known about them.
+        size: Side S in pixels.
+        framing: `crop` or `pad`.
+        others: K.
+        seed: Of the choice of other views.
     """
 
     def __init__(self, images: Sequence[ReportedImage], size: int, framing: Framing, others: int, seed: int) -> None:
@@ -77,14 +84,24 @@ def collate(items: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 class ReportDataModule(LightningDataModule):
     """Batches of radiograph (B, 1, S, S), view, report, demographics and name, and other views (see ReportDataset).
 
-    dataset: table (CSV or Parquet of image, report, view), mimic_cxr, chexpert, open_i or manifest (that of
-        `radiolucent drr`; its old name, ct_rate, is accepted until version 0.3); root and table: what its reader in
-        radiographs.readers.registry takes. Images that it skips, and those that cannot be read, are counted in
-        the log. table_encoding: of a CSV of one's own that is not UTF-8, such as cp1252.
-    image_size: side S in pixels; framing: `crop` cuts the middle square out, `pad` keeps all and pads with black.
-    other_views: how many other images of the same study come along.
-    validation_fraction, test_fraction: of the patients, dealt by hash and `seed`; where the data set names every
-        image's split, that is taken. A patient in two splits is refused.
+    Args:
+        root: Folder of the images, as the data set's reader in radiographs.readers.registry takes it.
+        table: As that reader takes it.
+        dataset: table (CSV or Parquet of image, report, view), mimic_cxr, chexpert, open_i or manifest (that of
+            `radiolucent drr`; its old name, ct_rate, is accepted until version 0.3). Images that the reader skips, and
+            those that cannot be read, are counted in the log.
+        image_size: Side S in pixels.
+        framing: `crop` cuts the middle square out, `pad` keeps all and pads with black.
+        other_views: How many other images of the same study come along.
+        batch_size: Of training; measuring uses the same.
+        workers: Data processes.
+        seed: Of the splits, the order and the choice of other views.
+        validation_fraction: Of the patients, dealt by hash; if the data set names every image's split, that is taken.
+        test_fraction: Of the patients. A patient in two splits is refused.
+        table_encoding: Of a CSV of one's own that is not UTF-8, such as cp1252.
+
+    Raises:
+        ValueError: A size below 1, no table for a data set that needs one, or an encoding for one that needs none.
     """
 
     transform = None  # an image is the same in every epoch, so that its latent may be cached

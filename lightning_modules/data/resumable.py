@@ -23,7 +23,14 @@ class EpochSampler(DistributedSampler):
             yield self.epoch, index
 
     def position(self, place: int) -> int:
-        """Where the `place`-th image of this process stands in the whole order; -1 for one that only fills it up."""
+        """Where an image of this process stands in the whole order.
+
+        Args:
+            place: Its number among this process's images.
+
+        Returns:
+            Its number among all; -1 for one that only fills this process up.
+        """
         position = place * self.num_replicas + self.rank
         return position if position < len(self.dataset) else -1  # type: ignore[arg-type]
 
@@ -106,8 +113,18 @@ def epoch_loader(
 ) -> ResumableLoader:
     """The loader of a data module: items asked for by (epoch, index), dealt to the trainer's devices.
 
-    dataset: has a length. trainer: Lightning's, or None for one device. train: shuffled by seed and epoch, and an
-    incomplete last batch left out unless it is the only one; else in order.
+    Args:
+        dataset: Has a length.
+        trainer: Lightning's, or None for one device.
+        train: Shuffled by seed and epoch, and an incomplete last batch left out unless it is the only one; else in
+            order.
+        batch_size: Items of a batch.
+        workers: Data processes.
+        seed: Of the order.
+        collate: Items to a batch; None: torch's.
+
+    Returns:
+        The loader.
     """
     sampler = EpochSampler(
         dataset,

@@ -17,10 +17,19 @@ CODE_STRING = re.compile(r"[A-Z0-9_ ]{1,16}$")
 
 
 def uid_key(folder: str | Path) -> str:
-    """The secret of a batch that writes to `folder`: made by whoever asks first, the same for every worker and resume.
+    """The secret of a batch: made by whoever asks first, the same for every worker and resume.
 
     It lies in folder/deidentification.key, readable by its owner alone. Who has it and the source's UIDs can tell
     which study became which; delete it before the folder is passed on.
+
+    Args:
+        folder: That the batch writes to.
+
+    Returns:
+        The secret.
+
+    Raises:
+        ValueError: The file is there but holds no key.
     """
     path = Path(folder) / KEY_NAME
     if not path.exists():
@@ -43,12 +52,29 @@ def uid_key(folder: str | Path) -> str:
 
 
 def key_for(folder: str | Path, header: Any, keep_identity: bool) -> str:
-    """`uid_key` where a DICOM source's identity is to go; "" where nothing is replaced, so that no key is made."""
+    """`uid_key` if a DICOM source's identity is to go.
+
+    Args:
+        folder: That the batch writes to.
+        header: Of the source; None for what is no DICOM.
+        keep_identity: Whether it stays.
+
+    Returns:
+        The secret; "" if nothing is replaced, so that no key is made.
+    """
     return "" if header is None or keep_identity else uid_key(folder)
 
 
 def new_uid(key: str, *parts: str) -> str:
-    """The UID that stands for `parts` (a role and a UID of the source) under `key`: always the same one."""
+    """The UID that stands for something under a key: always the same one.
+
+    Args:
+        key: Of the batch.
+        *parts: A role and a UID of the source.
+
+    Returns:
+        A UID.
+    """
     from pydicom.uid import generate_uid
 
     return str(generate_uid(entropy_srcs=[key, *parts]))

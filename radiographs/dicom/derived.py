@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import io
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from radiographs.dicom.deidentify import is_burned_in, is_code, mark_identity_removed, new_uid
+
+if TYPE_CHECKING:
+    from jaxtyping import UInt
 
 SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
 # What a derived image keeps. An allow-list: an attribute that nobody thought of stays behind.
@@ -63,20 +66,23 @@ EMPTY_ALLOWED = (
 
 
 def encode_dicom(
-    levels: np.ndarray, bits: int, header: Any, note: str, keep_identity: bool, uid_key: str = ""
+    levels: UInt[np.ndarray, "height width"], bits: int, header: Any, note: str, keep_identity: bool, uid_key: str = ""
 ) -> bytes:
-    """Grey levels (H, W) -> the bytes of a derived Secondary Capture image, MONOCHROME2, explicit little endian.
+    """The bytes of a derived Secondary Capture image, MONOCHROME2, explicit little endian.
 
     UIDs are new, and the same whenever the same image is written under the same key: images of one study or series of
     the source stay together. Without `keep_identity` the source's own UIDs are replaced too, by hashes under the key.
 
     Args:
-        levels: uint8 or uint16.
-        bits: of a level.
-        header: of the source (see `decode_dicom`), or None for an image that comes from no DICOM file.
-        note: what was done.
-        keep_identity: keep patient and study.
-        uid_key: secret of the run, see `deidentify.uid_key`; with "" who knows the source's UIDs can find its result.
+        levels: uint8 or uint16 (H, W).
+        bits: Of a level.
+        header: Of the source (see `decode_dicom`), or None for an image that comes from no DICOM file.
+        note: What was done.
+        keep_identity: Keep patient and study.
+        uid_key: Secret of the run, see `deidentify.uid_key`; with "" who knows the source's UIDs can find its result.
+
+    Returns:
+        A file's content.
     """
     from pydicom import Dataset
 

@@ -7,11 +7,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from radiographs.depth import depth_in_use, depth_warning
+
+if TYPE_CHECKING:
+    from jaxtyping import Bool, Float, Float32, Integer, Num
 
 MOST_BITS = 16  # that a derived image has
 
@@ -21,7 +24,19 @@ class Unreadable(ValueError):
 
 
 def whole_number(dataset: Any, keyword: str, default: int | None = None) -> int:
-    """A whole number of the header; `default` where it is absent or empty, Unreadable without a default or a number."""
+    """A whole number of the header.
+
+    Args:
+        dataset: The header.
+        keyword: Of the attribute.
+        default: If it is absent or empty.
+
+    Returns:
+        The number.
+
+    Raises:
+        Unreadable: It is absent without a default, or no number.
+    """
     value = dataset.get(keyword)
     value = default if value is None or value == "" else value
     try:
@@ -32,20 +47,37 @@ def whole_number(dataset: Any, keyword: str, default: int | None = None) -> int:
 
 @dataclass
 class Shown:
-    """pixels: float32 (H, W) from -1 (black) to 1 (white), bones bright; bits: to write it with; warnings."""
+    """What is to be seen.
 
-    pixels: np.ndarray
+    Attributes:
+        pixels: float32 (H, W) from -1 (black) to 1 (white), bones bright.
+        bits: To write it with.
+        warnings: Sentences for a person.
+    """
+
+    pixels: Float32[np.ndarray, "height width"]
     bits: int
     warnings: list[str] = field(default_factory=list)
 
 
-def grey_pipeline(dataset: Any, levels: np.ndarray, padding: np.ndarray | None) -> Shown:
-    """Stored values (H, W) -> what is to be seen.
+def grey_pipeline(
+    dataset: Any, levels: Integer[np.ndarray, "height width"], padding: Bool[np.ndarray, "height width"] | None
+) -> Shown:
+    """From stored values to what is to be seen.
 
     Args:
-        dataset: its header, of which the LUT, rescale, window and presentation attributes are read.
-        levels: stored values, integers (H, W).
-        padding: bool (H, W), where the image is none; shown black, and not counted in the range in use.
+        dataset: The header, of which the LUT, rescale, window and presentation attributes are read.
+        levels: Stored values, integers (H, W).
+        padding: bool (H, W), where there is no image; shown black, and not counted in the range in use.
+
+    Returns:
+        The image, its depth and warnings.
+
+    Raises:
+        Unreadable: The header contradicts itself.
+
+    Reference:
+        DICOM PS3.3 C.11.
     """
     warnings: list[str] = []
     bits, signed = whole_number(dataset, "BitsStored"), whole_number(dataset, "PixelRepresentation", 0) == 1
@@ -105,11 +137,28 @@ def _voi(
     return seen
 
 
-def window(values: np.ndarray, centre: float, width: float, function: str = "LINEAR") -> np.ndarray:
-    """PS3.3 C.11.2.1.2 and C.11.2.1.3: values -> brightness in [0, 1].
+def window(
+    values: Num[np.ndarray, "height width"], centre: float, width: float, function: str = "LINEAR"
+) -> Float[np.ndarray, "height width"]:
+    """Apply a window.
 
     A LINEAR window narrower than 1, which the standard forbids, is taken for LINEAR_EXACT: files of values from 0 to 1
     have them.
+
+    Args:
+        values: (H, W).
+        centre: Of the window.
+        width: Of the window.
+        function: LINEAR, LINEAR_EXACT or SIGMOID.
+
+    Returns:
+        Brightness (H, W) in [0, 1].
+
+    Raises:
+        Unreadable: Another function.
+
+    Reference:
+        DICOM PS3.3 C.11.2.1.2 and C.11.2.1.3.
     """
     if function == "LINEAR" and width >= 1:
         low, high = centre - 0.5 - (width - 1) / 2, centre - 0.5 + (width - 1) / 2
@@ -123,17 +172,25 @@ def window(values: np.ndarray, centre: float, width: float, function: str = "LIN
     raise Unreadable(f"VOI LUT Function '{function}' where LINEAR, LINEAR_EXACT or SIGMOID was expected")
 
 
-def look_up(values: np.ndarray, item: Any, dataset: Any, *, signed: bool) -> tuple[np.ndarray, int]:
-    """Whole numbers through a Modality or VOI LUT (C.11.1.1, C.11.2.1.1): the table's values and their bits.
+def look_up(
+    values: Integer[np.ndarray, "height width"], item: Any, dataset: Any, *, signed: bool
+) -> tuple[Integer[np.ndarray, "height width"], int]:
+    """Whole numbers through a Modality or VOI LUT.
 
     Args:
-        values: integers (H, W).
-        item: of the LUT sequence. Its data may be words or bytes, of any VR; its length says which.
-        dataset: the file, for its byte order.
-        signed: whether values can be negative; then so is the descriptor's first value mapped, whatever its VR.
+        values: Integers (H, W).
+        item: Of the LUT sequence. Its data may be words or bytes, of any VR; its length says which.
+        dataset: The file, for its byte order.
+        signed: Whether values can be negative; then so is the descriptor's first value mapped, whatever its VR.
+
+    Returns:
+        The table's values (H, W), and their bits.
 
     Raises:
-        Unreadable: a table of another length than its descriptor says.
+        Unreadable: A table of another length than its descriptor says.
+
+    Reference:
+        DICOM PS3.3 C.11.1.1 and C.11.2.1.1.
     """
     descriptor = item.get("LUTDescriptor")
     if descriptor is None or len(descriptor) != 3 or not item.get("LUTData"):

@@ -6,13 +6,16 @@ import io
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from radiographs.dicom.deidentify import is_burned_in
 from radiographs.dicom.derived import CARRIED
 from radiographs.dicom.grey_levels import Unreadable, grey_pipeline, whole_number
+
+if TYPE_CHECKING:
+    from jaxtyping import Bool, Float32, Integer
 
 MONOCHROME = ("MONOCHROME1", "MONOCHROME2")
 DIRECTORY = "1.2.840.10008.1.3.10"  # Media Storage Directory
@@ -38,23 +41,37 @@ OTHER_MODALITIES = {
 
 @dataclass(frozen=True)
 class DecodedDicom:
-    """pixels: float32 (H, W) in [-1, 1], bones bright; bits: 1 to 16; header: see `derived_dicom`."""
+    """A DICOM file's image.
 
-    pixels: np.ndarray
+    Attributes:
+        pixels: float32 (H, W) in [-1, 1], bones bright.
+        bits: 1 to 16.
+        header: What a derived image may keep, see `encode_dicom`.
+        warnings: Sentences for a person.
+    """
+
+    pixels: Float32[np.ndarray, "height width"]
     bits: int
     header: Any
     warnings: tuple[str, ...]
 
 
 def decode_dicom(data: bytes, name: str) -> DecodedDicom:
-    """The bytes of a DICOM file -> its image, bones bright.
+    """The image in the bytes of a DICOM file.
 
     Order of PS3.3 C.11: modality LUT or rescale, then VOI LUT or else window, then MONOCHROME1 or Presentation LUT
-    Shape. Where a file has several VOI views the first is taken; where it has none, the whole range of the stored bits.
+    Shape. If a file has several VOI views the first is taken; if it has none, the whole range of the stored bits.
     Pixel Padding at the image's border is black.
 
+    Args:
+        data: The file's bytes.
+        name: Its name, for messages.
+
+    Returns:
+        The image, bones bright.
+
     Raises:
-        ValueError: not one grey image, or damaged; the sentence begins with `name`.
+        ValueError: Not one grey image, or damaged; the sentence begins with `name`.
     """
     from pydicom import dcmread
 
@@ -83,7 +100,17 @@ def _reason(error: Exception) -> str:
 
 
 def dicom_size(path: Path) -> tuple[int, int]:
-    """(H, W) from the header."""
+    """Height and width from the header.
+
+    Args:
+        path: The file.
+
+    Returns:
+        (H, W).
+
+    Raises:
+        ValueError: It is no DICOM image.
+    """
     from pydicom import dcmread
 
     try:
@@ -96,9 +123,13 @@ def dicom_size(path: Path) -> tuple[int, int]:
 
 
 def other_modality(header: Any) -> str | None:
-    """What an image is by its header, if it is certainly no radiograph ("a slice of a CT"); else None.
+    """What an image is by its header, if it is certainly no radiograph.
 
-    A CT's localizer is a projection, and so a radiograph.
+    Args:
+        header: Of the file.
+
+    Returns:
+        Such as "a slice of a CT"; None for a radiograph, which a CT's localizer is too, being a projection.
     """
     if header is None or "LOCALIZER" in (header.get("ImageType") or ()):
         return None
@@ -124,11 +155,23 @@ def _complete_syntax(dataset: Any) -> None:
         dataset.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian if implicit else plain
 
 
-def stored_levels(dataset: Any, warnings: list[str]) -> tuple[np.ndarray, np.ndarray | None]:
-    """The stored values, int32 or int64 (H, W), decompressed; and where the image is padded, bool (H, W) or None.
+def stored_levels(
+    dataset: Any, warnings: list[str]
+) -> tuple[Integer[np.ndarray, "height width"], Bool[np.ndarray, "height width"] | None]:
+    """The stored values, decompressed.
 
     pydicom takes the lower Bits Stored bits whatever High Bit says (PS3.5 8.1.1), so what is not compressed is read as
-    whole words here and cut out of them. What was wrong with the header is added to `warnings`.
+    whole words here and cut out of them.
+
+    Args:
+        dataset: The file.
+        warnings: Receives what was wrong with the header.
+
+    Returns:
+        int32 or int64 (H, W), and where the image is padded, bool (H, W) or None.
+
+    Raises:
+        Unreadable: The pixels cannot be decoded, or are not what the header says.
     """
     from pydicom.pixels import get_decoder
     from pydicom.uid import RLELossless

@@ -20,9 +20,18 @@ SPLIT_WORDS = {
 
 @dataclass(frozen=True)
 class ReportedImage:
-    """path and name (unique in its data set) of an image; its view; its report, "" for none; patient and study.
+    """An image with what is known about it.
 
-    age in years, sex F or M, split train, validation or test: None where the data do not tell.
+    Attributes:
+        path: Its file.
+        name: Unique in its data set.
+        view: One of VIEWS, or None if the data do not tell.
+        report: "" for none.
+        patient: Of the image.
+        study: Of the image.
+        age: In years, or None.
+        sex: F, M or None.
+        split: train, validation, test or None.
     """
 
     path: Path
@@ -38,7 +47,13 @@ class ReportedImage:
 
 @dataclass
 class Reading:
-    """images, in the order of the table; set_aside: how many were left out, by reason; first: the first of each."""
+    """What a reader found.
+
+    Attributes:
+        images: In the order of the table.
+        set_aside: How many were skipped, by reason.
+        first: The first of each reason.
+    """
 
     images: list[ReportedImage] = field(default_factory=list)
     set_aside: Counter[str] = field(default_factory=Counter)
@@ -52,7 +67,12 @@ class Reading:
             self.skip("the image file is missing", str(image.path))
 
     def skip(self, reason: str, what: str) -> None:
-        """Count an image, or a report, that is left out."""
+        """Count an image, or a report, that is left out.
+
+        Args:
+            reason: Why.
+            what: Its name; the first of each reason is kept.
+        """
         self.set_aside[reason] += 1
         self.first.setdefault(reason, what)
 

@@ -14,9 +14,19 @@ CHEXPERT_LABELS = {"": 0, "0": 0, "0.0": 0, "1": 1, "1.0": 1, "-1": -1, "-1.0": 
 
 
 def read_chexpert(root: Path, table: Path | None = None) -> Reading:
-    """CheXpert's train.csv and valid.csv, or the table of CheXpert Plus, below `root`.
+    """CheXpert's train.csv and valid.csv, or the table of CheXpert Plus.
 
     CheXpert has no reports: the labels that are positive stand in their place. Plus has findings and impression.
+
+    Args:
+        root: Folder below which the images lie.
+        table: The table; None: the one below `root`.
+
+    Returns:
+        The images.
+
+    Raises:
+        FileNotFoundError: No such folder or table.
     """
     tables = [table] if table else [path for name in ("train.csv", "valid.csv") for path in tables_named(root, name)]
     if not tables:

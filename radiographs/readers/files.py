@@ -6,6 +6,18 @@ from pathlib import Path
 
 
 def tables_named(root: Path, pattern: str) -> list[Path]:
+    """The tables (.csv, .csv.gz) in a folder whose names match a pattern, in order.
+
+    Args:
+        root: The folder.
+        pattern: As Path.glob takes it.
+
+    Returns:
+        Their paths.
+
+    Raises:
+        FileNotFoundError: No such folder.
+    """
     if not root.is_dir():
         raise FileNotFoundError(f"{root}: there is no such folder")
     return sorted(path for path in root.glob(pattern) if path.suffix in (".csv", ".gz"))

@@ -13,9 +13,19 @@ RENDERED = {"drr-rate": "AP", "drr-rate-lateral": "LATERAL"}
 
 
 def read_manifest(root: Path, table: Path | None = None) -> Reading:
-    """A manifest that `radiolucent drr` wrote (`root`/manifest.parquet), its radiographs of material total.
+    """A manifest that `radiolucent drr` wrote: its radiographs of material total.
 
     The patient is CT-RATE's (train_1 of train_1_a_1), else the volume. A report is its findings and impression.
+
+    Args:
+        root: The folder that was written.
+        table: The manifest; None: `root`/manifest.parquet.
+
+    Returns:
+        The images.
+
+    Raises:
+        ValueError: It is no such manifest.
     """
     found = Reading()
     for row in read_rows(table or root / "manifest.parquet", ("file", "view", "material", "volume", "report")):

@@ -14,9 +14,22 @@ HEADING = re.compile(r"^[ \t]*([A-Z][A-Z ,/()&-]+):", re.MULTILINE)  # of a sect
 
 
 def read_mimic_cxr(root: Path, table: Path | None = None) -> Reading:
-    """MIMIC-CXR-JPG: mimic-cxr-*-metadata.csv[.gz] with ViewPosition, *-split.csv[.gz] where it lies there, and
-    files/p10/p10000032/s50414267/*.jpg in `root`; table: the folder of the reports (files/p10/p10000032/s50414267.txt),
-    `root` itself where none is given. A report is its findings and impression."""
+    """MIMIC-CXR-JPG as it is distributed.
+
+    `root` holds mimic-cxr-*-metadata.csv[.gz] with ViewPosition, *-split.csv[.gz] if available, and
+    files/p10/p10000032/s50414267/*.jpg. A report is its findings and impression.
+
+    Args:
+        root: The folder.
+        table: Folder of the reports (files/p10/p10000032/s50414267.txt); None: `root` itself.
+
+    Returns:
+        The images.
+
+    Raises:
+        FileNotFoundError: A folder or the metadata are missing.
+        ValueError: Two releases of a table, or a damaged one.
+    """
     metadata, split_table = (the_one_table(root, f"mimic-cxr-*-{kind}.csv*") for kind in ("metadata", "split"))
     splits = {}
     if split_table is not None:

@@ -15,9 +15,19 @@ from radiographs.vocabulary import VIEWS
 def read_open_i(root: Path, table: Path) -> Reading:
     """Open-i (Indiana University), in either of its forms; every report is taken to be of another patient.
 
-    The original: the reports' XML files and the images anywhere below `root`; table: the DICOM headers as CSV[.gz] with
-    imageid and View Position. Kaggle's: table: indiana_projections.csv, with indiana_reports.csv beside it; the images
-    anywhere below `root`. It says Frontal and Lateral: a frontal image's side is not known, its view is None.
+    The original: the reports' XML files and the images anywhere below `root`. Kaggle's says Frontal and Lateral: a
+    frontal image's side is not known, its view is None.
+
+    Args:
+        root: Folder below which the images lie.
+        table: Of the original the DICOM headers as CSV[.gz] with imageid and View Position; of Kaggle's
+            indiana_projections.csv, with indiana_reports.csv beside it.
+
+    Returns:
+        The images.
+
+    Raises:
+        FileNotFoundError: A folder or table is missing.
     """
     files = {path.stem: path for path in files_below(root) if path.suffix.lower() in FORMATS}
     if {"uid", "filename", "projection"} <= next(read_rows(table), {}).keys():

@@ -15,13 +15,16 @@ def read_table(root: Path, table: Path, encoding: str | None = None) -> Reading:
     """A table with the columns image (a path below `root`), report, view and, if available, those of OPTIONAL.
 
     Args:
-        root: the folder of the images.
+        root: The folder of the images.
         table: CSV, CSV.gz or Parquet. age in years; sex F or M; split train, validation or test, in every row. Without
             a patient every image is its own.
-        encoding: of a CSV that is not UTF-8, see `radiographs.tables.read_rows`.
+        encoding: Of a CSV that is not UTF-8, see `radiographs.tables.read_rows`.
+
+    Returns:
+        The images.
 
     Raises:
-        ValueError: with file and line, a damaged table, an unknown view, split or sex, an age beyond 120.
+        ValueError: With file and line, a damaged table, an unknown view, split or sex, an age beyond 120.
     """
     found = Reading()
     for row in read_rows(table, ("image", "report", "view"), encoding):

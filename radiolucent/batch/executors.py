@@ -17,6 +17,8 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
 from typing import Any
 
+from radiolucent.batch.staged import Staged, run_staged
+
 Item = tuple[str, Any]
 Work = Callable[[Any], dict[str, Any]]
 Result = tuple[str, "dict[str, Any] | None", str]
@@ -29,12 +31,12 @@ MALLOC = (
 ATTEMPTS = 2  # times an item may lose its worker when it runs alone
 
 
-def attempt(work: Work, payload: Any) -> tuple[dict[str, Any] | None, str]:
+def attempt(work: Callable[[Any], Any], payload: Any) -> tuple[Any, str]:
     """Run one item: (record, "") or (None, the reason in one line)."""
     try:
         return work(payload), ""
     except (ValueError, OSError) as error:
-        reason = str(error)
+        reason = str(error) or type(error).__name__
     except Exception as error:  # an overnight batch must not end at its first bad item
         reason = f"{type(error).__name__}: {error}"
     return None, " ".join(reason.split())
@@ -71,8 +73,13 @@ def worker_environment(workers: int) -> dict[str, str]:
 def run_local(work: Work, items: Sequence[Item], workers: int, gpus: int = 0) -> Iterator[Result]:
     """In this process (workers = 0) or in `workers` spawned processes. Items of a lost worker are done again.
 
+    In this process, work in stages overlaps them (see radiolucent.batch.staged).
+
     gpus: the processes see all of the machine's and share them out among themselves.
     """
+    if workers == 0 and isinstance(work, Staged):
+        yield from run_staged(work, items, attempt)
+        return
     if workers == 0:
         for key, payload in items:
             yield (key, *attempt(work, payload))

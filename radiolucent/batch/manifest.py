@@ -11,6 +11,7 @@ import hashlib
 import json
 import os
 import re
+import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ FORMAT = 2  # of manifest.jsonl; 1 did not record inputs and claims
 SETTINGS_LINE = b'{"settings"'
 LONGEST_FIRST_LINE = 2**26  # bytes
 SHOWN = 5  # files in a message
+SYNC_S = 1.0  # the disk is made to keep finished items' lines no more often; a power cut loses what is done again
 
 
 def file_identity(path: str | Path, **more: Any) -> dict[str, Any]:
@@ -91,6 +93,7 @@ class Manifest:
         except BlockingIOError:
             self._file.close()
             raise ValueError(f"another run is writing to {self.out}: wait for it or choose another --out") from None
+        self._synced = 0.0
         self.finished: dict[str, dict[str, Any]] = {}
         self.claimed: set[str] = set()
         self._owners: dict[str, str] = {}
@@ -151,11 +154,13 @@ class Manifest:
                 self._owners[name] = key
             self.finished[key] = line
 
-    def _append(self, line: dict[str, Any]) -> None:
+    def _append(self, line: dict[str, Any], at_once: bool = True) -> None:
         lines = [line] if self._first is None else [self._first, line]
         self._file.write(b"".join(_line(one) for one in lines))
         self._file.flush()
-        os.fsync(self._file.fileno())
+        if at_once or time.monotonic() - self._synced > SYNC_S:
+            os.fsync(self._file.fileno())
+            self._synced = time.monotonic()
         self._first = None
 
     def claim(
@@ -226,7 +231,7 @@ class Manifest:
     def add(self, key: str, record: Mapping[str, Any], identity: Mapping[str, Any] | None = None) -> None:
         """Record a finished item: `record` holds JSON values; `outputs` are paths relative to the folder."""
         line = {"key": key, **({} if identity is None else {"input": identity}), **record}
-        self._append(line)
+        self._append(line, at_once=False)
         self._take(line)
 
     def update(self, key: str, **values: Any) -> None:
@@ -246,6 +251,8 @@ class Manifest:
 
     def close(self) -> None:
         """Give the folder free."""
+        if self._first is None:
+            os.fsync(self._file.fileno())
         self._file.close()
 
 

@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shutil
-import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -109,10 +107,9 @@ def digest(source: Path) -> str:
 def write(parts: Parts, out: Path, origin: dict[str, str]) -> str:
     """Save the models and their origin in a folder beside `out`, which becomes `out` when it is whole; what it is."""
     from diffusion import BoneSuppressionPipeline
+    from radiographs.files import atomic_folder
 
-    part = out.with_name(f".part-{uuid.uuid4().hex[:12]}-{out.name}")
-    part.mkdir(parents=True)
-    try:
+    with atomic_folder(out) as part:
         if parts.vqgan is not None and parts.unet is not None and parts.scheduler is not None:
             what = "pipeline"
             BoneSuppressionPipeline(parts.vqgan, parts.unet, parts.scheduler, **parts.options).save_pretrained(part)
@@ -127,7 +124,4 @@ def write(parts: Parts, out: Path, origin: dict[str, str]) -> str:
             what = "network alone (give --vqgan for a pipeline)"
             parts.unet.save_pretrained(part)
         (part / ORIGIN).write_text(json.dumps(origin, indent=2) + "\n")
-        part.replace(out)
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
     return what

@@ -88,7 +88,6 @@ def score(radiograph: Tensor, soft: Tensor, suppressed: Tensor, reconstructed: T
 
 def draw(out: Path, names: list[str], radiograph: Tensor, suppressed: Tensor, soft: Tensor) -> Path:
     """montage.png: input, result, truth and difference of the first held-out poses, enlarged twice."""
-
     from evaluation.reporting.montage import montage, to_grey
 
     def enlarged(image: Tensor, span: float = 1.0) -> np.ndarray:

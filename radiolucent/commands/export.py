@@ -7,8 +7,6 @@ from the checkpoint, or from the config.yaml beside it. Research use only.
 
 from __future__ import annotations
 
-import shutil
-import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -138,6 +136,7 @@ def write(module: Any, checkpoint: dict[str, Any], out: Path) -> str:
 
     from diffusion.finite import refuse_broken
     from lightning_modules.callbacks import RECORD, exported_model
+    from radiographs.files import atomic_folder
 
     logging.disable_progress_bar()
     if not (hasattr(module, "pipeline") or hasattr(module, "vqgan")):
@@ -146,13 +145,8 @@ def write(module: Any, checkpoint: dict[str, Any], out: Path) -> str:
         )
     refuse_broken({"model": module}, "the checkpoint")
     model = exported_model(module)
-    part = out.with_name(f".part-{uuid.uuid4().hex[:12]}-{out.name}")
-    part.mkdir(parents=True)
-    try:
+    record = {"epoch": checkpoint["epoch"], "step": checkpoint["global_step"]}
+    with atomic_folder(out) as part:
         model.save_pretrained(part)
-        record = {"epoch": checkpoint["epoch"], "step": checkpoint["global_step"]}
         (part / RECORD).write_text(yaml.safe_dump(record, sort_keys=False))
-        part.replace(out)
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
     return type(model).__name__

@@ -20,6 +20,11 @@ RENAMED = {  # configs by their old names, which are accepted until version 0.3
     "vqgan/box.yaml": "vqgan/ct_pairs.yaml",
     "suppression/box.yaml": "suppression/ct_pairs.yaml",
 }
+LAID_OVER = {  # configs that say only what differs from another one, which is read first whether named or not
+    "suppression/regression_protected.yaml": "suppression/regression.yaml",
+    "synthesis/viewxgen.yaml": "synthesis/ldm_512.yaml",
+    "synthesis/viewxgen_tiny.yaml": "synthesis/tiny.yaml",
+}
 UNTRAINED = (
     "radiolucent: warning: no --ckpt_path, so {subcommand} takes the weights that the config builds, which are random "
     "where it names no trained ones: give --ckpt_path FILE, or last"
@@ -27,9 +32,17 @@ UNTRAINED = (
 
 
 def last_checkpoint(folder: str | Path) -> str:
-    """The newest last.ckpt under a training's `default_root_dir`; each run has its own version folder in it.
+    """The newest last.ckpt of a training; each run has its own version folder.
 
-    FileNotFoundError: there is none. ValueError: there are several trainings, none of them in `folder` itself.
+    Args:
+        folder: The training's `default_root_dir`.
+
+    Returns:
+        The file.
+
+    Raises:
+        FileNotFoundError: There is none.
+        ValueError: There are several trainings, none of them in `folder` itself.
     """
     found = sorted(Path(folder).rglob("last*.ckpt"), key=lambda path: path.stat().st_mtime)
     trainings = {path: _training(path.relative_to(folder)) for path in found}
@@ -56,21 +69,61 @@ def _training(checkpoint: Path) -> str:
 
 
 def with_new_names(argv: list[str]) -> list[str]:
-    """The command line with configs under their present names; a note says so."""
+    """The command line with configs under their present names; a note says so.
+
+    Args:
+        argv: As given.
+
+    Returns:
+        As many words.
+    """
     return [_new_name(word) for word in argv]
 
 
 def _new_name(word: str) -> str:
     name = word.removeprefix("--config=")
     for old, new in RENAMED.items():
-        if Path(name).as_posix().endswith(f"configs/{old}") and not Path(name).exists():
+        if _is_shipped(name, old) and not Path(name).exists():
             print(f"radiolucent: note: configs/{old} is now called configs/{new}", file=sys.stderr)
             return word[: -len(old)] + new
     return word
 
 
+def with_bases(argv: list[str]) -> list[str]:
+    """The command line with each config of LAID_OVER behind its base.
+
+    Args:
+        argv: As given, with the subcommand.
+
+    Returns:
+        The same, with `--config BASE` added where the base was not named.
+    """
+    words: list[str] = []
+    for word in argv:
+        path = word.removeprefix("--config=")
+        base = next((path[: -len(over)] + under for over, under in LAID_OVER.items() if _is_shipped(path, over)), None)
+        if base is not None and base not in {one.removeprefix("--config=") for one in words}:
+            words += [f"--config={base}"] if word.startswith("--config=") else [base, "--config"]
+        words.append(word)
+    return words
+
+
+def _is_shipped(path: str, name: str) -> bool:
+    return Path(path).as_posix().endswith(f"configs/{name}")
+
+
 def main(argv: list[str]) -> int:
-    """Run the LightningCLI on `argv` (subcommand first). A wrong option or key raises ValueError in one sentence."""
+    """Run the LightningCLI.
+
+    Args:
+        argv: The words of the command line, the subcommand first.
+
+    Returns:
+        0.
+
+    Raises:
+        ValueError: A wrong option or key, in one sentence.
+    """
     from jsonargparse import ArgumentError
     from lightning.pytorch import LightningDataModule, LightningModule
     from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
@@ -124,7 +177,7 @@ def main(argv: list[str]) -> int:
             trainer_defaults={"callbacks": [FiniteWeights()]},
             parser_kwargs={"prog": "radiolucent", "exit_on_error": False},
             auto_configure_optimizers=False,
-            args=with_new_names(argv),
+            args=with_bases(with_new_names(argv)),
         )
     except ArgumentError as error:
         raise ValueError(f"{error}; see `radiolucent {argv[0]} --help` and configs/ for complete examples") from None

@@ -1,7 +1,8 @@
-"""Draw a dataset of radiographs from text: `radiolucent synthesize --prompts CSV --checkpoint DIR --out DIR`.
+"""Draw a dataset of radiographs from text: `radiolucent synthesize --prompts CSV --out DIR`, or `--demo --out DIR`.
 
-The checkpoint is a SynthesisPipeline or any text-to-image folder of diffusers. An image depends on its row of the CSV
-alone, not on the batch, the number of workers, the order or a restart. Research use only.
+The model is the packaged one, or with --checkpoint a SynthesisPipeline or any text-to-image folder of diffusers.
+An image depends on its row of the CSV alone, not on the batch, the number of workers, the order or a restart. Research
+use only.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from radiolucent.batch.runner import Task, add_batch_arguments, run_batch
+from radiolucent.device import choose_device
 from radiolucent.synthesis.drawing import draw_rows, in_batches
 from radiolucent.synthesis.prompts import Row
 
@@ -27,9 +29,16 @@ STEPS = 50  # of our own model where neither --steps nor its folder says
 
 def add_arguments(parser: ArgumentParser) -> None:
     """Options of `radiolucent synthesize`."""
-    parser.add_argument("--prompts", type=str, required=True, help="CSV: annotated_prompt or prompt; see README")
+    parser.add_argument("--prompts", type=str | None, default=None, help="CSV: annotated_prompt or prompt; see README")
     parser.add_argument(
-        "--checkpoint", type=str, required=True, help="a pipeline, ours or diffusers': folder or OWNER/NAME"
+        "--demo", action="store_true", help="eight prompts that come with the package, and overview.png"
+    )
+    parser.add_argument(
+        "--checkpoint",
+        type=str | None,
+        default=None,
+        help="a pipeline, ours or diffusers': folder or OWNER/NAME; default: the packaged model, which was trained on "
+        "radiographs rendered from CT, no patient's",
     )
     add_batch_arguments(parser)
     parser.add_argument("--ray-address", type=str | None, default=None, help="of a Ray cluster, for --executor ray")
@@ -77,26 +86,31 @@ def run(args: Namespace) -> int:
     from radiolucent.synthesis.dataset import Finish, dataset_files, finish_dataset
     from radiolucent.synthesis.dataset_card import settings_hash
     from radiolucent.synthesis.loading import load_generator
+    from radiolucent.synthesis.overview import write_overview
     from radiolucent.synthesis.quality_filter import Judge
 
     if args.ray_address:
         os.environ["RAY_ADDRESS"] = args.ray_address
+    prompts = prompts_of(args)
     options = read_options(args)
-    rows, bad = read_rows(args.prompts, args.seed, VIEWS, CHEXPERT)
+    rows, bad = read_rows(prompts, args.seed, VIEWS, CHEXPERT)
     rows, taken = refuse_tokens(rows, args.format)
     bad |= taken
     rows, cut, too_long = check_lengths(rows, options)
     settings = settings_of(options, args.seed, args.bits)
     if not args.workers and args.executor == "local":
         load_generator(options)  # here it draws too: a model or LoRA that cannot be used is refused before the batch
-    work = functools.partial(draw_rows, out=args.out, options=options, bits=args.bits, settings=settings_hash(settings))
+    about = about_model(options.checkpoint)
+    work = functools.partial(
+        draw_rows, out=args.out, options=options, bits=args.bits, settings=settings_hash(settings), about=about
+    )
     work_list: list[tuple[str, Any]] = [*in_batches(rows, args.batch_size), *{**bad, **too_long}.items()]
     status = run_batch(
         work,
         [Task(key, payload) for key, payload in work_list],
         args.out,
         settings=settings,
-        tables=dataset_files(rows, args.format),
+        tables=[*dataset_files(rows, args.format), *(["overview.png"] if args.demo else [])],
         workers=args.workers,
         executor=args.executor,
         gpus=int(options.device == "cuda"),
@@ -110,28 +124,49 @@ def run(args: Namespace) -> int:
         options.device if torch.cuda.is_available() else "cpu",  # the cluster's GPUs may all be elsewhere
         args.workers,
     )
-    model = Path(args.checkpoint).resolve().name
+    model = (
+        "Radiolucent's packaged synthesis model" if args.checkpoint is None else Path(args.checkpoint).resolve().name
+    )
     refused = len(bad) + len(too_long)
-    ask = Finish(model, settings, args.format, args.shard_size, cut, refused, by if args.filter else None)
+    ask = Finish(model, settings, args.format, args.shard_size, cut, refused, by if args.filter else None, about)
     finish_dataset(Path(args.out), rows, ask)
+    if args.demo:
+        print(f"all of them with their prompts: {write_overview(Path(args.out), rows)}")
     return status
+
+
+def prompts_of(args: Namespace) -> str:
+    """The CSV of prompts. ValueError: neither --prompts nor --demo, or both."""
+    from radiolucent.synthesis.packaged import packaged_prompts
+
+    if (args.prompts is None) != args.demo:
+        raise ValueError("give either --prompts CSV or --demo, which brings its own")
+    return packaged_prompts() if args.prompts is None else args.prompts
+
+
+def about_model(checkpoint: str) -> str:
+    """What a SynthesisPipeline's folder says of its training, in one sentence; "" for others."""
+    from radiographs.files import read_json
+
+    return str(read_json(Path(checkpoint) / "model_index.json").get("about") or "")
 
 
 def read_options(args: Namespace) -> GeneratorOptions:
     """The options, checked, with what was left to the pipeline or the device filled in."""
-    from diffusion.folders import pipeline_folder
-    from radiographs.files import read_json
+    from diffusion.folders import pipeline_folder, read_index
     from radiolucent.synthesis.dataset_formats import FORMATS
     from radiolucent.synthesis.generator import OWN, GeneratorOptions, pipeline_class, read_guidance
+    from radiolucent.synthesis.packaged import packaged_synthesis_model
 
-    checkpoint = str(pipeline_folder(args.checkpoint))
+    checkpoint = packaged_synthesis_model() if args.checkpoint is None else str(pipeline_folder(args.checkpoint))
     own = pipeline_class(checkpoint) == OWN
     steps, guidance = args.steps, read_guidance(args.guidance, own)
     if own and (args.lora or args.negative_prompt):
         raise ValueError("--lora and --negative-prompt are for diffusers' pipelines; this is a SynthesisPipeline")
     if own:
-        index = read_json(Path(checkpoint) / "model_index.json")
+        index = read_index(checkpoint)
         steps = index.get("num_inference_steps", STEPS) if steps is None else steps
+        guidance = guidance or tuple(sorted((index.get("guidance") or {}).items()))
     else:
         from radiolucent.synthesis.diffusers_generator import call_default, text_to_image_class
 
@@ -139,7 +174,7 @@ def read_options(args: Namespace) -> GeneratorOptions:
         steps = call_default(kind, "num_inference_steps") if steps is None else steps
         usual = call_default(kind, "guidance_scale")
         guidance = guidance or ((("", float(usual)),) if usual is not None else ())
-    device = choose_device(args.device, args.executor, args.workers)
+    device = workers_device(args.device, args.executor, args.workers)
     micro_batch = args.micro_batch if args.micro_batch is not None else 1 if device == "cpu" else 8
     counts = {"steps": steps, "micro-batch": micro_batch, "batch-size": args.batch_size, "shard-size": args.shard_size}
     for name, value in {**counts, "size": 1 if args.size is None else args.size}.items():
@@ -173,8 +208,20 @@ def read_options(args: Namespace) -> GeneratorOptions:
     )
 
 
-def choose_device(device: str, executor: str, workers: int) -> str:
-    """cpu or cuda, on the machines where the workers run. ValueError where there are fewer GPUs than are asked for."""
+def workers_device(device: str, executor: str, workers: int) -> str:
+    """Where the workers compute, on the machines on which they run.
+
+    Args:
+        device: "auto", "cpu" or "cuda".
+        executor: "local" or "ray".
+        workers: Processes, one a GPU.
+
+    Returns:
+        "cpu" or "cuda".
+
+    Raises:
+        ValueError: There are fewer GPUs than are asked for.
+    """
     import torch
 
     if executor == "ray":
@@ -183,10 +230,7 @@ def choose_device(device: str, executor: str, workers: int) -> str:
         gpus = int(connect_ray().cluster_resources().get("GPU", 0))
     else:
         gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    if device == "auto":
-        device = "cuda" if gpus else "cpu"
-    if device == "cuda" and not gpus:
-        raise ValueError("--device cuda: no CUDA device was found; use --device cpu")
+    device = choose_device(device, gpus)
     if device == "cuda" and workers > gpus:
         raise ValueError(f"--workers {workers}: one process a GPU, and there are {gpus}")
     return device

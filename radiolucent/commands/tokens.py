@@ -17,6 +17,7 @@ import numpy as np
 
 from radiographs.files import printable
 from radiolucent.batch.runner import Manifest, Task, add_batch_arguments, atomic_path, file_identity, run_batch
+from radiolucent.device import choose_device
 
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser, Namespace
@@ -27,7 +28,7 @@ METADATA = b"radiolucent"
 
 
 def add_arguments(parser: ArgumentParser) -> None:
-    """encode and decode, as subcommands."""
+    """Encode and decode, as subcommands."""
     from jsonargparse import ArgumentParser as Parser
 
     directions = parser.add_subcommands(dest="direction")
@@ -56,13 +57,8 @@ def add_decode(parser: ArgumentParser) -> None:
 
 def run(args: Namespace) -> int:
     """Encode or decode; 0, or 1 if any input was skipped (see errors.csv)."""
-    import torch
-
     chosen = args[args.direction]
-    if chosen.device == "auto":
-        chosen.device = "cuda" if torch.cuda.is_available() else "cpu"
-    if chosen.device == "cuda" and not torch.cuda.is_available():
-        raise ValueError("--device cuda: no CUDA device was found; use --device cpu")
+    chosen.device = choose_device(chosen.device)
     return encode(chosen) if args.direction == "encode" else decode(chosen)
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import diffusers
 
-from diffusion.folders import class_name
+from diffusion.folders import class_name, read_model_index
 from radiographs.files import read_json
 from radiolucent.convert.kinds import Parts
 from radiolucent.convert.taming_vqgan import convert_diffusers_vq
@@ -22,7 +22,7 @@ def read_diffusers(folder: Path) -> Parts:
     index = folder / "model_index.json"
     if not index.is_file():
         return _model(folder)
-    names = read_json(index)
+    names = read_model_index(index)
     if class_name(names) == "BoneSuppressionPipeline":
         raise ValueError(f"{folder} already is a bone suppression pipeline: there is nothing to convert")
     vqgan = next((name for name in ("vqvae", "vae", "movq") if name in names), None)

@@ -35,7 +35,8 @@ COMPVIS = "model.diffusion_model.input_blocks.0.0.weight"
 @dataclass
 class Parts:
     """What a source held: an autoencoder, a network, or both; scheduler and options are BoneSuppressionPipeline's, and
-    scheduler is None where no bone suppression pipeline can be made of them."""
+    scheduler is None where no bone suppression pipeline can be made of them.
+    """
 
     vqgan: Any = None
     unet: Any = None

@@ -22,7 +22,8 @@ Tensors = dict[str, Tensor]
 @dataclass(frozen=True)
 class Source:
     """tensors by name; modules: class and plain attributes by path, where whole modules were pickled; config: a YAML's
-    or JSON's; how: the reader that read the weights."""
+    or JSON's; how: the reader that read the weights.
+    """
 
     tensors: Tensors
     modules: dict[str, dict[str, Any]] = field(default_factory=dict)

@@ -13,7 +13,8 @@ from diffusion.networks.multihead import MultiheadUNet
 @dataclass(frozen=True)
 class UNetPlan:
     """channels, attention, heads: of each level, from the full size inwards; heads counts where there is attention and,
-    at the last level, in the middle block. residual_resampling: down- and upsampling by residual blocks."""
+    at the last level, in the middle block. residual_resampling: down- and upsampling by residual blocks.
+    """
 
     in_channels: int
     out_channels: int

@@ -52,7 +52,8 @@ class Options:
 
     def settings(self) -> dict[str, Any]:
         """What the batch's record holds of them; what came later is left out where it is not used, so that folders of
-        earlier versions can be resumed."""
+        earlier versions can be resumed.
+        """
         later = {"orbit": (), "look": "", "physics": (), "seed": 0}
         return {name: value for name, value in asdict(self).items() if later.get(name, ...) != value}
 

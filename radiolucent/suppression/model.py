@@ -6,13 +6,16 @@ import functools
 import hashlib
 import importlib.resources
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from radiolucent.device import choose_device
 
 if TYPE_CHECKING:
     import numpy as np
 
     from diffusion.pipelines.contract import SuppressionModel
 
+PRECISIONS = ("float32", "bfloat16")
 PACKAGED = {"regression": "model"}  # name: folder in the package; the first is the default
 
 
@@ -64,8 +67,40 @@ def checkpoint_digest(folder: str | Path) -> str:
 
 
 @functools.lru_cache(maxsize=1)
-def load_pipeline(checkpoint: str, device: str, trust_remote_code: bool = False) -> SuppressionModel:
-    """The suppression model of a folder on its device, loaded once in each process.
+def load_model(
+    checkpoint: str, device: str, trust_remote_code: bool = False, precision: str = "float32"
+) -> SuppressionModel:
+    """The suppression model of a folder on its device, for its answers, loaded once in each process.
+
+    A regression is opened without diffusers (diffusion.pipelines.bare), any other model as `load_pipeline` does.
+
+    Args:
+        checkpoint, device, trust_remote_code: As of `load_pipeline`.
+        precision: One of PRECISIONS, of the arithmetic; the weights stay as they are.
+
+    Raises:
+        OSError: No pipeline's folder. ValueError: One that is no suppression model, that has code of its own, or that
+            answers in no other precision than float32.
+    """
+    from diffusion.pipelines.bare import open_bare
+
+    if precision not in PRECISIONS:
+        raise ValueError(f"precision {precision!r}: give one of {', '.join(PRECISIONS)}")
+    device = choose_device(device)
+    found = open_bare(checkpoint)
+    if found is not None:
+        if precision == "bfloat16":
+            found.compute_in_bfloat16()
+        return found.to(device)
+    model = load_pipeline(checkpoint, device, trust_remote_code)
+    if precision != "float32":
+        raise ValueError(f"precision {precision}: a model of this kind ({model.method}) answers in float32 alone")
+    return model
+
+
+@functools.lru_cache(maxsize=1)
+def load_pipeline(checkpoint: str, device: str, trust_remote_code: bool = False) -> Any:
+    """The suppression pipeline of a folder on its device, loaded once in each process.
 
     Args:
         checkpoint: A folder that a pipeline's save_pretrained wrote.
@@ -75,16 +110,12 @@ def load_pipeline(checkpoint: str, device: str, trust_remote_code: bool = False)
     Raises:
         OSError: No pipeline's folder. ValueError: One that is no suppression model, or that has code of its own.
     """
-    import torch
     from diffusers.utils import logging
 
     from diffusion.pipelines.loading import load_suppression_model
 
     logging.disable_progress_bar()
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    if device == "cuda" and not torch.cuda.is_available():
-        raise ValueError("--device cuda: no CUDA device was found; use --device cpu")
+    device = choose_device(device)
     pipeline = load_suppression_model(checkpoint, trust_remote_code)
     pipeline.to(device)
     pipeline.set_progress_bar_config(disable=True)
@@ -138,16 +169,36 @@ def predict_square(
     tile: int,
 ) -> np.ndarray:
     """The model's soft tissue of a radiograph on its grid (size, size), with `lungs`, its mask, by both paths."""
+    masks = None if lungs is None else lungs[None]
+    return predict_squares(pipeline, fitted[None], seed, lungs=masks, steps=steps, tile=tile)[0]
+
+
+def predict_squares(
+    pipeline: SuppressionModel,
+    fitted: np.ndarray,
+    seed: int,
+    *,
+    lungs: np.ndarray | None,
+    steps: int | None,
+    tile: int,
+) -> np.ndarray:
+    """`predict_square` of radiographs (B, size, size), and of their masks, in one call."""
     import torch
 
-    seen = torch.from_numpy(fitted)[None, None].to(pipeline.device)
-    inside = None if lungs is None else torch.from_numpy(lungs)[None, None].to(pipeline.device)
-    return pipeline(seen, tile=tile, lungs=inside, seeds=[seed], steps=steps).soft[0, 0].cpu().numpy()
+    seen = torch.from_numpy(fitted)[:, None].to(pipeline.device)
+    inside = None if lungs is None else torch.from_numpy(lungs)[:, None].to(pipeline.device)
+    seeds = [seed] * len(fitted)
+    return pipeline(seen, tile=tile, lungs=inside, seeds=seeds, steps=steps).soft[:, 0].cpu().numpy()
 
 
 def look_again(pipeline: SuppressionModel, fitted: np.ndarray, seed: int, *, steps: int | None) -> np.ndarray:
     """The model's soft tissue of a radiograph (size, size) of its `detail_size`, in one pass."""
+    return look_again_at(pipeline, fitted[None], seed, steps=steps)[0]
+
+
+def look_again_at(pipeline: SuppressionModel, fitted: np.ndarray, seed: int, *, steps: int | None) -> np.ndarray:
+    """`look_again` at radiographs (B, size, size) in one call."""
     import torch
 
-    seen = torch.from_numpy(fitted)[None, None].to(pipeline.device)
-    return pipeline.second_look(seen, seeds=[seed], steps=steps).soft[0, 0].cpu().numpy()
+    seen = torch.from_numpy(fitted)[:, None].to(pipeline.device)
+    return pipeline.second_look(seen, seeds=[seed] * len(fitted), steps=steps).soft[:, 0].cpu().numpy()

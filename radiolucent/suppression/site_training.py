@@ -23,7 +23,8 @@ VARIANTS = 24  # of nodules, of all pairs together; each pair has at least one
 @dataclass(frozen=True)
 class Figures:
     """What a model does on held-out pairs: gains over doing nothing in dB after the best gain and offset; of implanted
-    nodules of 8 mm and more, the mean signal that is kept and the part that keeps 90% of it."""
+    nodules of 8 mm and more, the mean signal that is kept and the part that keeps 90% of it.
+    """
 
     whole: float
     lungs: float

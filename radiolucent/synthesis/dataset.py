@@ -46,6 +46,7 @@ class Finish:
     """model: what the card calls it. settings: what the images depend on. formats, shard_size: see dataset_formats.
 
     cut: {name: tokens that the model did not see}. refused: rows skipped before drawing. judge: the filter, if any.
+    about: what the model says of its training, for the card.
     """
 
     model: str
@@ -55,6 +56,7 @@ class Finish:
     cut: Mapping[str, int]
     refused: int
     judge: Judge | None
+    about: str = ""
 
 
 def finish_dataset(out: Path, rows: Sequence[Row], ask: Finish) -> None:
@@ -87,7 +89,15 @@ def finish_dataset(out: Path, rows: Sequence[Row], ask: Finish) -> None:
     for name in ask.formats:
         FORMATS[name](examples, out, ask.shard_size)
     missing = ask.refused + len(rows) - len(found)
-    write_card(out, examples, ask.settings, model=ask.model, formats=ask.formats, missing=missing, quality=quality)
+    write_card(
+        out,
+        examples,
+        ask.settings,
+        model=f"{ask.model}. {ask.about}" if ask.about else ask.model,
+        formats=ask.formats,
+        missing=missing,
+        quality=quality,
+    )
     print(f"{len(examples)} images in {out}. {quality}".strip())
     there = (path.relative_to(out / IMAGES).as_posix() for path in (out / IMAGES).rglob("*.png"))
     if others := sorted(set(there) - {example.row.name for example in examples}):

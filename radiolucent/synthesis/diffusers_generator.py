@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import json
 from collections import OrderedDict
 from collections.abc import Sequence
 from importlib.util import find_spec
@@ -14,6 +13,7 @@ import numpy as np
 import torch
 
 from diffusion.finite import refuse_broken
+from diffusion.folders import read_index
 from radiolucent.synthesis.decode_ahead import Overlap
 from radiolucent.synthesis.generator import TEXTS_KEPT, GeneratorOptions, claim_device, pipeline_class
 from radiolucent.synthesis.lora import add_lora
@@ -46,7 +46,7 @@ def text_to_image_class(checkpoint: str) -> Any:
         raise ValueError(f"{checkpoint} holds a {name}, which does not draw images from text alone")
     if find_spec("transformers") is None:
         raise ValueError("text-to-image pipelines need transformers: pip install 'radiolucent[synthesis]'")
-    index = json.loads((Path(checkpoint) / "model_index.json").read_text(encoding="utf-8"))
+    index = read_index(checkpoint)
     for part in (Path(checkpoint) / key for key in index if not key.startswith("_")):
         pickled = [path.name for path in sorted(part.glob("*")) if path.suffix in PICKLED]
         if pickled and not list(part.glob("*.safetensors")) and part.name != "safety_checker":

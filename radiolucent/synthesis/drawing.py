@@ -30,7 +30,7 @@ def in_batches(rows: Sequence[Row], size: int) -> list[tuple[str, Sequence[Row]]
 
 
 def draw_rows(
-    payload: Sequence[Row] | str, *, out: str, options: GeneratorOptions, bits: int, settings: str
+    payload: Sequence[Row] | str, *, out: str, options: GeneratorOptions, bits: int, settings: str, about: str = ""
 ) -> dict[str, Any]:
     """Draw those of a batch's rows that are not there yet; threads write while the next ones are drawn.
 
@@ -48,7 +48,8 @@ def draw_rows(
         with one_thread(options.device), ThreadPoolExecutor(WRITERS) as writer:
             drawn = draw(load_generator(options), todo, options.micro_batch)
             written = {
-                row.name: writer.submit(write_image, Path(out), row, image, bits, settings) for row, image in drawn
+                row.name: writer.submit(write_image, Path(out), row, image, bits, settings, about)
+                for row, image in drawn
             }
         broken = [f"{name}: {error}" for name, future in written.items() if (error := future.exception())]
         if broken:
@@ -56,12 +57,25 @@ def draw_rows(
     return {"outputs": [f"{IMAGES}/{row.name}" for row in payload]}
 
 
-def write_image(out: Path, row: Row, pixels: np.ndarray, bits: int, settings: str) -> None:
-    """images/NAME.png of pixels (H, W) in [-1, 1]; ValueError where they are not finite."""
+def write_image(out: Path, row: Row, pixels: np.ndarray, bits: int, settings: str, about: str = "") -> None:
+    """Write images/NAME.png, with what made it in its Description.
+
+    Args:
+        out: The dataset's folder.
+        row: What was asked for.
+        pixels: (H, W) in [-1, 1].
+        bits: 8 or 16.
+        settings: Their hash.
+        about: What the model was trained on, in a sentence.
+
+    Raises:
+        ValueError: Pixels that are not finite.
+    """
     from radiographs import write_radiograph
     from radiolucent.synthesis.dataset import DROPPED
     from radiolucent.synthesis.dataset_formats import IMAGES
 
-    note = f"Synthetic radiograph by Radiolucent, seed {row.seed}, settings {settings}, row {row.digest}"
+    origin = f" {about}" if about else ""
+    note = f"Synthetic radiograph by Radiolucent.{origin} Seed {row.seed}, settings {settings}, row {row.digest}"
     write_radiograph(out / IMAGES / row.name, pixels, bits, description=note)
     (out / DROPPED / row.name).unlink(missing_ok=True)  # of an earlier prompt of this name

@@ -7,7 +7,6 @@ size; and on a CPU one process uses one thread, because they change with the num
 
 from __future__ import annotations
 
-import json
 import os
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -77,24 +76,29 @@ class Lengths(Protocol):
 
 
 def pipeline_class(checkpoint: str | Path) -> str:
-    """The pipeline's class that a folder's model_index.json names; FileNotFoundError or ValueError without one."""
-    from diffusion.folders import class_name
+    """The class of a pipeline's folder.
 
-    index = Path(checkpoint) / "model_index.json"
-    if not index.is_file():
-        raise FileNotFoundError(f"{checkpoint} has no model_index.json: give the folder of a saved pipeline")
-    try:
-        name = class_name(json.loads(index.read_text(encoding="utf-8")))
-    except (ValueError, AttributeError):
-        name = None
+    Args:
+        checkpoint: The folder.
+
+    Returns:
+        The name in its model_index.json.
+
+    Raises:
+        FileNotFoundError: There is no such index.
+        ValueError: It is damaged, or names no class.
+    """
+    from diffusion.folders import INDEX, class_name, read_index
+
+    name = class_name(read_index(checkpoint))
     if name is None:
-        raise ValueError(f"{index} names no pipeline class: give the folder of a saved pipeline")
+        raise ValueError(f"{Path(checkpoint) / INDEX} names no pipeline class: give the folder of a saved pipeline")
     return name
 
 
 def read_guidance(given: Sequence[str], own: bool) -> tuple[tuple[str, float], ...]:
     """`4.5` or `report=4.5` as (condition, scale); a number alone is the report's scale of our own model."""
-    from diffusion.networks.conditioning import CONDITIONS
+    from diffusion.networks.conditions import CONDITIONS
 
     found = {}
     for text in given:

@@ -86,7 +86,7 @@ def test_a_failed_export_leaves_the_old_folder(tmp_path):
             self.text, self.fails = text, fails
 
         def save_pretrained(self, folder):
-            folder.mkdir()
+            folder.mkdir(exist_ok=True)  # as diffusers' does
             (folder / "a").write_text(self.text)
             if self.fails:
                 raise OSError("disk full")

@@ -8,11 +8,12 @@ from pathlib import Path
 import pytest
 import torch
 from diffusers import FlowMatchEulerDiscreteScheduler, LCMScheduler, UNet2DConditionModel
-from lightning.pytorch import Callback, Trainer
+from lightning.pytorch import Callback, LightningDataModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from torch.utils.data import DataLoader
 
 from diffusion import Conditioner, LatentDiT, PixelSpace, SynthesisPipeline, ThresholdedDDIMScheduler
+from diffusion.training.condition_dropout import drop_conditions
 from lightning_modules.callbacks import FolderExport
 from lightning_modules.data.reports import collate
 from lightning_modules.synthesis_module import SynthesisModule
@@ -129,7 +130,7 @@ def test_dropout_rates_are_met():
     module = build(images=1, dropout={"view": 0.2, "image": 0.5, "demographics": 0.0}, unconditional=0.1)
     batch = collate([item(2 * i + 1) for i in range(2000)])
     given = module.conditions(batch, torch.zeros(2000, 1, 8, 8))
-    dropped = module._drop(given, torch.Generator().manual_seed(0))
+    dropped = drop_conditions(given, module.dropout, module.unconditional, torch.Generator().manual_seed(0))
     gone = {
         "view": (dropped.view == 0),
         "image": (dropped.image_view == 0).all(1),
@@ -228,6 +229,28 @@ def test_a_student_starts_as_its_teacher_and_learns_alone(tmp_path):
     assert torch.equal(pipe(["PA"], seeds=[3]).images, pipe(["PA"], num_inference_steps=4, seeds=[3]).images)
     with pytest.raises(ValueError, match="of other sizes"):
         build("dit", scheduler=teacher.scheduler, **options).setup("fit")
+
+
+def test_the_images_size_comes_from_the_data_and_stays_with_the_checkpoint(tmp_path):
+    """The number stands once in a config; a folder made of the checkpoint alone knows it too."""
+    module = build(image_size=None)
+
+    class Data(LightningDataModule):
+        image_size = 8
+
+        def train_dataloader(self) -> DataLoader:
+            return DataLoader([item(i) for i in range(8)], batch_size=8, collate_fn=collate)
+
+    trainer = Trainer(max_epochs=1, accelerator="cpu", default_root_dir=tmp_path, logger=False)
+    trainer.fit(module, datamodule=Data())
+    assert module.pipeline().config["image_size"] == 8
+    alone = build(image_size=None)
+    alone.setup("predict")
+    alone.on_load_checkpoint(torch.load(trainer.checkpoint_callback.best_model_path, weights_only=True))
+    assert alone.pipeline().config["image_size"] == 8
+    without = build(image_size=None)  # of an earlier version
+    without.on_load_checkpoint({"scaling_factor": 1.0})
+    assert without.pipeline().config["image_size"] == 512
 
 
 def test_bad_settings_are_said():

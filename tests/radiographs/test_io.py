@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from radiographs import read_radiograph, to_levels, to_unit, write_radiograph
-from radiographs.files import PART, atomic_path
+from radiographs.files import PART, atomic_folder, atomic_path
 from radiographs.io import radiograph_size
 
 
@@ -137,3 +137,32 @@ def test_failed_write_leaves_the_old_file(tmp_path: Path) -> None:
         assert part.name.startswith(PART) and part.suffix == ".txt"
         raise RuntimeError
     assert target.read_text() == "first" and [p.name for p in target.parent.iterdir()] == ["a.txt"]
+
+
+def test_a_folder_is_the_old_one_or_the_new_one(tmp_path: Path) -> None:
+    target = tmp_path / "model"
+
+    def write(text: str, fail: bool = False, **options: bool) -> None:
+        with atomic_folder(target, **options) as part:
+            (part / "a.txt").write_text(text)
+            assert not target.exists() or (target / "a.txt").read_text() == "first"
+            if fail:
+                raise RuntimeError
+
+    write("first")
+    with pytest.raises(RuntimeError):
+        write("half", fail=True, replace=True)
+    with pytest.raises(OSError):
+        write("second")
+    assert (target / "a.txt").read_text() == "first"
+    write("second", replace=True)
+    assert (target / "a.txt").read_text() == "second" and list(tmp_path.iterdir()) == [target]
+
+
+def test_an_old_folder_comes_back_if_the_new_one_cannot_take_its_place(tmp_path: Path) -> None:
+    target = tmp_path / "model"
+    target.mkdir()
+    (target / "a.txt").write_text("first")
+    with pytest.raises(OSError), atomic_folder(target, replace=True) as part:
+        part.rmdir()  # somebody cleaned up
+    assert (target / "a.txt").read_text() == "first" and list(tmp_path.iterdir()) == [target]

@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 from torch import nn
+from torchmetrics.functional.image import multiscale_structural_similarity_index_measure
 
 from vqgan import Hinge, HybridLoss, LeastSquares
-from vqgan.losses import adaptive_weight, ms_ssim_loss
+from vqgan.losses import MS_SSIM_WEIGHTS, adaptive_weight, ms_ssim_loss
 
 REAL, FAKE = torch.tensor([2.0, 0.5, -1.0]), torch.tensor([-2.0, 0.0, 3.0])
 
@@ -40,6 +41,30 @@ def test_ms_ssim_fits_the_image_size(side):
     loss = ms_ssim_loss(inverse, image)
     loss.backward()
     assert 0.2 < loss.item() <= 1 and inverse.grad.isfinite().all()
+
+
+@pytest.mark.parametrize(("side", "scales"), [(24, 2), (63, 3), (128, 4), (192, 5)])
+def test_ms_ssim_and_its_gradient_are_those_of_torchmetrics(side, scales):
+    torch.manual_seed(0)
+    image = torch.rand(2, 2, side, side) * 2 - 1
+    losses, gradients = [], []
+    weights = MS_SSIM_WEIGHTS[:scales]
+    betas = tuple(weight / sum(weights) for weight in weights)
+    for loss in (
+        ms_ssim_loss,
+        lambda x, y: (
+            1 - multiscale_structural_similarity_index_measure(x, y, data_range=2.0, betas=betas, normalize="simple")
+        ),
+    ):
+        noisy = (
+            0.7 * image + 0.1 * torch.randn(image.shape, generator=torch.Generator().manual_seed(1))
+        ).requires_grad_()
+        value = loss(noisy, image)
+        value.backward()
+        losses.append(value.item())
+        gradients.append(noisy.grad)
+    assert losses[0] == pytest.approx(losses[1], rel=1e-4)
+    torch.testing.assert_close(gradients[0], gradients[1], rtol=1e-3, atol=1e-3 * float(gradients[1].abs().max()))
 
 
 def test_ms_ssim_refuses_tiny_images():

@@ -26,10 +26,16 @@ class Sweep(NamedTuple):
 
 
 def plan(geometry: np.ndarray, box: np.ndarray, shape: tuple[int, int], spacing: np.ndarray) -> list[Sweep] | None:
-    """The sweeps that together see every ray along its fastest axis; None where streaming does not apply.
+    """The sweeps that together see every ray along its fastest axis.
 
-    geometry: (4, 3) source, origin, du, dv in voxels (x, y, z). box: (3, 2) first and last index in x, y, z of what is
-    not air. shape: of the detector. spacing: of the voxels (x, y, z) in mm.
+    Args:
+        geometry: (4, 3) source, origin, du, dv in voxels (x, y, z).
+        box: (3, 2) first and last index in x, y, z of what is not air.
+        shape: Of the detector.
+        spacing: Of the voxels (x, y, z) in mm.
+
+    Returns:
+        Sweeps; None where streaming does not apply.
     """
     source = geometry[0]
     rays = np.stack([geometry[1] - source, geometry[3], geometry[2]])  # direction = rays[0] + r rays[1] + c rays[2]

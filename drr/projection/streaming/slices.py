@@ -21,10 +21,14 @@ HU_LIMIT = 31767  # the packed copy holds 15 bits of HU + 1000; anything denser 
 class Slices(NamedTuple):
     """A volume seen as slices along an axis; row i of slice k starts at i * row_step + k * slice_step.
 
-    voxels: flat HU, or uint16 of HU + 1000 (air and less: 0) with the top bit where bone is to be counted.
-    bone: flat bone map beside HU; None with packed voxels. shape: (rows, slices, columns).
-    spans: int32 (4, rows, slices): in each row, the first column that is not air and the one after the last, then
-    the same for bone; 0, 0 in an empty row.
+    Attributes:
+        voxels: Flat HU, or uint16 of HU + 1000 (air and less: 0) with the top bit where bone is to be counted.
+        bone: Flat bone map beside HU; None with packed voxels.
+        row_step: Elements from a row to the next.
+        slice_step: Elements from a slice to the next.
+        shape: (rows, slices, columns).
+        spans: int32 (4, rows, slices): in each row, the first column that is not air and the one after the last, then
+            the same for bone; 0, 0 in an empty row.
     """
 
     voxels: np.ndarray
@@ -46,10 +50,17 @@ def keep_spans(volume: Volume, spans: np.ndarray) -> Volume:
 
 
 def slices_along(volume: Volume, axis: int) -> Slices:
-    """The volume as slices along x (0), y (1) or z (2).
+    """The volume as slices along an axis.
 
     What is found of a volume is kept with it: the spans, and for x a transposed copy (packed, so that it is as large
     as the CT). The arrays of the volume become read-only, since a change would not be seen.
+
+    Args:
+        volume: The CT.
+        axis: x (0), y (1) or z (2).
+
+    Returns:
+        The slices.
     """
     kept = _known.setdefault(volume, {})
     name = "turned" if axis == 0 else "natural"
@@ -64,7 +75,14 @@ def slices_along(volume: Volume, axis: int) -> Slices:
 
 
 def occupied(volume: Volume) -> np.ndarray | None:
-    """(3, 2): first and last x, y, z index of what is not air; None if all is air."""
+    """The box of what is not air.
+
+    Args:
+        volume: The CT.
+
+    Returns:
+        (3, 2): first and last x, y, z index; None if all is air.
+    """
     spans = slices_along(volume, 1).spans
     filled = spans[1] > spans[0]
     if not filled.any():

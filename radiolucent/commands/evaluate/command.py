@@ -6,6 +6,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from radiolucent.device import choose_device
+
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser
 
@@ -207,8 +209,6 @@ def refuse_foreign(out: Path) -> None:
 
 def run(args: Any) -> int:
     """Evaluate; bad inputs are refused with the list in --out/refused.txt."""
-    import torch
-
     from radiographs import atomic_path
     from radiographs.folders import BadInputs
     from radiolucent.commands.evaluate.protocols import RUN
@@ -216,10 +216,7 @@ def run(args: Any) -> int:
     chosen, protocol = args[args.protocol], RENAMED.get(args.protocol, args.protocol)
     if protocol != args.protocol:
         print(f"radiolucent: note: evaluate {args.protocol} is now called evaluate {protocol}", file=sys.stderr)
-    if chosen.device == "auto":
-        chosen.device = "cuda" if torch.cuda.is_available() else "cpu"
-    if chosen.device == "cuda" and not torch.cuda.is_available():
-        raise ValueError("--device cuda: no CUDA device was found; use --device cpu")
+    chosen.device = choose_device(chosen.device)
     refuse_foreign(Path(chosen.out))
     try:
         RUN[protocol](chosen)

@@ -70,3 +70,9 @@ def test_wrong_shapes_are_told():
         pipeline(torch.zeros(1, 3, 32, 32))
     with pytest.raises(ValueError, match="patch 2"):
         BoneRegressionPipeline(small_unet(1))
+
+
+def test_a_folder_keeps_the_law_of_its_strength(tmp_path):
+    law = {"gain": 1.5, "offset": -0.2, "bounds": [0.5, 1.1]}
+    BoneRegressionPipeline(small_unet(), trained_size=32, strength=law).save_pretrained(tmp_path)
+    assert BoneRegressionPipeline.from_pretrained(tmp_path).strength_law == law

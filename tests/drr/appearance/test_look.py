@@ -44,6 +44,13 @@ def test_plain_look_is_a_stretch_of_the_line_integrals(lines):
     np.testing.assert_allclose(soft_image, np.clip((soft - low) / (high - low), 0, 1) * 2 - 1, atol=1e-5)
 
 
+def test_air_that_rounding_left_below_zero_is_black_under_an_exposure():
+    lines = np.full((32, 32), -1e-3, np.float32)  # as an interpolated picture has it beside the body
+    lines[8:24, 8:24] = 6
+    images = render_pair(lines, np.zeros_like(lines), Look(exposure=(4.0, 1.4), gamma=0.9))
+    assert all(np.isfinite(image).all() and image[0, 0] == -1 for image in images)
+
+
 def test_exposure_is_the_detector(lines):
     from drr.appearance.detector import detector_response
 
