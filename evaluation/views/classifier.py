@@ -30,7 +30,7 @@ MODEL = Path(__file__).parent / "model"
 
 
 class ViewNet(nn.Module):
-    """forward((B, 1, 96, 96) of ranks in [-1, 1]) -> logits: views (B, 5), turns (B, 4), negative (B,).
+    """Three heads, of view, turn and negative, on four strided convolutions.
 
     Args:
         widths: Channels of the stages, each of half the size of the one before.
@@ -48,6 +48,7 @@ class ViewNet(nn.Module):
         self.head = nn.Linear(before * 9, len(CLASSES) + len(TURNS) + 1)
 
     def forward(self, ranks: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Logits of views (B, 5), turns (B, 4) and negative (B,), of ranks (B, 1, 96, 96)."""
         pooled = F.adaptive_avg_pool2d(self.stages(ranks), 3).flatten(1)
         logits = self.head(self.dropout(pooled))
         views, turns, negative = logits.split([len(CLASSES), len(TURNS), 1], dim=1)

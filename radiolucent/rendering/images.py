@@ -59,7 +59,8 @@ def expose_and_show(
     """{material: its picture, float32 (H, W)} by the options' physics and look.
 
     Args:
-        soft, bone: (H, W) line integrals.
+        soft: (H, W) line integrals.
+        bone: (H, W) line integrals.
         beam: That they were cast with.
         options: With `physics`, `look` or both.
         rng: Of noise and of what is drawn at random.

@@ -11,6 +11,7 @@ from radiolucent.commands.evaluate.console import Progress, finish
 
 
 def run_views(args: Any) -> None:
+    """Judge each picture; views.csv and the report in --out."""
     from evaluation.inputs import read_set
     from evaluation.views.classifier import load_view_net
     from evaluation.views.report import judge_set, table_rows, view_report
