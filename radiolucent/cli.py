@@ -27,7 +27,10 @@ COMMANDS = {
         "published weights (BS-LDM, MONAI, taming, ...) as our folders",
     ),
     "app": ("app", "a page in the browser on this machine: suppress, X-ray a CT, synthesise, judge"),
-    "evaluate": ("evaluate.command", "score suppression, nodules kept, synthesis, privacy or utility, with a report"),
+    "evaluate": (
+        "evaluate.command",
+        "score suppression, nodules kept, synthesis, privacy, utility or views, with a report",
+    ),
 }
 
 

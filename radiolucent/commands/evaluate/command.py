@@ -158,12 +158,21 @@ def add_utility(parser: ArgumentParser) -> None:
     add_reading(parser)
 
 
+def add_views(parser: ArgumentParser) -> None:
+    """Which view each picture shows (PA, AP, LL, RL, other), and the one asked for; turned pictures, negatives."""
+    parser.add_argument("--images", type=str, required=True, help="folder, or CSV that names images")
+    parser.add_argument("--root", type=str | None, default=None, help="folder of the CSV's images; default its own")
+    parser.add_argument("--column", type=str, default="view", help="of the CSV, with the view that was asked for")
+    parser.add_argument("--classifier", type=str | None, default=None, help="folder of benchmarks.train_views' model")
+
+
 PROTOCOLS = {
     "suppression": add_suppression,
     "nodules": add_nodules,
     "synthesis": add_synthesis,
     "privacy": add_privacy,
     "utility": add_utility,
+    "views": add_views,
 }
 
 
@@ -174,6 +183,7 @@ WRITTEN = (
     "scores.csv",
     "gains.csv",
     "nodules.csv",
+    "views.csv",
     "images.html",
     "examples.png",
     "worst.png",
