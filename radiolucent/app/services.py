@@ -41,7 +41,7 @@ class Services:
     def __post_init__(self) -> None:
         for name in (UPLOADS, HELD, KEYS):
             (self.root / name).mkdir(mode=0o700, exist_ok=True)
-        self.store = Store(self.root / HELD, self.limits)
+        self.store = Store(self.root / HELD, self.limits, self.root / UPLOADS)
         self.scenes = Scenes(self.store, self.limits)
         self.rotation = Rotation(self.scenes.get, self.limits)
         self.suppression = Suppression(self.suppressor, self.limits, self.root / KEYS)
@@ -54,7 +54,7 @@ class Services:
         oldest = time.time() - self.limits.age
         for path in (self.root / UPLOADS).rglob("*"):
             try:
-                if path.is_file() and path.stat().st_mtime < oldest:
+                if path.is_file() and (path.stat().st_mtime < oldest or not path.stat().st_size):
                     path.unlink()
             except FileNotFoundError:  # its request deleted it
                 continue

@@ -43,7 +43,7 @@ def take(entry: Entry, sent: str | Path, most: int, suffix: str = "") -> Path:
     Raises:
         ValueError: It is larger. It is deleted.
     """
-    sent = Path(sent)
+    sent = require_upload(entry, sent)
     size = sent.stat().st_size
     if size > most:
         sent.unlink()
@@ -53,6 +53,18 @@ def take(entry: Entry, sent: str | Path, most: int, suffix: str = "") -> Path:
     if not any(sent.parent.iterdir()):
         sent.parent.rmdir()
     return here
+
+
+def require_upload(entry: Entry, sent: str | Path) -> Path:
+    """The file, if it is one that was sent: below the server's folder for that, and no link out of it.
+
+    Raises:
+        ValueError: A browser named some other file.
+    """
+    path, uploads = Path(sent).resolve(), entry.uploads.resolve()
+    if not (path.is_relative_to(uploads) and path.is_file()):
+        raise ValueError(f"{entry.name}: it was not sent to this page")
+    return path
 
 
 def check_radiograph(path: Path, name: str, limits: Limits) -> None:
@@ -238,7 +250,7 @@ def take_folder(entry: Entry, role: str, sent: Sequence[str], limits: Limits) ->
     folder = entry.folder / role
     folder.mkdir()
     names: set[str] = set()
-    files = [Path(path) for path in sent]
+    files = [require_upload(entry, path) for path in sent]
     if len(files) > limits.images:
         raise ValueError(f"{role}: {len(files)} files, where at most {limits.images} are taken here")
     for path in files:

@@ -70,7 +70,8 @@ def report_suppression(
     Args:
         methods: {name: folder of its results}.
         models: {name: function that suppresses the radiographs}.
-        truth, radiographs: Folders.
+        truth: Folder.
+        radiographs: Folder.
         out: Folder for scores.csv, gains.csv, nodules.csv and images.html.
         shown: Settings, as the report shows them.
         protocol: What is measured; its `show` is replaced.
