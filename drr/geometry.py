@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numba
 import numpy as np
@@ -11,13 +11,24 @@ import torch
 
 from drr.volume import Volume
 
+if TYPE_CHECKING:
+    from jaxtyping import Float, Float64
+
 BODY_HU = -500  # denser than this is body, table or clothes: what the field of view must cover
 GAP_MM = 40.0  # between the detector and the body, which may turn: half its longest side counts
 
 
 @dataclass(frozen=True)
 class View:
-    """Where the source stands and how the picture lies: unit vectors in LPS, distances in mm."""
+    """Where the source stands and how the picture lies.
+
+    Attributes:
+        to_source: Unit vector in LPS from the body to the source.
+        right: Unit vector in LPS along a row of pixels on the viewer's screen.
+        source_to_detector_mm: Distance.
+        source_to_centre_mm: Distance of the body's centre, which then overrides source_to_detector_mm.
+        field_mm: Width of the picture at the body's centre; None: it covers the body.
+    """
 
     to_source: tuple[float, float, float]
     right: tuple[float, float, float]  # the direction of a row of pixels on the viewer's screen
@@ -47,10 +58,18 @@ VIEWS = {
 class ConeBeam:
     """A point source and a detector of H x W pixels; pixel (r, c) has its centre at origin + c * du + r * dv.
 
-    source, origin, du, dv: (3,) in mm, LPS; numpy arrays, or torch tensors to differentiate by pose (torch backend).
-    shape: (H, W). centre: (3,) the point in mm that `orbit` turns about.
+    Vectors are numpy arrays, or torch tensors to differentiate by pose (torch backend).
 
-    ValueError: vectors that are not three finite numbers, an empty or degenerate detector, a source in its plane.
+    Attributes:
+        source: (3,) in mm, LPS.
+        origin: (3,) in mm, LPS, centre of pixel (0, 0).
+        du: (3,) in mm, from a pixel to the next in its row.
+        dv: (3,) in mm, from a pixel to the next in its column.
+        shape: (H, W).
+        centre: (3,) in mm, the point that `orbit` turns about.
+
+    Raises:
+        ValueError: Vectors that are not three finite numbers, an empty or degenerate detector, a source in its plane.
     """
 
     source: Any
@@ -77,8 +96,15 @@ class ConeBeam:
         if abs(normal @ (self.numpy("origin") - self.numpy("source"))) < 1e-9 * np.linalg.norm(normal):
             raise ValueError("ConeBeam: the source lies in the detector's plane")
 
-    def numpy(self, name: str) -> np.ndarray:
-        """One of the vectors as a float64 array, without its gradient."""
+    def numpy(self, name: str) -> Float64[np.ndarray, 3]:
+        """One of the vectors as a float64 array, without its gradient.
+
+        Args:
+            name: Such as "source".
+
+        Returns:
+            (3,).
+        """
         value = getattr(self, name)
         return value.detach().cpu().double().numpy() if isinstance(value, torch.Tensor) else value
 
@@ -94,15 +120,23 @@ class ConeBeam:
     ) -> ConeBeam:
         """A conventional chest view that covers the body in `volume`.
 
-        name: PA (source behind the patient, 1.8 m), AP (source in front, 1.2 m), LATERAL and LL (both the left
-            lateral: beam from right to left, left side against the detector, patient facing the viewer's left),
-            RL (right lateral, its mirror image), RAO and LAO (right and left anterior oblique: PA with that front side
-            turned to the detector by 45 degrees), drr-rate and drr-rate-lateral (DRR-RATE's 339 mm field).
-        field_mm: width of the picture at the body's centre; default: the body's box just fits.
-        box: what `body_box(volume)` found, when many views are made of one volume.
-        centre: x, y, z in mm of the picture's middle; default: that of the box.
+        Args:
+            name: PA (source behind the patient, 1.8 m), AP (source in front, 1.2 m), LATERAL and LL (both the left
+                lateral: beam from right to left, left side against the detector, patient facing the viewer's left),
+                RL (right lateral, its mirror image), RAO and LAO (right and left anterior oblique: PA with that front
+                side turned to the detector by 45 degrees), drr-rate and drr-rate-lateral (DRR-RATE's 339 mm field).
+            volume: The CT.
+            shape: (H, W) of the detector.
+            field_mm: Width of the picture at the body's centre; None: the body's box just fits.
+            box: What `body_box(volume)` found, when many views are made of one volume.
+            centre: x, y, z in mm of the picture's middle; None: that of the box.
 
-        ValueError: an unknown name, a field that is not positive, or a volume in which nothing is denser than -500 HU.
+        Returns:
+            The beam.
+
+        Raises:
+            ValueError: An unknown name, a field that is not positive, or a volume in which nothing is denser than -500
+                HU.
         """
         if name not in VIEWS:
             raise ValueError(f"no view is called {name!r}; give one of {', '.join(VIEWS)}")
@@ -122,7 +156,14 @@ class ConeBeam:
         return cls(centre + to_source * (sdd - behind), corner, du, dv, shape, centre)
 
     def moved(self, matrix: Any) -> ConeBeam:
-        """The beam after a rigid motion; matrix: (4, 4) LPS -> LPS, numpy or a torch tensor (then differentiable)."""
+        """The beam after a rigid motion.
+
+        Args:
+            matrix: (4, 4) LPS -> LPS, numpy or a torch tensor (then differentiable).
+
+        Returns:
+            A new beam.
+        """
         parts = {name: getattr(self, name) for name in ("source", "origin", "du", "dv", "centre")}
         if isinstance(matrix, torch.Tensor):
             parts = {name: torch.as_tensor(value).to(matrix) for name, value in parts.items()}
@@ -131,9 +172,19 @@ class ConeBeam:
         return replace(self, **moved)
 
     def orbit(self, degrees: float, axis: tuple[float, float, float] = (0.0, 0.0, 1.0)) -> ConeBeam:
-        """The beam turned about `centre` by the right-hand rule around `axis` (default: feet to head).
+        """The beam turned about `centre` by the right-hand rule.
 
         PA turned by +90 looks from the patient's right, like LL; axis (1, 0, 0) tips it to head or feet.
+
+        Args:
+            degrees: How far.
+            axis: In LPS, of any length; by default from feet to head.
+
+        Returns:
+            A new beam.
+
+        Raises:
+            ValueError: An angle that is not finite, or an axis of no length.
         """
         from scipy.spatial.transform import Rotation
 
@@ -147,10 +198,17 @@ class ConeBeam:
         return self.moved(matrix)
 
 
-def body_box(volume: Volume) -> tuple[np.ndarray, np.ndarray]:
-    """Lowest and highest x, y, z in mm of what is denser than -500 HU, from every second voxel.
+def body_box(volume: Volume) -> tuple[Float[np.ndarray, 3], Float[np.ndarray, 3]]:
+    """The box around what is denser than -500 HU, from every second voxel.
 
-    ValueError: nothing is.
+    Args:
+        volume: The CT.
+
+    Returns:
+        Lowest and highest x, y, z in mm, (3,) each.
+
+    Raises:
+        ValueError: Nothing is that dense.
     """
     hu = volume.hu.detach().cpu().numpy() if isinstance(volume.hu, torch.Tensor) else volume.hu
     sample = hu[::2, ::2, ::2]

@@ -3,32 +3,42 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from jaxtyping import Bool, Float64, Integer, UInt8
 
 
 @dataclass(frozen=True, eq=False)
 class Volume:
     """A CT volume.
 
-    hu: int16 (D, H, W), indexed [z, y, x], Hounsfield units. A float torch tensor is taken by the torch backend.
-    affine: float64 (4, 4), voxel index (x, y, z, 1) -> LPS position in mm of that voxel's centre.
-    labels: integer (D, H, W) label map, or None.
-    structures: {label id: structure name} for `labels`.
-    bone: uint8 (D, H, W), or None: 0 not bone, 1 rim (only what is denser than soft tissue is taken away),
-        2 bone (replaced by soft tissue).
-    source: where the volume came from, for messages and manifests; never a patient identifier.
-    notes: what was done to it that a user should know, each a sentence; see `read_ct`.
+    Attributes:
+        hu: int16 (D, H, W), indexed [z, y, x], Hounsfield units. A float torch tensor is taken by the torch backend.
+        affine: float64 (4, 4), voxel index (x, y, z, 1) -> LPS position in mm of that voxel's centre.
+        labels: Integer (D, H, W) label map, or None.
+        structures: {label id: structure name} for `labels`.
+        bone: uint8 (D, H, W), or None: 0 not bone, 1 rim (only what is denser than soft tissue is taken away),
+            2 bone (replaced by soft tissue).
+        source: Where the volume came from, for messages and manifests; never a patient identifier.
+        notes: What was done to it that a user should know, each a sentence; see `read_ct`.
 
-    ValueError: shapes that disagree, or an affine that is not a finite, invertible (4, 4) matrix.
+    Raises:
+        ValueError: Shapes that disagree, or an affine that is not a finite, invertible (4, 4) matrix.
+
+    Example:
+        >>> volume = Volume(hu=np.zeros((4, 5, 6), np.int16), affine=np.diag([1.0, 1.0, 2.0, 1.0]))
+        >>> volume.spacing
+        array([1., 1., 2.])
     """
 
     hu: Any
-    affine: np.ndarray
-    labels: np.ndarray | None = None
+    affine: Float64[np.ndarray, "4 4"]
+    labels: Integer[np.ndarray, "depth height width"] | None = None
     structures: dict[int, str] | None = None
-    bone: np.ndarray | None = None
+    bone: UInt8[np.ndarray, "depth height width"] | None = None
     source: str = ""
     notes: tuple[str, ...] = ()
 
@@ -54,13 +64,27 @@ class Volume:
         return np.linalg.norm(self.affine[:3, :3], axis=0)
 
     def names_where(self, test: Any) -> dict[int, str]:
-        """{label id: name} of the structures whose name passes `test`; empty without a label map."""
+        """Structures that pass a test.
+
+        Args:
+            test: Of a name.
+
+        Returns:
+            {label id: name}, empty without a label map.
+        """
         return {i: name for i, name in (self.structures or {}).items() if test(name)}
 
-    def mask(self, *names: str) -> np.ndarray:
-        """bool (D, H, W): the voxels of the named structures.
+    def mask(self, *names: str) -> Bool[np.ndarray, "depth height width"]:
+        """The voxels of some structures.
 
-        ValueError: no label map, or a name that its table lacks.
+        Args:
+            *names: As `structures` has them.
+
+        Returns:
+            bool (D, H, W).
+
+        Raises:
+            ValueError: No label map, or a name that its table lacks.
         """
         if self.labels is None or self.structures is None:
             raise ValueError(f"{self.source or 'volume'}: no label map; give one with read_ct(path, labels=...)")

@@ -14,7 +14,8 @@ from torch import Tensor, nn
 
 from diffusion.guidance import guidance_terms
 from diffusion.latents import Latent, check_latent_options, encode
-from diffusion.networks.conditioning import Conditioner, Conditions
+from diffusion.networks.conditioning import Conditioner
+from diffusion.networks.conditions import Conditions
 from diffusion.networks.text import TextEncoder
 from diffusion.noise import offset_noise
 from diffusion.pipelines.synthesis import SynthesisPipeline

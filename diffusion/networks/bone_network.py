@@ -76,6 +76,7 @@ class Block(nn.Module):
         self.shortcut = nn.Conv2d(before, after, 1) if before != after else nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
+        """Features (B, before, H, W) to features (B, after, H, W)."""
         return F.silu(self.body(x) + self.shortcut(x))
 
 
@@ -128,7 +129,12 @@ class BoneNetwork(BlockUNet):
     """The network of a BoneUNet (which see); it is never made without being told all of its sizes.
 
     Args:
-        channels, patch, sigma, coarse_share, groups, tone_jitter: As a BoneUNet's.
+        channels: As a BoneUNet's.
+        patch: As a BoneUNet's.
+        sigma: As a BoneUNet's.
+        coarse_share: As a BoneUNet's.
+        groups: As a BoneUNet's.
+        tone_jitter: As a BoneUNet's.
     """
 
     def __init__(

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
 from typing import Any, Literal, get_args
 
 import torch
@@ -12,10 +11,7 @@ from diffusers.configuration_utils import ConfigMixin, register_to_config
 from diffusers.models.modeling_utils import ModelMixin
 from torch import Tensor, nn
 
-from radiographs.vocabulary import SEXES, VIEWS
-
-CONDITIONS = ("image", "view", "demographics", "report")  # in the order of guidance
-Demographics = Mapping[str, Any]
+from diffusion.networks.conditions import CONDITIONS, Conditions, Demographics, demographics_row, view_index
 
 ConditionScaling = Literal["clean", "legacy", "scaled"]
 
@@ -55,112 +51,6 @@ def concatenate_condition(
     if scaling == "scaled" or (scaling == "legacy" and training):
         condition = alpha * condition
     return torch.cat([noisy, condition], dim=1)
-
-
-@dataclass(frozen=True)
-class Conditions:
-    """What is asked of B images; whatever is absent is zero, in training's dropout as in sampling.
-
-    Attributes:
-        view: (B,) int, 0 for none, else 1 + its place in VIEWS.
-        report: Embeddings (B, T, D) of the reports' tokens.
-        report_mask: (B, T) bool, true where there is a token.
-        demographics: (B, 4): age in centuries, whether it is known, female, male.
-        image: (B, K, C, h, w), scaled latents of other views of the study.
-        image_view: (B, K) int as `view`, 0 for no image.
-    """
-
-    view: Tensor
-    report: Tensor
-    report_mask: Tensor
-    demographics: Tensor
-    image: Tensor
-    image_view: Tensor
-
-    def without(self, name: str, rows: Tensor | None = None) -> Conditions:
-        """The same with one condition left out.
-
-        Args:
-            name: One of CONDITIONS.
-            rows: (B,) bool, of which images it is left out; None: of all.
-
-        Returns:
-            New Conditions.
-        """
-        fields = {"view": ("view",), "demographics": ("demographics",), "report": ("report", "report_mask")}
-        changed = {}
-        for field in fields.get(name, ("image", "image_view")):
-            value = getattr(self, field)
-            gone = value.new_ones(len(value), dtype=torch.bool) if rows is None else rows.to(value.device)
-            changed[field] = value.masked_fill(gone.reshape(-1, *[1] * (value.ndim - 1)), 0)
-        return replace(self, **changed)
-
-    def rows(self, rows: Sequence[int]) -> Conditions:
-        """Those of some images, in the order given.
-
-        Args:
-            rows: Indices in [0, B).
-
-        Returns:
-            Conditions of len(rows) images.
-        """
-        return Conditions(*(getattr(self, field)[list(rows)] for field in self.__dataclass_fields__))
-
-    def to(self, device: torch.device | str, dtype: torch.dtype) -> Conditions:
-        """On another device, the floating-point ones in another precision.
-
-        Args:
-            device: Of all tensors.
-            dtype: Of report, demographics and image.
-
-        Returns:
-            New Conditions.
-        """
-        values = (getattr(self, field) for field in self.__dataclass_fields__)
-        return Conditions(*(v.to(device, dtype if v.is_floating_point() else v.dtype) for v in values))
-
-
-def view_index(view: str | None, known: int) -> int:
-    """The number by which a model knows a view.
-
-    Args:
-        view: A name in VIEWS; None for none.
-        known: How many of VIEWS, from the first, the model knows.
-
-    Returns:
-        1 + the view's place in VIEWS; 0 for None.
-
-    Raises:
-        ValueError: Any other name than the first `known` of VIEWS.
-    """
-    if view is None:
-        return 0
-    if view not in VIEWS[:known]:
-        raise ValueError(f"the view is '{view}'; expected one of {', '.join(VIEWS[:known])}")
-    return 1 + VIEWS.index(view)
-
-
-def demographics_row(given: Demographics | None) -> list[float]:
-    """The four numbers of Conditions.demographics.
-
-    Args:
-        given: {"age": years, "sex": "F" or "M"}, both optional; None for nothing known.
-
-    Returns:
-        Age in centuries, whether it is known, female, male.
-
-    Raises:
-        ValueError: Another key, an impossible age, or another sex.
-    """
-    given = given or {}
-    age, sex = given.get("age"), given.get("sex")
-    if set(given) - {"age", "sex"}:
-        raise ValueError(f"demographics are {', '.join(sorted(given))}; expected age and sex, no more")
-    if age is not None and not 0 <= float(age) <= 120:
-        raise ValueError(f"the age is {age}; expected years from 0 to 120, or none")
-    if sex is not None and sex not in SEXES:
-        raise ValueError(f"the sex is '{sex}'; expected F, M or none")
-    return [0.0 if age is None else float(age) / 100, float(age is not None), float(sex == "F"), float(sex == "M")]
 
 
 class Conditioner(ModelMixin, ConfigMixin):  # type: ignore[misc]

@@ -15,6 +15,7 @@ from diffusion.pipelines.checks import check_radiograph, check_seeds
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float
 
+    from diffusion.networks.site_unet import SiteUNet
     from diffusion.pipelines.suppression_model import StrengthLaw
 
 SIZE_RANGE, TONE_RANGE = 0.17, 0.15  # natural logarithms of the most that a seed changes an image's size and gamma
@@ -114,7 +115,11 @@ class SuppressionAnswers:
         """The soft tissue of a checked batch, by default `predict`, tile by tile.
 
         Args:
-            radiograph, tile, lungs, seeds, steps: As in a call; `seeds` are one an image.
+            radiograph: (B, 1, H, W) in [-1, 1], bones bright.
+            tile: As in a call.
+            lungs: As in a call.
+            seeds: One an image.
+            steps: As in a call.
 
         Returns:
             (B, 1, H, W) on the radiograph's device; values beyond [-1, 1] are clipped later.
@@ -167,7 +172,7 @@ class SuppressionAnswers:
         """Why `radiolucent adapt` cannot set a site's correction beside the model; None where it can."""
         return f"a {type(self).__name__} has no place for a site's correction"
 
-    def adapted(self, site: Any) -> SuppressionAnswers:
+    def adapted(self, site: SiteUNet) -> SuppressionAnswers:
         """The model with a site's correction beside it.
 
         Args:

@@ -60,7 +60,8 @@ class BareRegression(RegressionAnswers):
     """A regression's networks and numbers, see BoneRegressionPipeline.
 
     Args:
-        unet, site: Its networks.
+        unet: Its network.
+        site: A site's correction, or None.
         config: Its NUMBERS.
     """
 
@@ -90,7 +91,14 @@ class BareRegression(RegressionAnswers):
         return self.unet.first.weight.device
 
     def to(self, device: str | torch.device) -> BareRegression:
-        """Move the networks."""
+        """Move the networks.
+
+        Args:
+            device: Where to.
+
+        Returns:
+            The same object.
+        """
         for network in (self.unet, self.site):
             if network is not None:
                 network.to(device)
@@ -103,10 +111,13 @@ class BareRegression(RegressionAnswers):
 
 
 def open_bare(folder: str | Path) -> BareRegression | None:
-    """The regression that a folder holds; None where the folder is another's, or unusual in any way.
+    """Open a regression's folder.
 
     Args:
         folder: What `save_pretrained` of a pipeline wrote.
+
+    Returns:
+        The regression; None if the folder is another's, or unusual in any way.
 
     Raises:
         ValueError: Weights that are not finite, or a damaged index.

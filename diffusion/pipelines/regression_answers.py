@@ -88,12 +88,13 @@ class RegressionAnswers(SuppressionAnswers):
 
         Args:
             radiograph: (B, 1, H, W) in [-1, 1], bones bright.
-            num_inference_steps, steps: As of models that sample; nothing here depends on them.
+            num_inference_steps: Diffusers' name for `steps`.
             seeds: One an image. 0, the default, is the image as it is; any other sees it a little larger or smaller and
                 in another tone, so that the spread over seeds tells how sure the answer is.
             tile: Side in pixels, a multiple of `size_multiple`, of tiles for larger images; None: they are seen whole.
             flips: Whether the mirror image is asked too; None: as the pipeline records.
             lungs: None: there is no second path here.
+            steps: Of models that sample; nothing here depends on them.
 
         Returns:
             `.soft`, (B, 1, H, W) float32 in [-1, 1].

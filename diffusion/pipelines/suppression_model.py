@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol, TypedDict, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, TypedDict, runtime_checkable
 
 import torch
 from diffusers.utils import BaseOutput
@@ -12,6 +12,8 @@ from torch import Tensor
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float
+
+    from diffusion.networks.site_unet import SiteUNet
 
 
 class StrengthLaw(TypedDict):
@@ -108,6 +110,6 @@ class SuppressionModel(Protocol):
         """What is taken away, in the radiograph's grey levels, not clipped."""
         ...
 
-    def adapted(self, site: Any) -> SuppressionModel:
+    def adapted(self, site: SiteUNet) -> SuppressionModel:
         """The model with a site's correction beside it; ValueError if `not_adaptable` says why there is none."""
         ...

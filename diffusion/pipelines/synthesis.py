@@ -17,7 +17,8 @@ from diffusion.finite import refuse_broken
 from diffusion.folders import class_name, pipeline_folder, read_index
 from diffusion.guidance import Terms, guidance_terms, weighted_sum
 from diffusion.latents import check_latent_options, decode, encode
-from diffusion.networks.conditioning import Conditioner, Conditions, Demographics
+from diffusion.networks.conditioning import Conditioner
+from diffusion.networks.conditions import Conditions, Demographics
 from diffusion.networks.text import TextEncoder
 from diffusion.noise import seeded_generators, seeded_noise
 from diffusion.pipelines.folder import SavedPipeline

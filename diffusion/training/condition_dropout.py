@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import torch
 
-from diffusion.networks.conditioning import CONDITIONS, Conditions
+from diffusion.networks.conditions import CONDITIONS, Conditions
 
 USUAL = 0.1
 

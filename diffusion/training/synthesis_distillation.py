@@ -14,7 +14,7 @@ from diffusers.schedulers.scheduling_flow_match_euler_discrete import FlowMatchE
 from torch import Tensor
 
 from diffusion.guidance import Terms, weighted_sum
-from diffusion.networks.conditioning import Conditions
+from diffusion.networks.conditions import Conditions
 from diffusion.parametrization import predicted_x0
 from diffusion.training.distillation import SeesX0, consistency_loss
 from diffusion.training.objectives import noise_levels

@@ -10,7 +10,8 @@ from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from diffusers.schedulers.scheduling_flow_match_euler_discrete import FlowMatchEulerDiscreteScheduler
 from torch import Tensor
 
-from diffusion.networks.conditioning import Conditioner, Conditions
+from diffusion.networks.conditioning import Conditioner
+from diffusion.networks.conditions import Conditions
 from diffusion.networks.dit import LatentDiT
 from diffusion.parametrization import prediction_target
 from diffusion.training.objectives import check_scheduler, min_snr_weights, noise_levels

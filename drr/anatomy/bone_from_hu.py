@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import cc3d
 import cv2
 import numba
 import numpy as np
 from scipy import ndimage
+
+if TYPE_CHECKING:
+    from jaxtyping import Int16, UInt8
 
 LOW_HU, HIGH_HU = 150, 280  # hysteresis, for means over about 2.5 mm
 DENSE_HU = 1800  # above it: undiluted contrast medium or metal, no bone of the chest
@@ -19,12 +22,20 @@ REACH_MM = 10.0  # bone lies no farther than this from a voxel above HIGH_HU
 SPINE_HALF_WIDTH_MM, SPINE_DEPTH_MM = 28.0, 45.0
 
 
-def bone_from_hu(hu: np.ndarray, spacing_mm: float = 2.5) -> np.ndarray:
-    """uint8 (D, H, W): 2 bone with its marrow, 1 the rim of one voxel around it, 0 the rest.
+def bone_from_hu(
+    hu: Int16[np.ndarray, "depth height width"], spacing_mm: float = 2.5
+) -> UInt8[np.ndarray, "depth height width"]:
+    """Find bone by its density, its texture and its place.
 
-    hu: int16 (D, H, W), axes along the patient's (z, y, x), x left and y back; isotropic to within a factor of two.
     Contrast-filled heart and vessels have bone's HU. They are told from it by place (between the lungs only the
     spine is bone) and by texture (a thick part without any is blood).
+
+    Args:
+        hu: int16 (D, H, W), axes along the patient's (z, y, x), x left and y back.
+        spacing_mm: Side of a voxel; isotropic to within a factor of two.
+
+    Returns:
+        uint8 (D, H, W): 2 bone with its marrow, 1 the rim of one voxel around it, 0 the rest.
     """
     chest = _between_lungs(hu)
     spine = _spine_zone(hu, chest, spacing_mm)
@@ -105,7 +116,15 @@ def _contrast(hu: np.ndarray, spine: np.ndarray) -> np.ndarray:
 
 @numba.njit(cache=True, nogil=True)
 def part_sizes(parts: Any, count: int) -> Any:
-    """int64 (count + 1,): voxels of each label of a label map (D, H, W), as np.bincount has them, run by run."""
+    """Voxels of each label, as np.bincount has them, counted run by run.
+
+    Args:
+        parts: Label map (D, H, W).
+        count: Highest label.
+
+    Returns:
+        int64 (count + 1,).
+    """
     size = np.zeros(count + 1, np.int64)
     for section in parts:
         for row in section:
@@ -121,7 +140,15 @@ def part_sizes(parts: Any, count: int) -> Any:
 
 @numba.njit(cache=True, nogil=True)
 def pick(parts: Any, chosen: Any) -> Any:
-    """uint8 (D, H, W): 1 where a label map's label is chosen, bool (labels,)."""
+    """Where a label map's label is chosen.
+
+    Args:
+        parts: Label map (D, H, W).
+        chosen: bool (labels,).
+
+    Returns:
+        uint8 (D, H, W), 1 there.
+    """
     picked = np.empty(parts.shape, np.uint8)
     for z in range(parts.shape[0]):
         for y in range(parts.shape[1]):

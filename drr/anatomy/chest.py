@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import cc3d
 import numpy as np
 from scipy import ndimage
 
 from drr.volume import Volume
+
+if TYPE_CHECKING:
+    from jaxtyping import Bool, Float, Int
 
 GRID_MM = 4.0
 LUNG_HU = (-960, -500)
@@ -20,10 +25,10 @@ def require_chest(volume: Volume) -> None:
     """Refuse what shows less than 0.6 litres of lung, less than 100 mm of height of it, or more than 15 litres.
 
     Args:
-        volume: axes as `read_ct` turns them (z to the head).
+        volume: Axes as `read_ct` turns them (z to the head).
 
     Raises:
-        ValueError: not enough, or too much, with what was found.
+        ValueError: Not enough, or too much, with what was found.
     """
     litres, height = lung_size(volume)
     if litres < LUNG_LITRES or height < HEIGHT_MM:
@@ -41,7 +46,14 @@ def require_chest(volume: Volume) -> None:
 
 
 def lung_size(volume: Volume) -> tuple[float, float]:
-    """(litres, mm of height) of lung: air of -960 to -500 HU that tissue encloses in its axial section."""
+    """How much lung there is: air of -960 to -500 HU that tissue encloses in its axial section.
+
+    Args:
+        volume: Axes as `read_ct` turns them.
+
+    Returns:
+        Litres, and mm of height.
+    """
     lung, step = _lung(volume)
     z, y, x = step * volume.spacing[::-1]
     area = lung.sum(axis=(1, 2)) * (x * y / 100)
@@ -49,11 +61,19 @@ def lung_size(volume: Volume) -> tuple[float, float]:
     return float(area.sum() * z * upright / 1e4), float((area > LUNG_CM2).sum() * z)
 
 
-def lung_box(volume: Volume) -> tuple[np.ndarray, np.ndarray]:
-    """Lowest and highest x, y, z in mm of 99% of the lungs: what a chest radiograph is collimated to.
+def lung_box(volume: Volume) -> tuple[Float[np.ndarray, 3], Float[np.ndarray, 3]]:
+    """The box that holds 99% of the lungs: what a chest radiograph is collimated to.
 
     Parts below a tenth of the largest (bowel gas) do not count, nor do slivers: 0.5% at either end of each axis.
-    ValueError: no lung.
+
+    Args:
+        volume: Axes as `read_ct` turns them.
+
+    Returns:
+        Lowest and highest x, y, z in mm, (3,) each.
+
+    Raises:
+        ValueError: No lung.
     """
     lung, step = lungs_on_grid(volume)
     if not lung.any():
@@ -67,11 +87,18 @@ def lung_box(volume: Volume) -> tuple[np.ndarray, np.ndarray]:
     return places.min(axis=1), places.max(axis=1)
 
 
-def lungs_on_grid(volume: Volume) -> tuple[np.ndarray, np.ndarray]:
-    """The lungs with their air, bool (z, y, x) on a grid of about 4 mm, and that grid's steps in voxels (z, y, x).
+def lungs_on_grid(volume: Volume) -> tuple[Bool[np.ndarray, "depth height width"], Int[np.ndarray, 3]]:
+    """The lungs with their air, on a coarse grid.
 
-    Parts below a tenth of the largest (bowel gas) are left out; nothing is set where there is no lung. A phantom's
-    lungs, which hold air and nothing else, count.
+    Parts below a tenth of the largest (bowel gas) are left out. A phantom's lungs, which hold air and nothing else,
+    count.
+
+    Args:
+        volume: Axes as `read_ct` turns them.
+
+    Returns:
+        bool (z, y, x) on a grid of about 4 mm, nowhere true if there is no lung, and that grid's steps in voxels (z, y,
+        x).
     """
     lung, step = _lung(volume, lowest_hu=-5000)
     if lung.any():
@@ -82,7 +109,7 @@ def lungs_on_grid(volume: Volume) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _lung(volume: Volume, lowest_hu: int = LUNG_HU[0]) -> tuple[np.ndarray, np.ndarray]:
-    """bool (z, y, x) on a coarse grid, and that grid's steps in voxels."""
+    """Bool (z, y, x) on a coarse grid, and that grid's steps in voxels."""
     step = np.maximum(1, np.rint(GRID_MM / volume.spacing[::-1])).astype(int)
     hu = volume.hu[:: step[0], :: step[1], :: step[2]]
     in_plane = np.zeros((3, 3, 3), bool)

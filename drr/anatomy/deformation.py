@@ -13,15 +13,25 @@ def deform(
 ) -> Volume:
     """Bend a CT smoothly, its labels and bone map with it, and make it broader, deeper or taller.
 
-    A cubic B-spline lattice of random displacements (Rueckert et al., IEEE TMI 1999, eq. 1-3). They are held below
-    0.4 lattice spacings along each axis, where the deformation cannot fold (Choi and Lee, 2000).
+    A cubic B-spline lattice of random displacements. They are held below 0.4 lattice spacings along each axis, where
+    the deformation cannot fold (Choi and Lee, 2000).
 
-    seed: the same seed gives the same body.
-    amplitude_mm: standard deviation of the control points' displacement along each axis.
-    lattice_mm: distance of the control points.
-    scale: each axis is stretched about the centre by a factor drawn from [1 - scale, 1 + scale]; this changes the
-        affine, not the voxels.
-    ValueError: a lattice that is not positive, a negative amplitude, or a scale outside [0, 1).
+    Args:
+        volume: The CT.
+        seed: The same seed gives the same body.
+        amplitude_mm: Standard deviation of the control points' displacement along each axis.
+        lattice_mm: Distance of the control points.
+        scale: Each axis is stretched about the centre by a factor drawn from [1 - scale, 1 + scale]; this changes the
+            affine, not the voxels.
+
+    Returns:
+        A new volume on a grid of the same shape.
+
+    Raises:
+        ValueError: A lattice that is not positive, a negative amplitude, or a scale outside [0, 1).
+
+    Reference:
+        Rueckert et al., IEEE Trans. Med. Imaging 18, 1999, eq. 1 to 3.
     """
     if lattice_mm <= 0 or amplitude_mm < 0 or not 0 <= scale < 1:
         raise ValueError(
@@ -73,8 +83,11 @@ def _bspline_basis(count: int, step: float) -> np.ndarray:
 
 @numba.njit(cache=True, nogil=True)
 def _warp(hu, labels, bone, basis_z, basis_y, basis_x, lattice):  # type: ignore[no-untyped-def]
-    """Pull every voxel from index + displacement: HU linearly, labels from the nearest voxel, beyond the border the
-    border. Bone comes from the nearest voxel, but every voxel that HU from bone's rim flows into is rim at least."""
+    """Pull every voxel from index + displacement: HU linearly, labels from the nearest voxel.
+
+    Beyond the border stands the border. Bone comes from the nearest voxel, but every voxel that HU from bone's rim
+    flows into is rim at least.
+    """
     depth, height, width = hu.shape
     out = np.empty_like(hu)
     out_labels, out_bone = np.empty_like(labels), np.empty_like(bone)

@@ -27,7 +27,7 @@ STRUCTURES = {
 
 
 def label_chest(volume: Volume) -> Volume:
-    """The volume with a label map of the five lobes and the heart, inferred from its Hounsfield units.
+    """Infer a label map of the five lobes and the heart from Hounsfield units.
 
     Lobes are the lung on either side of planes where fissures usually run; the heart is what lies between the lungs,
     thick, and before the spine, from a fifth to two thirds of the lungs' height. Measured on the sample CT
@@ -40,7 +40,7 @@ def label_chest(volume: Volume) -> Volume:
         The same volume with `labels` (uint8) and `structures`; labels that it had are replaced.
 
     Raises:
-        ValueError: no lung on either side.
+        ValueError: No lung on either side.
     """
     lung = _lungs(volume)
     labels = np.zeros(lung.shape, np.uint8)
@@ -56,7 +56,7 @@ def label_chest(volume: Volume) -> Volume:
 
 
 def _lungs(volume: Volume) -> np.ndarray:
-    """bool (D, H, W): both lungs with their vessels, without the trachea."""
+    """Bool (D, H, W): both lungs with their vessels, without the trachea."""
     coarse, step = lungs_on_grid(volume)
     coarse = ndimage.binary_closing(coarse, iterations=2) | coarse
     near = ndimage.binary_dilation(coarse)
@@ -73,7 +73,7 @@ def _lungs(volume: Volume) -> np.ndarray:
 
 
 def _round_air(air: np.ndarray, spacing_mm: float, width: int) -> np.ndarray:
-    """bool (H, W): pure air in parts of 10 to 40 mm in the middle third of a section: trachea and main bronchi."""
+    """Bool (H, W): pure air in parts of 10 to 40 mm in the middle third of a section: trachea and main bronchi."""
     count, parts, stats, centres = cv2.connectedComponentsWithStats(air.astype(np.uint8), connectivity=4)
     chosen = np.zeros(count, bool)
     for k in range(1, count):
@@ -114,7 +114,7 @@ def _lobes(lung: np.ndarray, side: str, upper: int) -> np.ndarray:
 
 
 def _heart(volume: Volume, lung: np.ndarray) -> np.ndarray:
-    """bool (D, H, W): the thick part of what lies between the lungs, before the spine, at their middle height."""
+    """Bool (D, H, W): the thick part of what lies between the lungs, before the spine, at their middle height."""
     places = np.flatnonzero(lung.sum(axis=(1, 2)) > 0.1 * lung.sum(axis=(1, 2)).max())
     bottom, top = places[0], places[-1]
     soft = (volume.hu > HEART_HU[0]) & (volume.hu < HEART_HU[1])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy import ndimage
@@ -12,6 +13,9 @@ from drr.geometry import ConeBeam
 from drr.projection.attenuation import MU_WATER_PER_MM
 from drr.projection.projector import project
 from drr.volume import Volume
+
+if TYPE_CHECKING:
+    from jaxtyping import Bool, Float32
 
 Box = tuple[int, int, int, int]
 ABDOMEN = (
@@ -26,19 +30,33 @@ MEDIASTINUM = (
 class Projection:
     """A structure as one view shows it.
 
-    thickness_mm: float32 (H, W), the path of each ray through it. mask: bool (H, W), more than half a voxel thick.
-    box: (left, top, right, bottom) in pixels, the last column and row included; None if it is not in the picture.
+    Attributes:
+        thickness_mm: float32 (H, W), the path of each ray through it.
+        mask: bool (H, W), more than half a voxel thick.
+        box: (left, top, right, bottom) in pixels, the last column and row included; None if it is not in the picture.
     """
 
-    thickness_mm: np.ndarray
-    mask: np.ndarray
+    thickness_mm: Float32[np.ndarray, "height width"]
+    mask: Bool[np.ndarray, "height width"]
     box: Box | None
 
 
-def project_mask(volume: Volume, mask: np.ndarray, beam: ConeBeam, backend: str = "auto") -> Projection:
+def project_mask(
+    volume: Volume, mask: Bool[np.ndarray, "depth rows columns"], beam: ConeBeam, backend: str = "auto"
+) -> Projection:
     """Where a part of the volume appears in a view.
 
-    mask: bool (D, H, W) on the volume's grid. Interpolation spreads its border over one voxel, as it does HU's.
+    Args:
+        volume: The CT.
+        mask: bool (D, H, W) on its grid. Interpolation spreads its border over one voxel, as it does HU's.
+        beam: The view.
+        backend: See `project`.
+
+    Returns:
+        Thickness, mask and box.
+
+    Raises:
+        ValueError: A mask of another shape.
     """
     if mask.shape != volume.hu.shape:
         raise ValueError(f"the mask has shape {mask.shape}, the CT {tuple(volume.hu.shape)}; they must be equal")
@@ -57,8 +75,15 @@ def project_mask(volume: Volume, mask: np.ndarray, beam: ConeBeam, backend: str 
     return Projection(thickness, shadow, bounding_box(shadow))
 
 
-def bounding_box(mask: np.ndarray) -> Box | None:
-    """(left, top, right, bottom) of a mask (H, W), the last column and row included; None if it is empty."""
+def bounding_box(mask: Bool[np.ndarray, "height width"]) -> Box | None:
+    """The smallest box around a mask.
+
+    Args:
+        mask: bool (H, W).
+
+    Returns:
+        (left, top, right, bottom), the last column and row included; None if the mask is empty.
+    """
     rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
     if not len(rows):
         return None
@@ -68,9 +93,19 @@ def bounding_box(mask: np.ndarray) -> Box | None:
 def project_structures(
     volume: Volume, beam: ConeBeam, names: Iterable[str] | None = None, backend: str = "auto"
 ) -> dict[str, Projection]:
-    """{structure: Projection} of the label map's structures, named as its table names them.
+    """Project the label map's structures.
 
-    names: only these; default: all that the volume holds. ValueError: no label map, or an unknown name.
+    Args:
+        volume: With a label map.
+        beam: The view.
+        names: Only these; None: all that the volume holds.
+        backend: See `project`.
+
+    Returns:
+        {structure: Projection}, named as the label map's table names them.
+
+    Raises:
+        ValueError: No label map, or an unknown name.
     """
     if names is None:
         present = set() if volume.labels is None else {int(i) for i in np.unique(volume.labels)}
@@ -79,12 +114,21 @@ def project_structures(
 
 
 def project_locations(volume: Volume, beam: ConeBeam, backend: str = "auto") -> dict[str, Projection]:
-    """{Chest ImaGenome location: Projection} for those of its 29 names that the label map knows; see `locations`."""
+    """Project Chest ImaGenome's locations.
+
+    Args:
+        volume: With a label map.
+        beam: The view.
+        backend: See `project`.
+
+    Returns:
+        {location: Projection} for those of the 29 names that the label map knows; see `locations`.
+    """
     return {name: project_mask(volume, mask, beam, backend) for name, mask in locations(volume).items()}
 
 
-def locations(volume: Volume) -> dict[str, np.ndarray]:
-    """{name: bool (D, H, W)} of Chest ImaGenome's anatomical locations (Wu et al., 2021).
+def locations(volume: Volume) -> dict[str, Bool[np.ndarray, "depth height width"]]:
+    """Chest ImaGenome's anatomical locations, cut from a label map.
 
     Of the 29, 28 are given when lungs, heart, aorta and trachea are labelled; the right atrium is part of `heart` in
     the table. Lungs, clavicles, spine, superior vena cava, trachea and cardiac silhouette are the label map's; the
@@ -93,7 +137,17 @@ def locations(volume: Volume) -> dict[str, np.ndarray]:
     hemidiaphragm is the lung within 10 mm of an abdominal organ below it, a costophrenic angle the lowest 30 mm of
     the lateral third.
 
-    volume: axes as `read_ct` turns them. ValueError: no label map.
+    Args:
+        volume: Axes as `read_ct` turns them.
+
+    Returns:
+        {name: bool (D, H, W)}.
+
+    Raises:
+        ValueError: No label map.
+
+    Reference:
+        Wu et al., Chest ImaGenome, 2021, arXiv:2108.00316.
     """
     parts = _Parts(volume)
     found: dict[str, np.ndarray] = {}
@@ -124,6 +178,7 @@ class _Parts:
     def __init__(self, volume: Volume) -> None:
         self.volume = volume
         volume.mask()  # says what to do when there is no label map
+        self.near: dict[tuple[float, tuple[str, ...]], np.ndarray] = {}  # what `within` found, for both sides
         self.height = np.arange(volume.hu.shape[0])[:, None, None] * volume.spacing[2]
 
     def any_of(self, *starts: str) -> np.ndarray:
@@ -135,14 +190,24 @@ class _Parts:
         return (slices[0] * self.volume.spacing[2], slices[-1] * self.volume.spacing[2]) if len(slices) else None
 
     def within(self, mm: float, *starts: str) -> np.ndarray:
-        """bool (D, H, W): what lies nearer than `mm` to structures."""
-        part = self.any_of(*starts)
-        if not part.any():
-            return part
-        return ndimage.distance_transform_edt(~part, sampling=self.volume.spacing[::-1]) < mm
+        """Bool (D, H, W): what lies nearer than `mm` to structures."""
+        if (mm, starts) not in self.near:
+            self.near[mm, starts] = self._within(mm, self.any_of(*starts))
+        return self.near[mm, starts]
+
+    def _within(self, mm: float, part: np.ndarray) -> np.ndarray:
+        """The same, of a mask; the distance is measured where it can be less than `mm` alone."""
+        near = np.zeros(part.shape, bool)
+        if part.any():
+            spacing = self.volume.spacing[::-1]
+            margin = np.ceil(mm / spacing).astype(int)
+            around = ndimage.find_objects(part.astype(np.uint8))[0]
+            box = tuple(slice(max(0, side.start - m), side.stop + m) for side, m in zip(around, margin))
+            near[box] = ndimage.distance_transform_edt(~part[box], sampling=spacing) < mm
+        return near
 
     def between(self, low: float, high: float) -> np.ndarray:
-        """bool (D, 1, 1): slices from `low` to `high` mm."""
+        """Bool (D, 1, 1): slices from `low` to `high` mm."""
         return (self.height >= low) & (self.height <= high)
 
 

@@ -21,7 +21,11 @@ BONES = ("vertebra", "sacrum", "humerus", "scapula", "clavic", "femur", "hip_", 
 
 
 def is_bone(structure: str) -> bool:
-    """Whether a structure's name is that of a bone; costal cartilage is not."""
+    """Whether a structure's name is that of a bone; costal cartilage is not.
+
+    Args:
+        structure: As TotalSegmentator names it.
+    """
     return structure.startswith(BONES)
 
 
@@ -31,7 +35,14 @@ def isolate_body(volume: Volume) -> Volume:
     The body is the largest connected thing denser than -300 HU once thin things are opened away, with every hole
     of its axial sections (lungs, bowel) filled.
 
-    ValueError: no body in the volume.
+    Args:
+        volume: The CT.
+
+    Returns:
+        A new volume on the same grid.
+
+    Raises:
+        ValueError: No body in the volume.
     """
     padding = find_padding(volume.hu)
     if padding is not None:
@@ -47,6 +58,16 @@ def prepare(volume: Volume, with_bone: bool = True) -> Volume:
     """`isolate_body` and `separate_bone` for batches, with less time and memory and the same line integrals.
 
     The grid is cut down to the body and some air around it, in the memory of `volume.hu` itself, which is lost.
+
+    Args:
+        volume: The CT, not to be used afterwards.
+        with_bone: Whether bone is separated.
+
+    Returns:
+        A smaller volume.
+
+    Raises:
+        ValueError: No body in the volume.
     """
     padding = find_padding(volume.hu)
     if padding is not None:
@@ -102,10 +123,16 @@ def _box(mask: np.ndarray) -> tuple[slice, ...]:
 
 
 def separate_bone(volume: Volume) -> Volume:
-    """Fill `bone`: 2 in bone, marrow included, 1 in the rim around it, where bone is only part of a voxel.
+    """Find the bone: 2 in bone, marrow included, 1 in the rim around it, where bone is only part of a voxel.
 
-    From the label map, by its structures' names, where there is one (rim: one voxel); else from HU (see
+    From the label map, by its structures' names, if there is one (rim: one voxel); else from HU (see
     bone_from_hu; rim: about 2.5 mm). Contrast medium and metal above 1800 HU are not bone.
+
+    Args:
+        volume: The CT.
+
+    Returns:
+        The volume with `bone`, uint8 (D, H, W).
     """
     if volume.labels is None or volume.structures is None:
         coarse, steps = _coarsen(volume)

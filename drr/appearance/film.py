@@ -3,32 +3,53 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
 
 from drr.appearance.look import blur
 
+if TYPE_CHECKING:
+    from jaxtyping import Float, Float32
+
 Images = list[np.ndarray]
 LETTERS = ("L", "R", "PA", "AP", "PORT", "SUPINE", "ERECT", "12:40")
 FONTS = (cv2.FONT_HERSHEY_SIMPLEX, cv2.FONT_HERSHEY_DUPLEX, cv2.FONT_HERSHEY_TRIPLEX)
 
 
-def quantum_noise(lines: np.ndarray, level: float, grain_px: float, rng: np.random.Generator) -> np.ndarray:
-    """Noise of a displayed image, float32 (H, W): fewer quanta behind thicker bodies, so more noise there.
+def quantum_noise(
+    lines: Float[np.ndarray, "height width"], level: float, grain_px: float, rng: np.random.Generator
+) -> Float32[np.ndarray, "height width"]:
+    """Noise of a displayed image: fewer quanta behind thicker bodies, so more noise there.
 
     Args:
         lines: (H, W) line integrals of the radiograph.
         level: Standard deviation at the mean line integral, in grey levels of [-1, 1].
         grain_px: Gaussian sigma in pixels of the detector's blur, which correlates it.
+        rng: Where chance comes from.
+
+    Returns:
+        float32 (H, W).
     """
     grain = blur(rng.standard_normal(lines.shape, dtype=np.float32), grain_px)
     behind = np.exp(np.clip(0.35 * (lines - lines.mean()), -2, 2))
     return (grain * np.float32(level / grain.std()) * behind).astype(np.float32)
 
 
-def add_letters(images: Sequence[np.ndarray], pixel_mm: float, rng: np.random.Generator) -> Images:
-    """A side marker or a note near a corner, as bright as white, in all images (H, W) in [-1, 1] alike."""
+def add_letters(
+    images: Sequence[Float[np.ndarray, "height width"]], pixel_mm: float, rng: np.random.Generator
+) -> Images:
+    """A side marker or a note near a corner, as bright as white, in all images alike.
+
+    Args:
+        images: (H, W) in [-1, 1], of one shape.
+        pixel_mm: Side of a pixel.
+        rng: Decides on text, size and place.
+
+    Returns:
+        New images, in the same order.
+    """
     height, width = images[0].shape
     mask = np.zeros((height, width), np.uint8)
     text, font = str(rng.choice(LETTERS)), int(rng.choice(FONTS))
@@ -40,8 +61,16 @@ def add_letters(images: Sequence[np.ndarray], pixel_mm: float, rng: np.random.Ge
     return _over(images, mask, rng.uniform(0.5, 1.1))
 
 
-def add_collimator(images: Sequence[np.ndarray], rng: np.random.Generator) -> Images:
-    """Black, or nearly so, beyond one to four straight edges, a little turned, in all images (H, W) alike."""
+def add_collimator(images: Sequence[Float[np.ndarray, "height width"]], rng: np.random.Generator) -> Images:
+    """Black, or nearly so, beyond one to four straight edges, a little turned, in all images alike.
+
+    Args:
+        images: (H, W) in [-1, 1], of one shape.
+        rng: Decides on the edges.
+
+    Returns:
+        New images, in the same order.
+    """
     height, width = images[0].shape
     turn = rng.normal(0, 0.02)
     x, y = (np.arange(n, dtype=np.float32) / n for n in (width, height))
@@ -58,8 +87,16 @@ def _over(images: Sequence[np.ndarray], mask: np.ndarray, level: float) -> Image
     return [image + share * (np.float32(level) - image) for image in images]
 
 
-def jpeg_residual(radiograph: np.ndarray, quality: int) -> np.ndarray:
-    """What JPEG of a quality from 1 to 100 adds to a radiograph (H, W) in [-1, 1], rounding to 8 bits included."""
+def jpeg_residual(radiograph: Float[np.ndarray, "height width"], quality: int) -> Float[np.ndarray, "height width"]:
+    """What JPEG adds to a radiograph, rounding to 8 bits included.
+
+    Args:
+        radiograph: (H, W) in [-1, 1].
+        quality: 1 to 100.
+
+    Returns:
+        (H, W), to be added to the images of a pair.
+    """
     levels = np.rint((radiograph.clip(-1, 1) + 1) * 127.5).astype(np.uint8)
     _, data = cv2.imencode(".jpg", levels, [cv2.IMWRITE_JPEG_QUALITY, quality])
     back = np.asarray(cv2.imdecode(data, cv2.IMREAD_GRAYSCALE), np.float32) / np.float32(127.5) - 1

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
 
 from drr.appearance.detector import detector_response
+
+if TYPE_CHECKING:
+    from jaxtyping import Float, Float32
 
 Range = tuple[float, float]
 FIELD_MM = 400.0  # width of a chest radiograph where nothing else is said
@@ -19,19 +23,23 @@ LEVELS = 256  # of the curve that evens out the histogram
 class Look:
     """How a pair is exposed and processed. Lengths are in mm in the body; amounts of 0 do nothing.
 
-    Args:
+    Attributes:
         bone_strength: Multiplies the bone's line integral; a radiograph is taken and processed so that bone stands out.
         bone_saturation: With s, a line integral b of bone counts as b (1 + 0.1 s) / (1 + s b), so that 0.1, a rib,
             stays: beam hardening, and scatter behind the mediastinum, hold thick bone back, above all the spine.
-        bone_sharpening, bone_sigma_mm: Unsharp mask of the bone layer, for CT slices that blur the ribs' cortex.
+        bone_sharpening: Amount of an unsharp mask of the bone layer, for CT slices that blur the ribs' cortex.
+        bone_sigma_mm: Width of that mask's blur.
         window: Quantiles of the radiograph's line integrals that become 0 and 1.
-        latitude, middle: Width and centre of a logistic curve on that scale; latitude 0 is a power law with `gamma`.
+        latitude: Width of a logistic curve on that scale; 0 is a power law with `gamma`.
+        middle: Centre of the logistic curve.
         gamma: Exponent of the power law, or of the exposure's grey.
-        compression, compression_sigma_mm: Part of the blurred image that is taken away, and the width of that blur:
-            dynamic range compression, by which spine, heart and shoulders come nearer to the lungs' grey.
+        compression: Part of the blurred image that is taken away: dynamic range compression, by which spine, heart and
+            shoulders come nearer to the lungs' grey.
+        compression_sigma_mm: Width of that blur.
         unsharp: (sigma in mm, amount) of unsharp masks, fine to coarse: vendors' multi-scale enhancement.
-        local_contrast, local_sigma_mm: Exponent by which local standard deviations are evened out, and their width
-            (as contrast-limited adaptive equalisation does).
+        local_contrast: Exponent by which local standard deviations are evened out (as contrast-limited adaptive
+            equalisation does).
+        local_sigma_mm: Width over which they are measured.
         equalisation: Part, 0 to 1, of the curve that evens out the histogram (MIMIC-CXR-JPG's files have all of it).
         soften_px: Gaussian blur of the displayed image, in its pixels.
         clip: Quantiles of the displayed radiograph that become -1 and 1.
@@ -103,8 +111,19 @@ class Look:
         )
 
 
-def shown_bone(bone: np.ndarray, look: Look, pixel_mm: float) -> np.ndarray:
-    """The bone's line integrals (H, W) as a look counts them: saturated, sharpened, multiplied."""
+def shown_bone(
+    bone: Float[np.ndarray, "height width"], look: Look, pixel_mm: float
+) -> Float[np.ndarray, "height width"]:
+    """The bone's line integrals as a look counts them: saturated, sharpened, multiplied.
+
+    Args:
+        bone: (H, W).
+        look: How.
+        pixel_mm: Side of a pixel in the body.
+
+    Returns:
+        (H, W).
+    """
     bone = look.bone_strength * np.ascontiguousarray(bone, dtype=np.float32)
     if look.bone_saturation:
         bone = bone * ((1 + 0.1 * look.bone_saturation) / (1 + look.bone_saturation * np.maximum(bone, 0)))
@@ -114,11 +133,21 @@ def shown_bone(bone: np.ndarray, look: Look, pixel_mm: float) -> np.ndarray:
     return bone
 
 
-def develop(total: np.ndarray, look: Look, pixel_mm: float) -> Callable[[np.ndarray], np.ndarray]:
-    """The function from line integrals (H, W) to the displayed image, float32 (H, W) in [-1, 1].
+def develop(
+    total: Float[np.ndarray, "height width"], look: Look, pixel_mm: float
+) -> Callable[[np.ndarray], np.ndarray]:
+    """The function from line integrals to the displayed image.
 
     Window, histogram and local contrast are measured in `total`, the radiograph's own line integrals, and then held
-    fast: only so are two images that it makes a pair. The function leaves values beyond [-1, 1] for `np.clip`.
+    fast: only so are two images that it makes a pair.
+
+    Args:
+        total: (H, W).
+        look: How.
+        pixel_mm: Side of a pixel in the body.
+
+    Returns:
+        (H, W) -> float32 (H, W) in [-1, 1]; values beyond are left for `np.clip`.
     """
     display = _Display(look, pixel_mm)
     display.measure(np.ascontiguousarray(total, dtype=np.float32))
@@ -126,13 +155,18 @@ def develop(total: np.ndarray, look: Look, pixel_mm: float) -> Callable[[np.ndar
 
 
 def render_pair(
-    soft: np.ndarray, bone: np.ndarray, look: Look, pixel_mm: float | None = None
-) -> tuple[np.ndarray, np.ndarray]:
+    soft: Float[np.ndarray, "height width"],
+    bone: Float[np.ndarray, "height width"],
+    look: Look,
+    pixel_mm: float | None = None,
+) -> tuple[Float32[np.ndarray, "height width"], Float32[np.ndarray, "height width"]]:
     """A radiograph and its soft-tissue image by one and the same mapping.
 
     Args:
-        soft, bone: (H, W) line integrals, as `project` gives them.
-        pixel_mm: Side of a pixel in the body; by default the longer side is 400 mm.
+        soft: (H, W) line integrals, as `project` gives them.
+        bone: (H, W) line integrals.
+        look: How they are shown.
+        pixel_mm: Side of a pixel in the body; None: the longer side is 400 mm.
 
     Returns:
         Two float32 images (H, W) in [-1, 1].
@@ -216,8 +250,16 @@ class _Display:
         return blur(sharper, look.soften_px) if look.soften_px else sharper
 
 
-def blur(image: np.ndarray, sigma: float) -> np.ndarray:
-    """Gaussian blur, float32 (H, W), sigma in pixels, border reflected; wide ones are done on a smaller image."""
+def blur(image: Float[np.ndarray, "height width"], sigma: float) -> Float32[np.ndarray, "height width"]:
+    """Gaussian blur, border reflected; wide ones are done on a smaller image.
+
+    Args:
+        image: (H, W).
+        sigma: In pixels.
+
+    Returns:
+        float32 (H, W).
+    """
     if sigma < 0.2:
         return image
     step = max(1, int(sigma / 3))

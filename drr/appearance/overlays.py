@@ -7,11 +7,15 @@ away learns to leave it. Attenuation is that of `drr.projection.attenuation`; le
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
 
 from drr.projection.attenuation import MU_WATER_PER_MM
+
+if TYPE_CHECKING:
+    from jaxtyping import Bool, Float
 
 Point = tuple[float, float]  # x, y in pixels
 Tube = tuple[float, list[Point]]  # radius in mm, five points
@@ -20,25 +24,42 @@ SUBPIXEL = 4  # bits of fraction in OpenCV's coordinates
 LUNG_LIGHTER = 0.75  # of a vessel's or nodule's attenuation stands out from the lung that it replaces
 
 
-def lung_pixels(soft: np.ndarray) -> np.ndarray:
-    """bool (H, W): the body's lighter half, which in a chest is mostly lung. soft: (H, W) line integrals."""
+def lung_pixels(soft: Float[np.ndarray, "height width"]) -> Bool[np.ndarray, "height width"]:
+    """The body's lighter half, which in a chest is mostly lung.
+
+    Args:
+        soft: (H, W) line integrals.
+
+    Returns:
+        bool (H, W).
+    """
     body = soft > 0.3
     return body & (soft < np.median(soft[body])) if body.any() else body
 
 
 def add_vessels(
-    soft: np.ndarray,
+    soft: Float[np.ndarray, "height width"],
     mm_per_pixel: float,
     rng: np.random.Generator,
     trees: int = 6,
-    lungs: np.ndarray | None = None,
-) -> np.ndarray:
-    """Branching tubes that taper by Murray's law (r0^3 = r1^3 + r2^3; PNAS 12, 207, 1926); returns a new (H, W).
+    lungs: Bool[np.ndarray, "height width"] | None = None,
+) -> Float[np.ndarray, "height width"]:
+    """Branching tubes that taper by Murray's law, r0^3 = r1^3 + r2^3.
 
     A tree begins anywhere between the middle of the lungs and a place in them and grows away from that middle.
 
     Args:
-        soft: (H, W) line integrals. trees: how many. lungs: bool (H, W); by default `lung_pixels(soft)`.
+        soft: (H, W) line integrals.
+        mm_per_pixel: Side of a pixel in the body.
+        rng: Decides on places and branches.
+        trees: How many.
+        lungs: bool (H, W); None: `lung_pixels(soft)`.
+
+    Returns:
+        A new (H, W).
+
+    Reference:
+        Murray, PNAS 12, 207, 1926.
     """
     lungs = lung_pixels(soft) if lungs is None else lungs
     places = np.argwhere(lungs)
@@ -91,18 +112,25 @@ def _draw(tubes: list[Tube], shape: tuple[int, ...], mm_per_pixel: float) -> np.
 
 
 def add_nodule_shadow(
-    soft: np.ndarray,
+    soft: Float[np.ndarray, "height width"],
     mm_per_pixel: float,
     rng: np.random.Generator,
     diameter_mm: float,
     density: float = 1.0,
-    lungs: np.ndarray | None = None,
-) -> np.ndarray:
-    """An ellipsoid of soft tissue somewhere over the lungs: its chord 2 sqrt(r^2 - d^2) mu; returns a new (H, W).
+    lungs: Bool[np.ndarray, "height width"] | None = None,
+) -> Float[np.ndarray, "height width"]:
+    """An ellipsoid of soft tissue somewhere over the lungs: its chord 2 sqrt(r^2 - d^2) mu.
 
     Args:
+        soft: (H, W) line integrals.
+        mm_per_pixel: Side of a pixel in the body.
+        rng: Decides on place and shape.
+        diameter_mm: Of the nodule.
         density: Attenuation over the lung's, of water's; 0.3 is ground glass, 1 is solid.
-        lungs: bool (H, W), where it may lie; by default `lung_pixels(soft)`.
+        lungs: bool (H, W), where it may lie; None: `lung_pixels(soft)`.
+
+    Returns:
+        A new (H, W).
     """
     places = np.argwhere(lung_pixels(soft) if lungs is None else lungs)
     if not len(places):
@@ -123,11 +151,21 @@ def add_nodule_shadow(
     return soft
 
 
-def add_device(soft: np.ndarray, mm_per_pixel: float, rng: np.random.Generator) -> np.ndarray:
-    """A tube, wire, electrode or clip somewhere in the picture; returns a new (H, W).
+def add_device(
+    soft: Float[np.ndarray, "height width"], mm_per_pixel: float, rng: np.random.Generator
+) -> Float[np.ndarray, "height width"]:
+    """A tube, wire, electrode or clip somewhere in the picture.
 
     A tube (catheter, drain) is a smooth line of two walls, a wire (lead, cable) a thin dense one, an electrode a disc
     or ring, at times on a wire, a clip a few short strokes of metal.
+
+    Args:
+        soft: (H, W) line integrals.
+        mm_per_pixel: Side of a pixel in the body.
+        rng: Decides on what and where.
+
+    Returns:
+        A new (H, W).
     """
     kind = rng.choice(["tube", "wire", "electrode", "clip"], p=[0.3, 0.3, 0.25, 0.15])
     stroke = np.zeros(soft.shape, np.uint8)

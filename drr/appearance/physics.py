@@ -8,11 +8,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from drr.appearance.look import blur
 from drr.projection.attenuation import MU_WATER_PER_MM
+
+if TYPE_CHECKING:
+    from jaxtyping import Float, Float32
 
 CT_KEV = 70.0  # effective energy at which HU are measured, 120 kV
 BONE_MINERAL = "Ca5P3O13H"
@@ -24,15 +28,16 @@ DARKEST = 1e-300  # transmission; its logarithm is finite
 class Physics:
     """One exposure.
 
-    energy_kev: attenuation by material at this effective energy; None leaves the CT's own attenuation.
-    kvp: tube voltage; attenuation by material over its spectrum (with beam hardening), in place of energy_kev.
-    filtration_mm: total filtration of the tube in mm of aluminium.
-    scatter: scattered over primary intensity behind the body, after the grid.
-    scatter_sigma: its width as a fraction of the image's longer side.
-    photons: mean number of quanta in a pixel without a body, for Poisson noise; None for no noise.
-    blur_px: standard deviation in pixels of the detector's blur; it blurs signal and noise.
-    grid_falloff: part of the intensity that a focused grid takes away at both edges of the image (square law).
-    grid_shift: where the grid is aligned, as a fraction of half the image's width to the viewer's right.
+    Attributes:
+        energy_kev: Attenuation by material at this effective energy; None leaves the CT's own attenuation.
+        kvp: Tube voltage; attenuation by material over its spectrum (with beam hardening), in place of energy_kev.
+        filtration_mm: Total filtration of the tube in mm of aluminium.
+        scatter: Scattered over primary intensity behind the body, after the grid.
+        scatter_sigma: Its width as a fraction of the image's longer side.
+        photons: Mean number of quanta in a pixel without a body, for Poisson noise; None for no noise.
+        blur_px: Standard deviation in pixels of the detector's blur; it blurs signal and noise.
+        grid_falloff: Part of the intensity that a focused grid takes away at both edges of the image (square law).
+        grid_shift: Where the grid is aligned, as a fraction of half the image's width to the viewer's right.
     """
 
     energy_kev: float | None = None
@@ -62,22 +67,26 @@ class Physics:
 
 
 def expose(
-    soft: np.ndarray, bone: np.ndarray, physics: Physics, rng: np.random.Generator | None = None
-) -> tuple[np.ndarray, np.ndarray]:
+    soft: Float[np.ndarray, "height width"],
+    bone: Float[np.ndarray, "height width"],
+    physics: Physics,
+    rng: np.random.Generator | None = None,
+) -> tuple[Float32[np.ndarray, "height width"], Float32[np.ndarray, "height width"]]:
     """Line integrals of a radiograph and of its soft-tissue image as the detector sees them: -ln(I / I0).
 
     Scatter, grid and noise are those of the radiograph in both, so that a pair differs by bone alone.
 
     Args:
-        soft, bone: (H, W) line integrals, as `project` gives them.
-        physics: the exposure.
-        rng: for `photons`.
+        soft: (H, W) line integrals, as `project` gives them.
+        bone: (H, W) line integrals.
+        physics: The exposure.
+        rng: For `photons`.
 
     Returns:
         (total, soft), float32 (H, W), finite behind whatever metal.
 
     Raises:
-        ValueError: images of two shapes or not finite, photons without a generator.
+        ValueError: Images of two shapes or not finite, or photons without a generator.
     """
     soft, bone = (np.ascontiguousarray(lines, dtype=np.float32) for lines in (soft, bone))
     if soft.ndim != 2 or soft.shape != bone.shape:
@@ -123,10 +132,17 @@ def _transmission(soft: np.ndarray, bone: np.ndarray, physics: Physics) -> np.nd
 
 @lru_cache(maxsize=256)
 def gain(material: str, energy_kev: float) -> np.float32:
-    """By how much a line integral of `project` changes when its material is met at an energy in keV.
+    """By how much a line integral of `project` changes when its material is met at another energy.
 
     The projector's mu is 0.0206/mm (1 + HU / 1000), whatever the material; for bone mineral HU say
     mu(E_CT) / mu_water(E_CT) of the same mass.
+
+    Args:
+        material: Chemical formula of water or of bone mineral.
+        energy_kev: Of the beam.
+
+    Returns:
+        A factor.
     """
     water_per_mm = mass_attenuation("H2O", CT_KEV if material != "H2O" else energy_kev) / 10
     if material == "H2O":
@@ -137,9 +153,17 @@ def gain(material: str, energy_kev: float) -> np.float32:
 
 @lru_cache(maxsize=1024)
 def mass_attenuation(formula: str, energy_kev: float) -> float:
-    """mu / rho in cm^2/g of a chemical formula at an energy in keV, from xraydb.
+    """Mu / rho of a chemical formula, from xraydb's tables.
 
-    ImportError: the extra `physics` is not installed.
+    Args:
+        formula: Such as H2O.
+        energy_kev: Of the beam.
+
+    Returns:
+        cm^2/g.
+
+    Raises:
+        ImportError: The extra `physics` is not installed.
     """
     try:
         import xraydb
@@ -150,9 +174,17 @@ def mass_attenuation(formula: str, energy_kev: float) -> float:
 
 @lru_cache(maxsize=16)
 def spectrum(kvp: float, filtration_mm: float = 3.0) -> tuple[np.ndarray, np.ndarray]:
-    """(energies in keV, weights that sum to 1) of a tungsten tube, in bins of 4 keV, weighted by energy.
+    """The spectrum of a tungsten tube, weighted by energy, since a detector integrates energy.
 
-    A detector integrates energy, so a photon counts by its energy.
+    Args:
+        kvp: Tube voltage.
+        filtration_mm: Of aluminium.
+
+    Returns:
+        Energies in keV, in bins of 4 keV, and weights that sum to 1.
+
+    Raises:
+        ImportError: The extra `physics` is not installed.
     """
     try:
         import spekpy

@@ -53,9 +53,10 @@ IMPRESSIONS = {
 class Change:
     """What became of one finding between two studies.
 
-    Args:
+    Attributes:
         change: One of CHANGES.
-        prior, current: The finding in each study; None where a study does not have it.
+        prior: The finding in the prior study; None if that does not have it.
+        current: The finding in the current study; None if that does not have it.
     """
 
     change: str
@@ -71,9 +72,14 @@ class Change:
 
 
 def compare(prior: Mapping[int, Finding], current: Mapping[int, Finding]) -> dict[int, Change]:
-    """{number: Change} of the findings of two studies of one body, by their numbers.
+    """What became of the findings of two studies of one body; sizes that differ by 5% or less are unchanged.
 
-    Sizes that differ by 5% or less are unchanged.
+    Args:
+        prior: {number: finding}.
+        current: {number: finding}, by the same numbers.
+
+    Returns:
+        {number: Change}.
     """
     found = {}
     for number in sorted(prior.keys() | current.keys()):
@@ -99,9 +105,13 @@ def write_comparison(
 
     Args:
         changes: {number: Change}, of what either picture shows.
-        view, orbit_degrees: Of both pictures, as `write_report` takes them.
+        view: Of both pictures, as `write_report` takes it.
         rng: Of the phrasing.
+        orbit_degrees: Of both pictures, as `write_report` takes them.
         known_absent: See `write_report`.
+
+    Returns:
+        The report with its parts.
     """
     lateral = is_lateral(view, orbit_degrees)
     order = [list(changes)[n] for n in rng.permutation(len(changes))]
@@ -137,7 +147,13 @@ def _concluded(change: Change, lateral: bool) -> str:
 
 
 def thing(finding: Finding, lateral: bool, with_size: bool) -> str:
-    """A finding as a noun: "right pleural effusion", "12 mm nodule in the right upper lobe"."""
+    """A finding as a noun: "right pleural effusion", "12 mm nodule in the right upper lobe".
+
+    Args:
+        finding: The finding.
+        lateral: Whether the view tells no side.
+        with_size: Whether its size is said.
+    """
     side = "" if lateral or not finding.side else f"{finding.side} "
     where = f"over the {without_side(finding)}" if lateral else f"in the {finding.place}"
     if finding.kind == "nodule":

@@ -16,7 +16,14 @@ WALL_MM = 12.0  # nothing moves within this distance of bone
 def cardiothoracic_ratio(volume: Volume) -> float:
     """Greatest width of the heart over greatest inner width of the chest, as on a frontal radiograph.
 
-    ValueError: no label map, or one without heart or lungs.
+    Args:
+        volume: With a label map.
+
+    Returns:
+        The ratio; 0.5 is the usual limit.
+
+    Raises:
+        ValueError: No label map, or one without heart or lungs.
     """
     lungs = volume.mask(*volume.names_where(lambda name: name.startswith("lung_")).values()).any(axis=(0, 1))
     heart = _heart(volume).any(axis=(0, 1))
@@ -26,9 +33,17 @@ def cardiothoracic_ratio(volume: Volume) -> float:
 
 
 def add_cardiomegaly(volume: Volume, ratio: float = 0.6) -> tuple[Volume, Finding]:
-    """Enlarge the heart to a cardiothoracic ratio. Labels move with it; `bone` does not move.
+    """Enlarge the heart. Labels move with it; `bone` does not move.
 
-    ValueError: no label map, or a ratio that is not between the volume's own and 0.75.
+    Args:
+        volume: With a label map.
+        ratio: Cardiothoracic ratio to reach.
+
+    Returns:
+        A new volume, and what was put in.
+
+    Raises:
+        ValueError: No label map, or a ratio that is not between the volume's own and 0.75.
     """
     own = cardiothoracic_ratio(volume)
     if not own < ratio <= 0.75:
@@ -46,7 +61,7 @@ def add_cardiomegaly(volume: Volume, ratio: float = 0.6) -> tuple[Volume, Findin
 
 
 def _room(volume: Volume) -> np.ndarray:
-    """float (D, H, W) in [0, 1]: how freely each voxel follows the heart; 1 in it, less around it, 0 at bone."""
+    """Float (D, H, W) in [0, 1]: how freely each voxel follows the heart; 1 in it, less around it, 0 at bone."""
     spacing = volume.spacing[::-1]
     outside = ndimage.distance_transform_edt(~_heart(volume), sampling=spacing)
     hard = volume.mask(*volume.names_where(lambda name: name.startswith(("vertebra", "rib_", "sternum"))).values())

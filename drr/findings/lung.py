@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 from scipy import ndimage
 
 from drr.findings.report import Finding
 from drr.volume import Volume
+
+if TYPE_CHECKING:
+    from jaxtyping import Bool
 
 LOBES = {
     "right upper lobe": "lung_upper_lobe_right",
@@ -36,6 +41,9 @@ def add_nodule(
         hu: 40 solid, about -500 ground glass, from 200 calcified.
         spiculation: 0 smooth and lobulated, 1 with spikes of up to the nodule's radius.
         centre: (z, y, x) of its voxel, as `nodule_centre` finds one; None finds one.
+
+    Returns:
+        A new volume, and what was put in.
 
     Raises:
         ValueError: An unknown lobe, no label map, a size outside 4 to 60 mm, or no room.
@@ -126,6 +134,9 @@ def add_consolidation(
         region: bool (D, H, W) of the lobe for which place and shape are drawn, where `volume` is the same body with
             another heart, which moves the lobe; None takes the lobe as it is.
 
+    Returns:
+        A new volume, and what was put in.
+
     Raises:
         ValueError: An unknown lobe, no label map, or fractions outside of (0, 1].
     """
@@ -158,8 +169,19 @@ def _smooth_noise(shape: tuple[int, ...], sigma: np.ndarray, rng: np.random.Gene
     return noise / noise.std()
 
 
-def lobe_mask(volume: Volume, lobe: str) -> np.ndarray:
-    """bool (D, H, W) of a lobe in words. ValueError: an unknown lobe, or a volume without it."""
+def lobe_mask(volume: Volume, lobe: str) -> Bool[np.ndarray, "depth height width"]:
+    """A lobe's voxels.
+
+    Args:
+        volume: With a label map.
+        lobe: A key of LOBES.
+
+    Returns:
+        bool (D, H, W).
+
+    Raises:
+        ValueError: An unknown lobe, or a volume without it.
+    """
     if lobe not in LOBES:
         raise ValueError(f"no lobe is called {lobe!r}; give one of {', '.join(LOBES)}")
     mask = volume.mask(LOBES[lobe])

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import cv2
 import numpy as np
 from scipy import ndimage
 
 from drr.findings.report import Finding
 from drr.volume import Volume
+
+if TYPE_CHECKING:
+    from jaxtyping import Bool
 
 FLUID_HU, AIR_HU = 12, -1000
 MENISCUS_MM, MENISCUS_REACH_MM = 70.0, 70.0
@@ -17,8 +22,18 @@ COLLAPSE_MM = 70.0  # depth under the chest wall to which the lung gives way
 def add_pleural_effusion(volume: Volume, side: str, volume_ml: float = 600.0) -> tuple[Volume, Finding]:
     """Fluid that stands in the pleural space from its lowest point up, its surface drawn up along the chest wall.
 
-    side: right or left. Fluid takes the place of the lung at the base.
-    ValueError: another side, no label map, or more fluid than four fifths of the lung.
+    It takes the place of the lung at the base.
+
+    Args:
+        volume: With a label map.
+        side: right or left.
+        volume_ml: Of the fluid.
+
+    Returns:
+        A new volume, and what was put in.
+
+    Raises:
+        ValueError: Another side, no label map, or more fluid than four fifths of the lung.
     """
     lung = lung_mask(volume, side)
     voxel_ml = abs(np.linalg.det(volume.affine[:3, :3])) / 1000
@@ -45,6 +60,9 @@ def add_pneumothorax(volume: Volume, side: str, gap_mm: float = 25.0) -> tuple[V
         volume: With a label map.
         side: right or left.
         gap_mm: Distance of the pleural line from the chest wall at the apex, 5 to 50.
+
+    Returns:
+        A new volume, and what was put in.
 
     Raises:
         ValueError: Another side, no label map, or a gap outside of 5 to 50 mm.
@@ -84,8 +102,19 @@ def add_pneumothorax(volume: Volume, side: str, gap_mm: float = 25.0) -> tuple[V
     return volume.replace(hu=changed), finding
 
 
-def lung_mask(volume: Volume, side: str) -> np.ndarray:
-    """bool (D, H, W): all lobes of a side. ValueError: another side than right or left, or no such lung."""
+def lung_mask(volume: Volume, side: str) -> Bool[np.ndarray, "depth height width"]:
+    """All lobes of a side.
+
+    Args:
+        volume: With a label map.
+        side: right or left.
+
+    Returns:
+        bool (D, H, W).
+
+    Raises:
+        ValueError: Another side, or no such lung.
+    """
     if side not in ("right", "left"):
         raise ValueError(f"side is {side!r}; give right or left")
     mask = volume.mask(*volume.names_where(lambda name: name.startswith("lung_") and name.endswith(side)).values())

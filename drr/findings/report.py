@@ -29,8 +29,12 @@ OBLIQUE = {"RAO": "Right anterior oblique", "LAO": "Left anterior oblique"}
 class Finding:
     """One finding that was put into a volume.
 
-    kind: a key of LABELS. side: "right", "left" or "". place: in words, such as "right upper lobe".
-    mask: bool (D, H, W), the voxels that it fills. size: its measures, named with their units.
+    Attributes:
+        kind: A key of LABELS.
+        side: "right", "left" or "".
+        place: In words, such as "right upper lobe".
+        mask: bool (D, H, W), the voxels that it fills.
+        size: Its measures, named with their units.
     """
 
     kind: str
@@ -42,7 +46,14 @@ class Finding:
 
 @dataclass(frozen=True, eq=False)
 class Truth:
-    """What one view shows: the findings in the picture with their projections, CheXpert's labels, and a report."""
+    """What one view shows.
+
+    Attributes:
+        findings: Those in the picture.
+        projections: One a finding.
+        labels: CheXpert's; 1 present, 0 absent, None not known.
+        report: In words.
+    """
 
     findings: list[Finding]
     projections: list[Projection]
@@ -53,7 +64,15 @@ class Truth:
 def truth(volume: Volume, findings: Iterable[Finding], beam: ConeBeam, view: str, backend: str = "auto") -> Truth:
     """The truth about one view; findings outside of the picture are left out of it.
 
-    view: the preset's name, which decides what the report can say.
+    Args:
+        volume: With what was put in.
+        findings: What was put in.
+        beam: The view.
+        view: The preset's name, which decides what the report can say.
+        backend: See `project`.
+
+    Returns:
+        Findings, projections, labels and report.
     """
     pairs = [(finding, project_mask(volume, finding.mask, beam, backend)) for finding in findings]
     shown = [(finding, projection) for finding, projection in pairs if projection.box is not None]
@@ -62,9 +81,14 @@ def truth(volume: Volume, findings: Iterable[Finding], beam: ConeBeam, view: str
 
 
 def chexpert_labels(findings: Iterable[Finding]) -> dict[str, int | None]:
-    """The 14 CheXpert labels: 1 put in, None not known, because nobody has read the CT it was put into.
+    """The 14 CheXpert labels.
 
-    "No Finding" is 0 as soon as there is one.
+    Args:
+        findings: What was put in.
+
+    Returns:
+        {label: 1 if put in, None if not known, because nobody has read the CT it was put into}; "No Finding" is 0 as
+        soon as there is one.
     """
     present = {label for finding in findings for label in LABELS[finding.kind]}
     labels: dict[str, int | None] = {name: 1 if name in present else None for name in CHEXPERT}
@@ -75,7 +99,15 @@ def chexpert_labels(findings: Iterable[Finding]) -> dict[str, int | None]:
 def report(findings: Iterable[Finding], view: str) -> str:
     """A short report in plain radiology English that says what was put in, as far as the view tells.
 
-    A lateral tells no side. ValueError: an unknown view.
+    Args:
+        findings: In the picture.
+        view: The preset's name; a lateral tells no side.
+
+    Returns:
+        One or more sentences.
+
+    Raises:
+        ValueError: An unknown view.
     """
     if view not in FRONTAL + LATERAL:
         raise ValueError(f"no view is called {view!r}; give one of {', '.join(FRONTAL + LATERAL)}")

@@ -31,7 +31,8 @@ class Planned:
     """One finding that is to be put in.
 
     Args:
-        kind, place: What, and in words where: a lobe, a side, or "".
+        kind: What.
+        place: In words where: a lobe, a side, or "".
         sizes: {"prior" or "current": its measures}; a study that lacks it is left out.
         seed: Of its place and shape, the same in both studies.
     """
@@ -146,7 +147,15 @@ def chest_box(volume: Volume) -> tuple[slice, slice, slice]:
 
 
 def cut_chest(volume: Volume, box: tuple[slice, slice, slice]) -> Volume:
-    """The part of a volume in a box of voxels, with copies of its arrays."""
+    """The part of a volume in a box of voxels, with copies of its arrays.
+
+    Args:
+        volume: The body.
+        box: As `chest_box` gives it.
+
+    Returns:
+        A volume of its own.
+    """
     affine = volume.affine.copy()
     affine[:3, 3] += affine[:3, :3] @ [part.start for part in box[::-1]]
     arrays: dict[str, Any] = {name: getattr(volume, name) for name in ("hu", "labels", "bone")}
@@ -154,7 +163,16 @@ def cut_chest(volume: Volume, box: tuple[slice, slice, slice]) -> Volume:
 
 
 def paste_chest(volume: Volume, part: Volume, box: tuple[slice, slice, slice]) -> Volume:
-    """The volume with HU and labels of its chest replaced by those of `part`."""
+    """The volume with HU and labels of its chest replaced by those of `part`.
+
+    Args:
+        volume: The body.
+        part: As `cut_chest` gives it, changed.
+        box: Where it was cut out.
+
+    Returns:
+        A new volume.
+    """
     hu = volume.hu.copy()
     hu[box] = part.hu
     labels = None if volume.labels is None else volume.labels.copy()
@@ -248,7 +266,7 @@ def _add(scene: Scene, one: Planned, size: Mapping[str, float], about: Any) -> t
 
 
 def _ball(volume: Volume, centre: np.ndarray, radius_mm: float) -> np.ndarray:
-    """bool (D, H, W): what lies within a distance of a voxel."""
+    """Bool (D, H, W): what lies within a distance of a voxel."""
     reach = np.ceil(radius_mm / volume.spacing[::-1]).astype(int)
     low, high = np.maximum(centre - reach, 0), np.minimum(centre + reach + 1, volume.hu.shape)
     axes = [(np.arange(a, b) - c) * s for a, b, c, s in zip(low, high, centre, volume.spacing[::-1])]

@@ -101,9 +101,17 @@ NOTHING = "No finding was added to the underlying examination."
 
 
 def technique(view: str, orbit_degrees: float = 0.0) -> str:
-    """Such as "PA chest radiograph." or "PA chest radiograph, turned by 30 degrees."
+    """The sentence that names the view.
 
-    ValueError: an unknown view.
+    Args:
+        view: The preset's name.
+        orbit_degrees: How far the beam was turned.
+
+    Returns:
+        Such as "PA chest radiograph." or "PA chest radiograph, turned by 30 degrees."
+
+    Raises:
+        ValueError: An unknown view.
     """
     if view not in ANGLES:
         raise ValueError(f"no view is called {view!r}; give one of {', '.join(ANGLES)}")

@@ -61,7 +61,14 @@ ENOUGH = 0.01  # of the sampled voxels
 
 @dataclass(frozen=True)
 class Name:
-    """Of `train_10010_a_1.nii.gz`: the split train, patient train_10010, scan train_10010_a, volume train_10010_a_1."""
+    """The parts of a name such as train_10010_a_1.nii.gz.
+
+    Attributes:
+        split: train or valid.
+        patient: train_10010.
+        scan: train_10010_a.
+        volume: train_10010_a_1.
+    """
 
     split: str
     patient: str
@@ -74,14 +81,28 @@ class Name:
         return f"{self.volume}.png"
 
     def image_path(self, view: str, material: str = "total") -> str:
-        """DRR-RATE's path; bone and soft tissue lie in trees beside it: train/PA, train/PA_bone, train/PA_soft."""
+        """DRR-RATE's path of an image; bone and soft tissue lie in trees beside it: train/PA, train/PA_bone, ...
+
+        Args:
+            view: The preset's name.
+            material: total, bone or soft.
+
+        Returns:
+            A path below the output folder.
+        """
         tree = view if material == "total" else f"{view}_{material}"
         return f"{self.split}/{tree}/{self.patient}/{self.scan}/{self.image_name}"
 
 
 @dataclass(frozen=True)
 class Decision:
-    """release: 1 or 2; reason: what in the file says so; notes: what else a user should know, such as a wrong CSV."""
+    """Which release a file is of.
+
+    Attributes:
+        release: 1 or 2.
+        reason: What in the file says so.
+        notes: What else a user should know, such as a wrong CSV.
+    """
 
     release: int
     reason: str
@@ -90,7 +111,12 @@ class Decision:
 
 @dataclass(frozen=True, eq=False)
 class Header:
-    """affine: (4, 4) index (x, y, z) -> LPS mm, as stored; has_geometry: whether the file says where it lies."""
+    """A NIfTI header.
+
+    Attributes:
+        affine: (4, 4) index (x, y, z) -> LPS mm, as stored.
+        has_geometry: Whether the file says where it lies.
+    """
 
     affine: np.ndarray
     has_geometry: bool
@@ -109,9 +135,15 @@ def parse_name(path: str | Path) -> Name | None:
 def read_header(path: str | Path) -> Header:
     """The header alone. A NIfTI written without geometry has the identity for its affine, or no code for one.
 
+    Args:
+        path: The file.
+
+    Returns:
+        Its affine.
+
     Raises:
-        FileNotFoundError: no such file.
-        ValueError: not a NIfTI file, or damaged.
+        FileNotFoundError: No such file.
+        ValueError: Not a NIfTI file, or damaged.
     """
     path = Path(path)
     if not path.is_file():
@@ -121,7 +153,20 @@ def read_header(path: str | Path) -> Header:
 
 
 def csv_affine(row: Row) -> np.ndarray:
-    """(4, 4) index (x, y, z) -> LPS mm from the metadata: DICOM PS3.3 C.7.6.2.1.1, slices along the cross product."""
+    """The affine that the metadata says, with slices along the cross product.
+
+    Args:
+        row: Of the metadata.
+
+    Returns:
+        (4, 4) index (x, y, z) -> LPS mm.
+
+    Raises:
+        ValueError: A cell that is no such number.
+
+    Reference:
+        DICOM PS3.3 C.7.6.2.1.1.
+    """
     spacing = [*_numbers(row, "XYSpacing", 2), *_numbers(row, "ZSpacing", 1)]
     orientation = np.array(_numbers(row, "ImageOrientationPatient", 6)).reshape(2, 3)
     if min(spacing) <= 0 or not np.allclose(orientation @ orientation.T, np.eye(2), atol=1e-2):
@@ -133,7 +178,14 @@ def csv_affine(row: Row) -> np.ndarray:
 
 
 def looks_like_hu(hu: np.ndarray) -> tuple[bool, str]:
-    """Whether int16 (D, H, W) values are Hounsfield units, and the shares of air and soft tissue that say so."""
+    """Whether values are Hounsfield units.
+
+    Args:
+        hu: int16 (D, H, W).
+
+    Returns:
+        Whether, and the shares of air and soft tissue that say so.
+    """
     sample = hu[:: max(1, len(hu) // 64), ::7, ::7]
     air = float(np.mean((sample >= AIR_HU[0]) & (sample <= AIR_HU[1])))
     soft = float(np.mean((sample >= SOFT_HU[0]) & (sample <= SOFT_HU[1])))
@@ -151,12 +203,15 @@ def read_volume(
     """Read a CT-RATE volume of either release, HU clamped to [-1024, 3071], axes turned to left, back, head.
 
     Args:
-        path: the NIfTI file.
-        row: the volume's metadata; needed for the first release, compared with the header for the second.
+        path: The NIfTI file.
+        row: The volume's metadata; needed for the first release, compared with the header for the second.
         rescale: (slope, intercept) in place of those of the header or the metadata.
 
+    Returns:
+        The volume, and which release it was taken for.
+
     Raises:
-        ValueError: neither release fits what the file holds, or the metadata has rows that differ; and as `read_ct`.
+        ValueError: Neither release fits what the file holds, or the metadata has rows that differ; and as `read_ct`.
     """
     if row is not None and CONFLICT in row:
         raise ValueError(row[CONFLICT])

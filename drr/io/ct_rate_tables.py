@@ -35,11 +35,18 @@ def volume_key(name: str) -> str:
 
 
 def read_table(path: str | Path, columns: tuple[str, ...] = ()) -> dict[str, Row]:
-    """{volume key: its row} of a CSV with the column VolumeName (or DRR-RATE's ImageName) and, at least, `columns`.
+    """A table by volume.
+
+    Args:
+        path: CSV with the column VolumeName (or DRR-RATE's ImageName).
+        columns: Others that it must have.
+
+    Returns:
+        {volume key: its row}.
 
     Raises:
-        FileNotFoundError: no such table.
-        ValueError: a damaged table (see `drr.io.tables`), or a volume that has two different rows.
+        FileNotFoundError: No such table.
+        ValueError: A damaged table (see `drr.io.tables`), or a volume that has two different rows.
     """
     table: dict[str, Row] = {}
     for line, key, row in _keyed(path, columns):
@@ -49,9 +56,14 @@ def read_table(path: str | Path, columns: tuple[str, ...] = ()) -> dict[str, Row
 
 
 def read_metadata(path: str | Path) -> dict[str, Row]:
-    """{volume key: the columns of METADATA as text}; no other column (age, sex, dates) is kept.
+    """CT-RATE's metadata; no other column than METADATA's (age, sex, dates) is kept.
 
-    A volume with two rows that differ in these columns gets the entry `CONFLICT`, so that it alone is skipped.
+    Args:
+        path: The CSV.
+
+    Returns:
+        {volume key: the columns as text}. A volume with two rows that differ in these columns gets the entry
+        `CONFLICT`, so that it alone is skipped.
     """
     table: dict[str, Row] = {}
     for line, key, row in _keyed(path, METADATA):
@@ -63,7 +75,14 @@ def read_metadata(path: str | Path) -> dict[str, Row]:
 
 
 def merge_metadata(paths: Sequence[str | Path]) -> dict[str, Row]:
-    """The metadata of several tables; a volume whose rows differ between them gets the entry `CONFLICT`."""
+    """The metadata of several tables.
+
+    Args:
+        paths: CSVs.
+
+    Returns:
+        {volume key: its row}; a volume whose rows differ between tables gets the entry `CONFLICT`.
+    """
     merged: dict[str, Row] = {}
     for path in paths:
         for key, row in read_metadata(path).items():
@@ -75,10 +94,17 @@ def merge_metadata(paths: Sequence[str | Path]) -> dict[str, Row]:
 
 
 def merge_tables(paths: Sequence[str | Path], read: Callable[[str | Path], dict[str, Value]]) -> dict[str, Value]:
-    """What `read` finds in each of several tables.
+    """What is found in each of several tables.
+
+    Args:
+        paths: Files.
+        read: A file to {volume key: value}.
+
+    Returns:
+        {volume key: value}.
 
     Raises:
-        ValueError: a volume that stands differently in two of them; and as `read`.
+        ValueError: A volume that stands differently in two of them; and as `read`.
     """
     merged: dict[str, Any] = {}
     for path in paths:
@@ -89,16 +115,29 @@ def merge_tables(paths: Sequence[str | Path], read: Callable[[str | Path], dict[
 
 
 def read_labels(path: str | Path) -> dict[str, dict[str, int]]:
-    """{volume key: {abnormality: 0 or 1}}, all columns of the table but an index without a name.
+    """Abnormality labels.
+
+    Args:
+        path: The CSV.
+
+    Returns:
+        {volume key: {abnormality: 0 or 1}}, all columns of the table but an index without a name.
 
     Raises:
-        ValueError: any other value; and as `read_table`.
+        ValueError: Any other value; and as `read_table`.
     """
     return {key: {name: _label(row, name, key, path) for name in row} for key, row in read_table(path).items()}
 
 
 def read_reports(path: str | Path) -> dict[str, dict[str, str | None]]:
-    """{volume key: {clinical_information, technique, findings, impression}}; "Not given." becomes None."""
+    """Reports.
+
+    Args:
+        path: The CSV.
+
+    Returns:
+        {volume key: {clinical_information, technique, findings, impression}}; "Not given." becomes None.
+    """
     table = read_table(path, tuple(REPORT.values()))
     return {key: {part: _text(row[column]) for part, column in REPORT.items()} for key, row in table.items()}
 

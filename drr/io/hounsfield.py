@@ -16,7 +16,13 @@ RESCALE = "give rescale=(slope, intercept) (--rescale on the command line)"
 
 
 def to_int16(values: np.ndarray, scale: tuple[float, float], out: np.ndarray, what: str) -> None:
-    """slope * values + intercept, rounded and clipped to int16, into `out` of the same shape.
+    """Slope * values + intercept, rounded and clipped to int16.
+
+    Args:
+        values: As stored, of any shape.
+        scale: (slope, intercept).
+        out: int16 of that shape, filled.
+        what: The file's name.
 
     Raises:
         ValueError: NaN or infinite voxels.
@@ -36,12 +42,12 @@ def check_hu(hu: np.ndarray, stored: np.ndarray, what: str, padding: int | None 
 
     Args:
         hu: int16 (D, H, W), in HU if all is well.
-        stored: the values in the file, of which the message speaks.
-        what: the file's name.
-        padding: the value of `hu` outside of the field of view, if any.
+        stored: The values in the file, of which the message speaks.
+        what: The file's name.
+        padding: The value of `hu` outside of the field of view, if any.
 
     Raises:
-        ValueError: no air, air or bone cut off, or values far from every tissue.
+        ValueError: No air, air or bone cut off, or values far from every tissue.
     """
     sample = hu[tuple(slice(None, None, max(1, n // SAMPLES)) for n in hu.shape)].ravel()
     beyond = padding is not None and not -1024 <= padding <= 3071  # within, it may be the end of a window

@@ -19,8 +19,14 @@ MM = {"mm", "millimeter", "millimeters", "millimetre", "millimetres", ""}
 def read_itk(path: Path) -> Stored:
     """A MetaImage or NRRD file as it is stored.
 
+    Args:
+        path: .mha, .mhd, .nrrd or .nhdr.
+
+    Returns:
+        Voxels and geometry.
+
     Raises:
-        ValueError: unreadable, not 3-D, several channels, or of another modality than CT.
+        ValueError: Unreadable, not 3-D, several channels, or of another modality than CT.
     """
     image = _execute(path)
     if image.GetDimension() != 3 or min(image.GetSize()) < 2 or image.GetNumberOfComponentsPerPixel() != 1:

@@ -14,9 +14,18 @@ REPORT_PARTS = ("clinical_information", "technique", "findings", "impression")
 
 
 def image_row(name: str, view: str, material: str, file: str, sha256: str, beam: Any) -> dict[str, Any]:
-    """What is known of one image, in JSON values.
+    """What is known of one image.
 
-    name: its ImageName; file: its path below the output folder; beam: the ConeBeam (mm, LPS) that it was rendered with.
+    Args:
+        name: Its ImageName.
+        view: The preset's name.
+        material: total, bone or soft.
+        file: Its path below the output folder.
+        sha256: Of the file.
+        beam: The ConeBeam (mm, LPS) that it was rendered with.
+
+    Returns:
+        JSON values by column.
     """
     vectors = {
         part: np.asarray(getattr(beam, part), dtype=np.float64).tolist() for part in ("source", "origin", "du", "dv")
@@ -39,13 +48,19 @@ def write_manifest(
     labels: Mapping[str, Mapping[str, int]] | None = None,
     reports: Mapping[str, Mapping[str, str | None]] | None = None,
 ) -> int:
-    """Write the Parquet table of all images, in the order of `records`; returns the number of rows.
-
-    records: one a volume: key, images (`image_row`s), decision, notes, version.
-    labels, reports: {key: its abnormalities}, {key: its report's parts}, as `drr.io.ct_rate` reads them; else null.
+    """Write the Parquet table of all images.
 
     Columns: ImageName, view, material, file, sha256, source, origin, du, dv (mm, LPS), shape (H, W), volume, labels,
     report, decision, notes, version.
+
+    Args:
+        path: The file.
+        records: One a volume: key, images (`image_row`s), decision, notes, version.
+        labels: {key: its abnormalities}, as `drr.io.ct_rate_tables` reads them; else null.
+        reports: {key: its report's parts}; else null.
+
+    Returns:
+        Number of rows, which are in the order of `records`.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq

@@ -23,7 +23,17 @@ MOST_PACKED = 1032  # deflate's largest ratio: a header that promises more is wr
 
 @dataclass(frozen=True, eq=False)
 class NiftiHeader:
-    """shape: (x, y, z); offset: of the voxels in bytes; the rest as in `Stored`."""
+    """What a NIfTI header says.
+
+    Attributes:
+        shape: (x, y, z).
+        dtype: Of a voxel.
+        offset: Of the voxels in bytes.
+        affine: As in `Stored`.
+        scale: As in `Stored`.
+        fault: As in `Stored`.
+        notes: As in `Stored`.
+    """
 
     shape: tuple[int, ...]
     dtype: np.dtype
@@ -40,21 +50,33 @@ class NiftiHeader:
 
 
 def read_header(path: Path) -> NiftiHeader:
-    """The header alone of a .nii or .nii.gz file.
+    """The header alone.
+
+    Args:
+        path: .nii or .nii.gz.
+
+    Returns:
+        The header.
 
     Raises:
-        FileNotFoundError: no such file.
-        ValueError: no NIfTI file, or a header that describes no 3-D image.
+        FileNotFoundError: No such file.
+        ValueError: No NIfTI file, or a header that describes no 3-D image.
     """
     with path.open("rb") as stream:
         return _parse(stream.read(PACKED_HEADER), path)
 
 
 def read_nifti(path: Path) -> Stored:
-    """A .nii or .nii.gz file as it is stored: no scaling, no float copy.
+    """A file as it is stored: no scaling, no float copy.
+
+    Args:
+        path: .nii or .nii.gz.
+
+    Returns:
+        Voxels and geometry.
 
     Raises:
-        ValueError: no NIfTI file, truncated, or not 3-D.
+        ValueError: No NIfTI file, truncated, or not 3-D.
     """
     raw: Any = np.fromfile(path, np.uint8)  # numpy's memory comes in large pages: a third of the time of read_bytes
     header = _parse(raw[:PACKED_HEADER].tobytes(), path)

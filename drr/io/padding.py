@@ -18,9 +18,13 @@ REST = 0.001  # of the looked-at voxels that must be body; else the "padding" is
 
 
 def find_padding(hu: np.ndarray) -> int | None:
-    """The value of the padding in int16 (D, H, W) HU, axes as `read_ct` turns them; None if there is none.
+    """The value of the padding. Air of one number between -1024 and -900 HU counts as none: it is air already.
 
-    Air of one number between -1024 and -900 HU counts as none: it is air already.
+    Args:
+        hu: int16 (D, H, W), axes as `read_ct` turns them.
+
+    Returns:
+        HU, or None if there is none.
     """
     corners = hu[:, [0, 0, -1, -1], [0, -1, 0, -1]]
     values, counts = np.unique(corners, return_counts=True)
@@ -32,9 +36,13 @@ def find_padding(hu: np.ndarray) -> int | None:
 
 
 def padding_to_air(hu: np.ndarray, value: int) -> None:
-    """Turn padding of `value` into air, in place; int16 (D, H, W).
+    """Turn padding into air, in place.
 
     What is denser than air becomes air only where it is connected with the border of its section: 0 HU is tissue, too.
+
+    Args:
+        hu: int16 (D, H, W).
+        value: Of the padding.
     """
     if value < AIR:
         np.maximum(hu, AIR, out=hu)
@@ -44,7 +52,14 @@ def padding_to_air(hu: np.ndarray, value: int) -> None:
 
 
 def at_the_border(mask: np.ndarray) -> np.ndarray:
-    """bool (H, W): the part of a mask that is connected with the border of the picture."""
+    """The part of a mask that is connected with the border of the picture.
+
+    Args:
+        mask: bool (H, W).
+
+    Returns:
+        bool (H, W).
+    """
     framed = cv2.copyMakeBorder(mask.astype(np.uint8), 1, 1, 1, 1, cv2.BORDER_CONSTANT, value=1)
     cv2.floodFill(framed, None, (0, 0), 2)
     return framed[1:-1, 1:-1] == 2

@@ -76,7 +76,23 @@ def load_ct(
     *,
     checked: bool,
 ) -> Volume:
-    """As `read_ct`, without its warnings, and where not `checked` whether or not the voxels can be HU."""
+    """As `read_ct`, without its warnings.
+
+    Args:
+        path: See `read_ct`.
+        labels: See `read_ct`.
+        structures: See `read_ct`.
+        rescale: See `read_ct`.
+        affine: See `read_ct`.
+        series: See `read_ct`.
+        checked: Whether voxels that cannot be HU are refused.
+
+    Returns:
+        The volume.
+
+    Raises:
+        ValueError: As `read_ct`.
+    """
     path = Path(path)
     matrix = None if affine is None else _callers_affine(affine)
     if rescale is not None:

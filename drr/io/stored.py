@@ -31,7 +31,11 @@ class Stored:
 
 
 def affine_fault(affine: np.ndarray) -> str:
-    """Why an affine (4, 4) to mm cannot be that of a CT; empty if it can."""
+    """Why an affine to mm cannot be that of a CT; empty if it can.
+
+    Args:
+        affine: (4, 4).
+    """
     if affine.shape != (4, 4) or not np.isfinite(affine).all():
         return f"an affine of shape {affine.shape} is no finite (4, 4) matrix"
     if not np.allclose(affine[3], (0, 0, 0, 1)):
@@ -46,7 +50,11 @@ def affine_fault(affine: np.ndarray) -> str:
 
 
 def is_filled_in(affine: np.ndarray) -> bool:
-    """Whether an affine is what libraries write where nobody gave one: voxels of exactly 1 mm, the first at 0."""
+    """Whether an affine is what libraries write if nobody gave one: voxels of exactly 1 mm, the first at 0.
+
+    Args:
+        affine: (4, 4).
+    """
     return bool(np.allclose(np.linalg.norm(affine[:3, :3], axis=0), 1) and np.allclose(affine[:3, 3], 0))
 
 

@@ -83,7 +83,18 @@ def _check_header(header: list[str], columns: tuple[str, ...], path: Any) -> Non
 
 
 def read_text(path: str | Path) -> str:
-    """A text file in UTF-8; FileNotFoundError, ValueError with its name."""
+    """A text file in UTF-8.
+
+    Args:
+        path: The file.
+
+    Returns:
+        Its text.
+
+    Raises:
+        FileNotFoundError: No such file.
+        ValueError: Not UTF-8, with the file's name.
+    """
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"{path}: there is no such list")

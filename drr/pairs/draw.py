@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
@@ -11,6 +12,9 @@ from drr.appearance.film import add_collimator, add_letters, jpeg_residual, quan
 from drr.appearance.look import Look, blur, develop, shown_bone
 from drr.appearance.overlays import add_device, add_nodule_shadow, add_vessels
 from drr.pairs.layers import BONES, GIRDLE, LUNG, SOFT
+
+if TYPE_CHECKING:
+    from jaxtyping import Bool, Float, Float32, UInt8
 
 LUNG_LINES = 0.3  # a path through water of 15 mm: from there on a pixel is lung
 AIR_LINES = 0.05
@@ -28,10 +32,11 @@ FADE_MM = 12.0
 class PairOptions:
     """What is drawn into pairs; each number is a probability or a range.
 
-    Args:
+    Attributes:
         pixel_mm: Range of the side of a pixel in the body, drawn log-uniformly.
         clutter: Whether vessels, nodules, devices, letters, borders and JPEG are drawn.
-        nodules: Probability that a picture has nodules, one to five of `nodule_mm`.
+        nodules: Probability that a picture has nodules, one to five of them.
+        nodule_mm: Range of their diameters.
         strengths: Standard deviation of the logarithm of each bone layer's own strength.
         girdle_turn: Largest turn in degrees of each half of the shoulder girdle about the clavicle's medial end, as
             arms that hang lie lower than a CT's raised ones.
@@ -54,27 +59,44 @@ class PairOptions:
 class Pair:
     """Images float32 (H, W) in [-1, 1], bones bright, all by one mapping and with the same noise.
 
-    radiograph, soft: with nodules and devices, if any. without, soft_without: the same body before they were put in.
-    objects: uint8 (H, W), 0 or the number of what was put in there: nodules from 1, devices from FIRST_DEVICE; what
-        touches counts as one.
-    lungs: bool (H, W). pixel_mm: side of a pixel in the body.
+    Attributes:
+        radiograph: With nodules and devices, if any.
+        soft: Its soft tissue.
+        without: The same body before they were put in.
+        soft_without: Its soft tissue.
+        objects: uint8 (H, W), 0 or the number of what was put in there: nodules from 1, devices from FIRST_DEVICE; what
+            touches counts as one.
+        lungs: bool (H, W).
+        pixel_mm: Side of a pixel in the body.
     """
 
-    radiograph: np.ndarray
-    soft: np.ndarray
-    without: np.ndarray
-    soft_without: np.ndarray
-    objects: np.ndarray
-    lungs: np.ndarray
+    radiograph: Float32[np.ndarray, "height width"]
+    soft: Float32[np.ndarray, "height width"]
+    without: Float32[np.ndarray, "height width"]
+    soft_without: Float32[np.ndarray, "height width"]
+    objects: UInt8[np.ndarray, "height width"]
+    lungs: Bool[np.ndarray, "height width"]
     pixel_mm: float
 
 
-def draw_pair(layers: np.ndarray, cached_mm: float, size: int, options: PairOptions, rng: np.random.Generator) -> Pair:
-    """One pair of size x size pixels.
+def draw_pair(
+    layers: Float[np.ndarray, "6 rows columns"],
+    cached_mm: float,
+    size: int,
+    options: PairOptions,
+    rng: np.random.Generator,
+) -> Pair:
+    """One pair.
 
     Args:
         layers: (6, N, N) line integrals as `drr.pairs.layers.cast_layers` gives them, for one pose.
-        cached_mm: Side of their pixels in mm.
+        cached_mm: Side of their pixels.
+        size: Side of the pair in pixels.
+        options: What is drawn into it.
+        rng: Decides on everything.
+
+    Returns:
+        The pair, (size, size) each.
     """
     layers = np.array(layers, np.float32)
     layers[GIRDLE] = move_girdle(layers[GIRDLE], cached_mm, options.girdle_turn, rng)
@@ -119,9 +141,16 @@ def _number(nodules: np.ndarray, devices: np.ndarray) -> np.ndarray:
 def place(
     layers: np.ndarray, cached_mm: float, size: int, pixel_mm: tuple[float, float], rng: np.random.Generator
 ) -> tuple[np.ndarray, float]:
-    """A picture of size x size pixels out of the cached ones: enlarged, stretched by 7%, turned, shifted, mirrored.
+    """A picture out of the cached ones: enlarged, stretched by 7%, turned, shifted, mirrored.
 
-    Nothing above or below the scan is in it, hardly any air, and some lung, where that can be had.
+    Nothing above or below the scan is in it, hardly any air, and some lung, if that can be had.
+
+    Args:
+        layers: (6, N, N) line integrals.
+        cached_mm: Side of their pixels.
+        size: Side of the picture in pixels.
+        pixel_mm: Range of the side of its pixels.
+        rng: Decides on everything.
 
     Returns:
         (6, size, size) float32 line integrals, and the side of a pixel in mm.
@@ -166,10 +195,19 @@ def _geometry(width: int, top: float, bottom: float, size: int, step: float, rng
 
 
 def move_girdle(girdle: np.ndarray, pixel_mm: float, most: float, rng: np.random.Generator) -> np.ndarray:
-    """Each half of the shoulder girdle (H, W) turned downwards about the medial end of its clavicle and shifted.
+    """Each half of the shoulder girdle turned downwards about the medial end of its clavicle and shifted.
 
     A CT is taken with raised arms: clavicles point up and scapulae lie over the upper lungs; in a radiograph they hang.
     What the scan cuts off at its top fades out, so that no bone ends in a straight line.
+
+    Args:
+        girdle: (H, W) line integrals.
+        pixel_mm: Side of a pixel.
+        most: Largest turn in degrees.
+        rng: Decides how far.
+
+    Returns:
+        (H, W).
     """
     found = np.argwhere(girdle > GIRDLE_LINES)
     if not len(found) or rng.random() < 0.25:
@@ -195,7 +233,18 @@ def move_girdle(girdle: np.ndarray, pixel_mm: float, most: float, rng: np.random
 def draw_nodules(
     soft: np.ndarray, pixel_mm: float, lungs: np.ndarray, sizes: tuple[float, float], rng: np.random.Generator
 ) -> np.ndarray:
-    """Line integrals (H, W) of one to five nodules in the lungs, ground glass to solid."""
+    """Line integrals of one to five nodules in the lungs, ground glass to solid.
+
+    Args:
+        soft: (H, W) line integrals.
+        pixel_mm: Side of a pixel.
+        lungs: bool (H, W).
+        sizes: Range of the diameters in mm.
+        rng: Decides on everything.
+
+    Returns:
+        (H, W), what they add.
+    """
     nothing = np.zeros_like(soft)
     lines = nothing
     for _ in range(int(rng.integers(1, 6))):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
@@ -13,6 +14,9 @@ from drr.anatomy.tissue import is_bone, isolate_body, separate_bone
 from drr.geometry import ConeBeam, body_box
 from drr.projection.projector import project
 from drr.volume import Volume
+
+if TYPE_CHECKING:
+    from jaxtyping import Float16
 
 LAYERS = ("soft", "ribs", "spine", "girdle", "sternum", "lung")
 SOFT, RIBS, SPINE, GIRDLE, STERNUM, LUNG = range(len(LAYERS))
@@ -30,6 +34,9 @@ def training_body(volume: Volume) -> Volume:
     Args:
         volume: A CT as `read_ct` gives it, with or without a label map.
 
+    Returns:
+        A new volume.
+
     Raises:
         ValueError: No body or no lungs in it.
     """
@@ -41,15 +48,18 @@ def training_body(volume: Volume) -> Volume:
 
 
 def bone_layers(volume: Volume) -> np.ndarray:
-    """uint8 (D, H, W): the layer, one of BONES, that a voxel belongs to if it is bone.
+    """The layer that each voxel belongs to if it is bone.
 
-    By the label map's names where there is one (a voxel without a name takes the nearest bone's), else by place: in
+    By the label map's names if there is one (a voxel without a name takes the nearest bone's), else by place: in
     front of the lungs' middle within 32 mm of the midline lies the sternum, behind it the spine; ribs are what is
     beside or below the lungs' lower part, and further up what is no farther from the hull of the lungs than those ribs
     are (16 mm at least); all else is shoulder girdle.
 
     Args:
         volume: Axes as `read_ct` turns them (z to the head, y to the back).
+
+    Returns:
+        uint8 (D, H, W), places in BONES.
 
     Raises:
         ValueError: No lungs.
@@ -115,15 +125,19 @@ def _beyond_hull(lung: np.ndarray, spacing: tuple[float, float, float]) -> np.nd
     return outside
 
 
-def cast_layers(body: Volume, beams: Sequence[ConeBeam]) -> np.ndarray:
-    """Line integrals of each layer, float16 (V, 6, H, W), dimensionless, in the order of LAYERS.
+def cast_layers(body: Volume, beams: Sequence[ConeBeam]) -> Float16[np.ndarray, "views 6 height width"]:
+    """Line integrals of each layer, in the order of LAYERS.
 
     "lung" is the path through the lungs as if they were water: where it is long the lungs are, and how thick. Where a
     ray leaves the scan through its top or bottom while it is still beside the body, all layers are 0: nothing that is
     cut short is shown.
 
     Args:
-        body: What `training_body` returned, deformed or not. beams: V beams of one shape.
+        body: What `training_body` returned, deformed or not.
+        beams: V beams of one shape.
+
+    Returns:
+        float16 (V, 6, H, W), dimensionless.
     """
     assert body.bone is not None and body.labels is not None
     out = np.empty((len(beams), len(LAYERS), *beams[0].shape), np.float16)
@@ -144,7 +158,7 @@ def cast_layers(body: Volume, beams: Sequence[ConeBeam]) -> np.ndarray:
 
 
 def _whole_rays(volume: Volume, box: tuple[np.ndarray, np.ndarray], beam: ConeBeam) -> np.ndarray:
-    """bool (H, W): the rays that stay within the scan's height all along the body's box."""
+    """Bool (H, W): the rays that stay within the scan's height all along the body's box."""
     source, corner, du, dv = (beam.numpy(name) for name in ("source", "origin", "du", "dv"))
     rows, columns = (np.arange(n)[:, None] for n in beam.shape)
     ray = (corner + rows * dv)[:, None] + (columns * du)[None] - source  # (H, W, 3)

@@ -25,10 +25,8 @@ SLICES = 16  # that a thread owns at a time
 
 
 class ProjectVolume(torch.autograd.Function):
-    """Line integrals (2, rows, columns) of total and bone by Joseph's method, differentiable in the voxels.
+    """Line integrals of total and bone by Joseph's method, differentiable in the voxels.
 
-    apply(hu, bone, affine, beam, backend): hu a floating-point tensor (D, H, W); bone uint8 of its shape, or None: an
-    array for backend cpu, a tensor on the same device for cuda.
     The derivative is that of the clamped HU -> mu: 0 below -1000 HU, and for bone's rim below soft tissue.
     """
 
@@ -36,6 +34,19 @@ class ProjectVolume(torch.autograd.Function):
     def forward(
         ctx: Any, hu: torch.Tensor, bone: Any, affine: np.ndarray, beam: ConeBeam, backend: str
     ) -> torch.Tensor:
+        """Project one view.
+
+        Args:
+            ctx: torch's.
+            hu: Floating point (D, H, W).
+            bone: uint8 of its shape, or None: an array for backend cpu, a tensor on the same device for cuda.
+            affine: (4, 4) index (x, y, z) -> LPS mm.
+            beam: The view.
+            backend: "cpu" or "cuda".
+
+        Returns:
+            (2, rows, columns).
+        """
         ctx.save_for_backward(hu)
         ctx.rest = bone, affine, beam, backend
         if backend == "cuda":
@@ -46,6 +57,15 @@ class ProjectVolume(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, grad_output: torch.Tensor) -> tuple[torch.Tensor, None, None, None, None]:  # type: ignore[override]
+        """The gradient in the voxels; there is none in the other arguments.
+
+        Args:
+            ctx: torch's.
+            grad_output: (2, rows, columns).
+
+        Returns:
+            Of hu's shape, and None for each other argument.
+        """
         (hu,) = ctx.saved_tensors
         bone, affine, beam, backend = ctx.rest
         if backend == "cuda":
@@ -59,10 +79,20 @@ class ProjectVolume(torch.autograd.Function):
 def back_project(
     hu: np.ndarray, bone: np.ndarray | None, affine: np.ndarray, beam: ConeBeam, lines: np.ndarray
 ) -> np.ndarray:
-    """The adjoint of `project_rays`: d(sum of lines * line integrals) / d(hu), of hu's shape and dtype.
+    """The adjoint of `project_rays`: d(sum of lines * line integrals) / d(hu).
 
-    lines: (2, rows, columns) of total and bone. Every thread owns whole slices, so nothing is added atomically and the
-    result does not depend on the number of threads.
+    Every thread owns whole slices, so nothing is added atomically and the result does not depend on the number of
+    threads.
+
+    Args:
+        hu: (D, H, W), as for `project_rays`.
+        bone: uint8 (D, H, W), or None.
+        affine: (4, 4) index (x, y, z) -> LPS mm.
+        beam: The view.
+        lines: (2, rows, columns) of total and bone.
+
+    Returns:
+        Of hu's shape and dtype.
     """
     flat, flat_bone = read_only(hu).reshape(-1), read_only(NO_BONE if bone is None else bone).reshape(-1)
     gradient = np.zeros(hu.size, hu.dtype)

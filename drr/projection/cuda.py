@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
-from weakref import WeakKeyDictionary
 
 import numba.cuda
 import numpy as np
 import torch
 
 from drr.geometry import ConeBeam
+from drr.projection.kept import kept_of, lock
 from drr.projection.ray import aim, index_geometry, make_splat, make_trace, ray_lengths, ray_of_pixel
 from drr.volume import Volume
 
@@ -34,11 +34,22 @@ def _add(array, index, value):  # type: ignore[no-untyped-def]
 
 
 _splat = cuda.jit(make_splat(_aim, _add), device=True)
-_on_device: WeakKeyDictionary[Volume, tuple[torch.Tensor, torch.Tensor | None]] = WeakKeyDictionary()
 
 
 def project_kernel(hu, bone, nx, ny, nz, box, geometry, mm, out):  # type: ignore[no-untyped-def]
-    """A thread casts a ray of a view. geometry: (V, 4, 3) and mm: (V, 3, 3) float64; out: (V, 2, rows, columns)."""
+    """A thread casts a ray of a view.
+
+    Args:
+        hu: Flat voxels.
+        bone: Flat bone map.
+        nx: Voxels along x.
+        ny: Voxels along y.
+        nz: Voxels along z.
+        box: (3, 2), see `aim`.
+        geometry: (V, 4, 3) float64, see `index_geometry`.
+        mm: (V, 3, 3) float64, see `ray_lengths`.
+        out: (V, 2, rows, columns), filled.
+    """
     c, r, view = cuda.grid(3)
     if view < out.shape[0] and r < out.shape[2] and c < out.shape[3]:
         beam = geometry[view]
@@ -70,16 +81,22 @@ def is_available() -> bool:
 
 
 def upload(volume: Volume) -> tuple[torch.Tensor, torch.Tensor | None]:
-    """HU and bone map on the GPU; arrays are copied there once per volume, and become read-only here."""
+    """HU and bone map on the GPU; arrays are copied there once per volume, and become read-only here.
+
+    Args:
+        volume: The CT.
+
+    Returns:
+        (D, H, W) each; None for no bone map.
+    """
     device: Any = "cpu" if SIMULATED else "cuda"
     if isinstance(volume.hu, torch.Tensor) and (volume.hu.is_cuda or SIMULATED):
         return volume.hu, _to(volume.bone, volume.hu.device)
-    if volume not in _on_device:
-        _on_device[volume] = _to(volume.hu, device), _to(volume.bone, device)
-        for array in (volume.hu, volume.bone):
-            if isinstance(array, np.ndarray):
-                array.flags.writeable = False
-    return _on_device[volume]
+    kept = kept_of(volume)
+    if kept.on_device is None:
+        kept.on_device = _to(volume.hu, device), _to(volume.bone, device)
+        lock(volume)
+    return kept.on_device
 
 
 def _to(array: Any, device: Any) -> Any:
@@ -91,9 +108,16 @@ def _to(array: Any, device: Any) -> Any:
 def project_on_device(
     hu: torch.Tensor, bone: torch.Tensor | None, affine: np.ndarray, beams: Sequence[ConeBeam]
 ) -> torch.Tensor:
-    """Line integrals of total and bone, float32 (V, 2, rows, columns) on hu's device.
+    """Line integrals of total and bone.
 
-    hu: int16, float16 or float32 (D, H, W); bone: uint8 of its shape, or None.
+    Args:
+        hu: int16, float16 or float32 (D, H, W).
+        bone: uint8 of its shape, or None.
+        affine: (4, 4) index (x, y, z) -> LPS mm.
+        beams: V beams of one shape.
+
+    Returns:
+        float32 (V, 2, rows, columns) on hu's device.
     """
     out = torch.zeros(len(beams), 2, *beams[0].shape, device=hu.device)
     _launch(_project, hu, bone, affine, beams, _body_box(hu), out)
@@ -103,7 +127,18 @@ def project_on_device(
 def back_project_on_device(
     hu: torch.Tensor, bone: torch.Tensor | None, affine: np.ndarray, beam: ConeBeam, lines: torch.Tensor
 ) -> torch.Tensor:
-    """The adjoint of `project_on_device` for one view: lines (2, rows, columns) -> a gradient like hu."""
+    """The adjoint of `project_on_device` for one view.
+
+    Args:
+        hu: As there.
+        bone: As there.
+        affine: As there.
+        beam: The view.
+        lines: (2, rows, columns).
+
+    Returns:
+        A gradient like hu.
+    """
     gradient = torch.zeros(hu.numel(), device=hu.device)
     lines = lines.detach().float()[None].contiguous()
     _launch(_back_project, hu, bone, affine, [beam], _body_box(hu), lines, gradient)

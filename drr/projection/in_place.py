@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
@@ -14,14 +15,26 @@ from drr.projection.ray import index_geometry
 from drr.projection.streaming.slices import EMPTY_HU, find_row_spans, keep_spans
 from drr.volume import Volume
 
+if TYPE_CHECKING:
+    from jaxtyping import Float32
+
 
 def project_once(
     volume: Volume, beams: Sequence[ConeBeam], materials: Sequence[str] = MATERIALS, backend: str = "auto"
-) -> torch.Tensor:
+) -> Float32[torch.Tensor, "views materials height width"]:
     """As `project`, for a volume that is not needed afterwards: its voxels may be lost.
 
     Beams along the rows of voxels (laterals) are cast last, from the CT turned in its own memory, where `project` keeps
     a turned copy beside it.
+
+    Args:
+        volume: The CT, not to be used afterwards.
+        beams: As for `project`.
+        materials: As for `project`.
+        backend: As for `project`.
+
+    Returns:
+        As `project`.
     """
     if not isinstance(volume.hu, np.ndarray) or not volume.hu.flags.c_contiguous:
         return project(volume, beams, materials, backend)
@@ -38,7 +51,11 @@ def project_once(
 def turn(volume: Volume) -> Volume:
     """The same CT with index x for y and y for x, in the memory of the volume, whose voxels are lost.
 
-    hu: a contiguous array (D, H, W); the turned volume is (D, W, H) and has no label map.
+    Args:
+        volume: Its hu is a contiguous array (D, H, W).
+
+    Returns:
+        (D, W, H), without a label map.
     """
     exchange = np.eye(4)[[1, 0, 2, 3]]
     depth, _, width = volume.hu.shape

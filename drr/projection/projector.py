@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
 from drr.geometry import ConeBeam
 from drr.projection.attenuation import bone_per_mm, mu_per_mm
+from drr.projection.kept import forget
 from drr.projection.reference import joseph
 from drr.volume import Volume
+
+if TYPE_CHECKING:
+    from jaxtyping import Float32
 
 MATERIALS = ("total", "bone", "soft")
 BACKENDS = ("auto", "torch", "cpu", "cuda")
@@ -22,20 +26,82 @@ def project(
     beams: Sequence[ConeBeam],
     materials: Sequence[str] = MATERIALS,
     backend: str = "auto",
-) -> torch.Tensor:
-    """Line integrals of the attenuation, float32 (V, M, H, W), dimensionless, >= 0 up to fatty marrow in bone.
+) -> Float32[torch.Tensor, "views materials height width"]:
+    """Line integrals of the attenuation.
 
-    beams: V beams of one shape. materials: of total, bone (what bone attenuates beyond the soft tissue in its place)
-    and soft (the body with soft tissue for bone); total = bone + soft exactly. bone and soft need `volume.bone`.
-    backend: torch (plain; the specification), cpu, cuda (the extra `cuda`) or auto (cuda where there is one, else cpu).
-    The result lies where the voxels lie: on a GPU for a tensor there, else on the CPU. It is differentiable in a
-    float tensor `volume.hu` by every backend, and in the beam by torch, which auto then takes.
     cpu and cuda keep what they find of a volume for its next views, so they make the volume's arrays read-only. cpu is
     exact for a detector parallel to the voxels or where a gradient is wanted, and within 2e-3 in L2 otherwise.
 
-    ValueError: an unknown material or backend, no beams, beams of several shapes, bone without `volume.bone`, cuda
-    without a GPU, a pose's gradient asked of cpu or cuda.
+    Args:
+        volume: The CT; its hu may be a float tensor, in which the result is differentiable by every backend.
+        beams: V beams of one shape. The result is differentiable in their vectors by torch, which auto then takes.
+        materials: M of total, bone (what bone attenuates beyond the soft tissue in its place) and soft (the body with
+            soft tissue for bone); total = bone + soft exactly. bone and soft need `volume.bone`.
+        backend: torch (plain; the specification), cpu, cuda (the extra `cuda`) or auto (cuda if available, else cpu).
+
+    Returns:
+        float32 (V, M, H, W), dimensionless, >= 0 up to fatty marrow in bone. It lies where the voxels lie: on a GPU for
+        a tensor there, else on the CPU.
+
+    Raises:
+        ValueError: An unknown material or backend, no beams, beams of several shapes, bone without `volume.bone`, cuda
+            without a GPU, a pose's gradient asked of cpu or cuda.
+
+    Example:
+        >>> volume = separate_bone(isolate_body(sample_ct()))
+        >>> beam = ConeBeam.preset("PA", volume, shape=(256, 256))
+        >>> project(volume, [beam], ["total", "soft"]).shape
+        torch.Size([1, 2, 256, 256])
+
+    Reference:
+        Joseph, IEEE Trans. Med. Imaging 1, 192, 1982.
     """
+    return Projector(volume)(beams, materials, backend)
+
+
+class Projector:
+    """A CT that many views are made of, and what the backends find of it once for all of them.
+
+    What is found (the ranges of each row that are not air, a copy turned for laterals, a copy on the GPU) is kept with
+    the volume and goes with it; `forget` frees it before. The volume's arrays become read-only.
+
+    Args:
+        volume: The CT, see `project`.
+
+    Example:
+        >>> projector = Projector(isolate_body(sample_ct()))
+        >>> beam = ConeBeam.preset("PA", projector.volume, shape=(256, 256))
+        >>> views = [projector([beam.orbit(angle)], ["total"]) for angle in range(0, 360, 10)]
+        >>> projector.forget()
+    """
+
+    def __init__(self, volume: Volume) -> None:
+        self.volume = volume
+
+    def __call__(
+        self, beams: Sequence[ConeBeam], materials: Sequence[str] = MATERIALS, backend: str = "auto"
+    ) -> Float32[torch.Tensor, "views materials height width"]:
+        """As `project`.
+
+        Args:
+            beams: V beams of one shape.
+            materials: M of total, bone and soft.
+            backend: torch, cpu, cuda or auto.
+
+        Returns:
+            float32 (V, M, H, W), dimensionless.
+
+        Raises:
+            ValueError: See `project`.
+        """
+        return _project(self.volume, beams, materials, backend)
+
+    def forget(self) -> None:
+        """Free what was found of the volume, up to a copy of it on the CPU and one on the GPU."""
+        forget(self.volume)
+
+
+def _project(volume: Volume, beams: Sequence[ConeBeam], materials: Sequence[str], backend: str) -> torch.Tensor:
     _check(volume, beams, materials, backend)
     with_bone = any(m != "total" for m in materials)
     if backend == "auto":

@@ -7,7 +7,7 @@ end.
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numba
 import numpy as np
@@ -15,18 +15,33 @@ import numpy as np
 from drr.geometry import ConeBeam
 from drr.projection.attenuation import HU_SOFT, MU_WATER_PER_MM
 
+if TYPE_CHECKING:
+    from jaxtyping import Float, Num, UInt8
+
 Q_SOFT = 1000 + HU_SOFT
 MU_PER_Q = MU_WATER_PER_MM / 1000
 NO_BONE = np.zeros(0, np.uint8)
 
 
 def aim(nx, ny, nz, box, x, y, z, dx, dy, dz):  # type: ignore[no-untyped-def]
-    """Which planes the ray from (x, y, z) to (x + dx, y + dy, z + dz) samples, and where; everything in voxels.
+    """Which planes a ray samples, and where; everything in voxels.
 
-    box: (3, 2) first and last x, y, z index outside which there is only air.
-    Returns (first, last) plane across the ray's fastest axis, none if first > last; (low, high) ends of the ray along
-    it within the grid; sizes and starts of the grid's two other axes i and j and the steps of all three in flat memory
-    (ni, nj, step, step_i, step_j); (i, j) at plane `first` and their slopes a plane.
+    Args:
+        nx: Voxels along x.
+        ny: Voxels along y.
+        nz: Voxels along z.
+        box: (3, 2) first and last x, y, z index outside which there is only air.
+        x: Of the ray's start.
+        y: Of the ray's start.
+        z: Of the ray's start.
+        dx: From there to its end.
+        dy: From there to its end.
+        dz: From there to its end.
+
+    Returns:
+        (first, last) plane across the ray's fastest axis, none if first > last; (low, high) ends of the ray along it
+        within the grid; sizes and starts of the grid's two other axes i and j and the steps of all three in flat memory
+        (ni, nj, step, step_i, step_j); (i, j) at plane `first` and their slopes a plane.
     """
     enters, leaves, body_enters, body_leaves = 0.0, 1.0, 0.0, 1.0
     for start, direction, size, axis in ((x, dx, nx, 0), (y, dy, ny, 1), (z, dz, nz, 2)):
@@ -58,7 +73,17 @@ def aim(nx, ny, nz, box, x, y, z, dx, dy, dz):  # type: ignore[no-untyped-def]
 
 
 def ray_of_pixel(geometry, mm, r, c):  # type: ignore[no-untyped-def]
-    """Direction (x, y, z) in voxels of the ray through a pixel, and mu per q times its length a plane."""
+    """The ray through a pixel.
+
+    Args:
+        geometry: (4, 3), see `index_geometry`.
+        mm: (3, 3), see `ray_lengths`.
+        r: Row.
+        c: Column.
+
+    Returns:
+        Direction (x, y, z) in voxels, and mu per q times its length a plane.
+    """
     dx = geometry[1, 0] - geometry[0, 0] + c * geometry[2, 0] + r * geometry[3, 0]
     dy = geometry[1, 1] - geometry[0, 1] + c * geometry[2, 1] + r * geometry[3, 1]
     dz = geometry[1, 2] - geometry[0, 2] + c * geometry[2, 2] + r * geometry[3, 2]
@@ -69,7 +94,15 @@ def ray_of_pixel(geometry, mm, r, c):  # type: ignore[no-untyped-def]
 
 
 def make_trace(real: Any, aim: Any) -> Any:
-    """The ray function; sums and interpolation are in the type `real` (np.float64 on the CPU, np.float32 on a GPU)."""
+    """The ray function.
+
+    Args:
+        real: Type of sums and interpolation (np.float64 on the CPU, np.float32 on a GPU).
+        aim: `aim`, compiled.
+
+    Returns:
+        A function to compile.
+    """
 
     def trace(hu, bone, nx, ny, nz, box, x, y, z, dx, dy, dz):  # type: ignore[no-untyped-def]
         """Sums of q and of bone's excess along the ray that `aim` describes.
@@ -112,7 +145,15 @@ def make_trace(real: Any, aim: Any) -> Any:
 
 
 def make_splat(aim: Any, add: Any) -> Any:
-    """The adjoint of the ray function; add(array, index, value) adds to an element (atomically on a GPU)."""
+    """The adjoint of the ray function.
+
+    Args:
+        aim: `aim`, compiled.
+        add: (array, index, value), adds to an element (atomically on a GPU).
+
+    Returns:
+        A function to compile.
+    """
 
     def splat(hu, bone, nx, ny, nz, box, x, y, z, dx, dy, dz, from_plane, to_plane, of_total, of_bone, gradient):  # type: ignore[no-untyped-def]
         """Add d(of_total * total + of_bone * excess) / d(hu) of one ray's sums to the flat `gradient`.
@@ -155,7 +196,15 @@ def read_only(array: np.ndarray) -> np.ndarray:
 
 
 def index_geometry(affine: np.ndarray, beam: ConeBeam) -> np.ndarray:
-    """(4, 3): source, origin, du and dv of the beam in voxel index space (x, y, z)."""
+    """A beam in voxel index space.
+
+    Args:
+        affine: (4, 4) index (x, y, z) -> LPS mm.
+        beam: In LPS mm.
+
+    Returns:
+        (4, 3): source, origin, du and dv, each (x, y, z) in voxels.
+    """
     to_index = np.linalg.inv(affine)
     points = np.stack([beam.numpy(name) for name in ("source", "origin", "du", "dv")])
     return points @ to_index[:3, :3].T + np.array([[1], [1], [0], [0]]) * to_index[:3, 3]
@@ -171,10 +220,22 @@ def whole(shape: tuple[int, ...]) -> np.ndarray:
     return np.array([[0, n - 1] for n in shape[::-1]])
 
 
-def project_rays(hu: np.ndarray, bone: np.ndarray | None, affine: np.ndarray, beam: ConeBeam) -> np.ndarray:
+def project_rays(
+    hu: Num[np.ndarray, "depth height width"],
+    bone: UInt8[np.ndarray, "depth height width"] | None,
+    affine: Float[np.ndarray, "4 4"],
+    beam: ConeBeam,
+) -> Float[np.ndarray, "2 rows columns"]:
     """Line integrals of total and bone on the CPU, ray by ray, in float64.
 
-    hu: int16, float32 or float64 (D, H, W). Returns (2, rows, columns), float64 for float64, else float32.
+    Args:
+        hu: int16, float32 or float64 (D, H, W).
+        bone: uint8 (D, H, W), or None.
+        affine: (4, 4) index (x, y, z) -> LPS mm.
+        beam: The view.
+
+    Returns:
+        (2, rows, columns), float64 for float64, else float32.
     """
     flat, flat_bone = read_only(hu).reshape(-1), read_only(NO_BONE if bone is None else bone).reshape(-1)
     out = np.zeros((2, *beam.shape), np.float64 if hu.dtype == np.float64 else np.float32)

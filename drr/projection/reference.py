@@ -9,20 +9,35 @@ that the border cuts ends smoothly, without steps from plane to plane (as in RTK
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 import torch
 from torch.nn.functional import grid_sample
 
 from drr.geometry import ConeBeam
 
+if TYPE_CHECKING:
+    from jaxtyping import Float
+
 SAMPLES_AT_ONCE = 1 << 22
 
 
-def joseph(channels: torch.Tensor, affine: np.ndarray, beam: ConeBeam) -> torch.Tensor:
+def joseph(
+    channels: Float[torch.Tensor, "materials depth rows columns"], affine: Float[np.ndarray, "4 4"], beam: ConeBeam
+) -> Float[torch.Tensor, "materials height width"]:
     """Line integrals through voxels, differentiable in the voxels and in the beam's vectors.
 
-    channels: (M, D, H, W) attenuation in 1/mm, float32 or float64: the dtype that is summed in.
-    affine: (4, 4) voxel index (x, y, z) -> mm. Returns (M, rows, columns), dimensionless.
+    Args:
+        channels: (M, D, H, W) attenuation in 1/mm, float32 or float64: the dtype that is summed in.
+        affine: (4, 4) voxel index (x, y, z) -> mm.
+        beam: The view.
+
+    Returns:
+        (M, rows, columns), dimensionless.
+
+    Reference:
+        Joseph, IEEE Trans. Med. Imaging 1, 192, 1982.
     """
     exact = channels.new_empty(0, dtype=torch.float64)  # a source far away and the turn cost digits
     source, origin, du, dv = (torch.as_tensor(v).to(exact) for v in (beam.source, beam.origin, beam.du, beam.dv))

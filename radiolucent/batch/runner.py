@@ -31,11 +31,13 @@ __all__ = ["Manifest", "Task", "add_batch_arguments", "atomic_path", "file_ident
 class Task:
     """One item of a batch.
 
-    key: names it in the manifest; unique, and the same in every run. payload: what the work is given, picklable.
-    outputs: the files that it will write, relative to the folder, with `/`.
-    identity: of its input, by `file_identity`; None where key or settings hold all that the result depends on.
-    about: what else is recorded with the result (JSON values), on which it does not depend.
-    shown: what it is called on the screen and in errors.csv; by default its key.
+    Attributes:
+        key: Names it in the manifest; unique, and the same in every run.
+        payload: What the work is given, picklable.
+        outputs: The files that it will write, relative to the folder, with `/`.
+        identity: Of its input, by `file_identity`; None if key or settings hold all that the result depends on.
+        about: What else is recorded with the result (JSON values), on which it does not depend.
+        shown: What it is called on the screen and in errors.csv; by default its key.
     """
 
     key: str
@@ -47,11 +49,17 @@ class Task:
 
     @property
     def name(self) -> str:
+        """What it is called on the screen and in errors.csv."""
         return printable(self.shown or self.key)
 
 
 def add_batch_arguments(parser: ArgumentParser, workers: int = 0) -> None:
-    """The options --out, --workers and --executor."""
+    """Add the options --out, --workers and --executor.
+
+    Args:
+        parser: Of a command.
+        workers: The default.
+    """
     parser.add_argument("--out", type=str, required=True, help="folder for the results; run again to resume")
     parser.add_argument("--workers", type=int, default=workers, help="worker processes; 0 works in this one")
     parser.add_argument("--executor", choices=sorted(EXECUTORS), default="local", help="where the workers run")

@@ -34,7 +34,8 @@ class Read:
 
     Attributes:
         name: Of the result.
-        source, notes: As read_for_suppression gives them.
+        source: As read_for_suppression gives it.
+        notes: As read_for_suppression gives them.
         lungs: bool (size, size), or None.
     """
 
@@ -51,7 +52,10 @@ class SuppressFiles:
     Args:
         out: The folder.
         model: Options of Suppressor, as pairs, so that another process can load it.
-        strip, keep_identity, polarity, self_test: As the command's.
+        strip: As the command's.
+        keep_identity: As the command's.
+        polarity: As the command's.
+        self_test: As the command's.
         batch: Radiographs that the network sees together.
     """
 
@@ -94,14 +98,12 @@ class SuppressFiles:
 
         suppressor = load_suppressor(*self.model)
         source, notes, soft, samples = read.source, read.notes, result.soft, len(suppressor.seeds)
-        sampled = f"{suppressor.steps} steps, seed {suppressor.seeds[0]}, samples {samples}"
-        how = suppressor.pipeline.method if suppressor.steps is None else sampled
-        note = f"Bones suppressed by Radiolucent ({suppressor.compose}, {how}, strength {result.strength:.2f})"
+        note = suppressor.description(result.strength)
         outputs = output_names(read.name, samples, self.strip)
         shown = -soft if notes.get("inverted") else soft  # a negative gets a negative back
         key, path = key_for(self.out, source.header, self.keep_identity), Path(self.out) / read.name
-        kept = {"source": source, "description": note, "keep_identity": self.keep_identity, "uid_key": key}
-        write_radiograph(path, shown, source.bits, **kept)
+        keep = self.keep_identity
+        write_radiograph(path, shown, source.bits, source=source, description=note, keep_identity=keep, uid_key=key)
         if result.uncertainty is not None:
             scale = "Standard deviation of the samples: 65535 is 1, half of the grey range"
             write_radiograph(Path(self.out) / outputs[1], 2 * result.uncertainty - 1, 16, description=scale)
@@ -118,7 +120,9 @@ class SuppressFiles:
         tested = write_self_test(
             self.out, read.name, read.source, lambda seen: suppressor.suppress(seen, read.lungs).soft, soft
         )
-        joined = {name: [*record.get(name, []), *tested[name]] for name in ("outputs", "warnings") if name in tested}
+        joined: dict[str, Any] = {
+            name: [*record.get(name, []), *tested[name]] for name in ("outputs", "warnings") if name in tested
+        }
         return {**record, **tested, **joined}
 
 
@@ -139,7 +143,14 @@ class SuppressFilesInStages(SuppressFiles):
 
 
 def output_names(name: str, samples: int, strip: bool, self_test: bool = False) -> list[str]:
-    """The files of one radiograph, relative to the folder: the result `name`, its standard deviation, its strip, ..."""
+    """The files of one radiograph, relative to the folder: the result, its standard deviation, its strip, ...
+
+    Args:
+        name: Of the result.
+        samples: Answers that are averaged.
+        strip: Whether a strip is drawn.
+        self_test: Whether nodules are tested.
+    """
     names = [name]
     if samples > 1:
         names.append(Path(name).with_suffix("").as_posix() + "_std.png")
@@ -153,7 +164,13 @@ def output_names(name: str, samples: int, strip: bool, self_test: bool = False) 
 
 
 def draw_strip(path: Path, source: Radiograph, soft: np.ndarray) -> None:
-    """Before, after and what was taken away (black: nothing; white: half of the grey range), side by side."""
+    """Before, after and what was taken away (black: nothing; white: half of the grey range), side by side.
+
+    Args:
+        path: The PNG.
+        source: The radiograph.
+        soft: (H, W) in [-1, 1].
+    """
     from evaluation.reporting.montage import montage, to_grey
     from radiographs import atomic_path, resize
 

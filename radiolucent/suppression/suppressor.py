@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -10,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from radiographs import Radiograph, fit, resize, unfit, write_radiograph
+from radiographs import Radiograph, write_radiograph
 from radiographs.for_suppression import as_for_suppression, read_for_suppression
+from radiolucent.suppression.compose import find_bone, suppress_pixels, take_away
 from radiolucent.suppression.memory_images import from_array, from_dataset
 from radiolucent.suppression.model import load_model, look_again, model_folder, model_sizes, predict_square
 from radiolucent.suppression.strength import bone_slope, strength_of
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from diffusion.pipelines.contract import SuppressionModel
 
-Predict = Callable[[np.ndarray, int], np.ndarray]
+__all__ = ["COMPOSE", "MAX_STRENGTH", "Suppressed", "Suppressor", "suppress_pixels"]
 COMPOSE = ("subtract", "direct")
 MAX_STRENGTH = 2.0
 
@@ -110,8 +110,8 @@ class Suppressor:
         strength: Multiplies what is taken away, 0 (nothing) to 2.
         estimate: Whether the image's own display of bone is estimated and counted in, for models that record how.
         steps: Of models that sample.
-        samples, seed: How many answers are averaged, and the seed of the first: of the noise, or, for a regression, of
-            small changes of size and tone (none with seed 0).
+        samples: How many answers are averaged.
+        seed: Of the first answer's noise; of a regression, of small changes of size and tone (none with seed 0).
         compose: "subtract" takes the predicted bone from the image at its own resolution; "direct" is what the model
             drew.
         trust_remote_code: Whether code that lies in the model's folder may run; needed for models whose class is not
@@ -120,7 +120,8 @@ class Suppressor:
             by a thousandth of the grey range at most; for regressions.
 
     Raises:
-        ValueError: Options that the model cannot take. OSError: No such folder or model.
+        ValueError: Options that the model cannot take.
+        OSError: No such folder or model.
     """
 
     def __init__(
@@ -217,10 +218,25 @@ class Suppressor:
         lungs: Bool[np.ndarray, "size size"] | None = None,
         source: Radiograph | None = None,
     ) -> Suppressed:
-        """Suppress float32 (H, W) in [-1, 1], bones bright.
+        """Suppress an image in memory.
 
         Args:
+            pixels: float32 (H, W) in [-1, 1], bones bright.
             lungs: bool (size, size), for the second path of GL-LCM's models.
+            source: What was read, for `Suppressed.save`.
+        """
+        bone, spread, own = self.find_bone(pixels, lungs)
+        strength = self.strength * own
+        soft = take_away(pixels, bone, strength)
+        return Suppressed(soft, pixels - soft, spread if len(self.seeds) > 1 else None, strength, source)
+
+    def find_bone(
+        self, pixels: Float[np.ndarray, "height width"], lungs: Bool[np.ndarray, "size size"] | None = None
+    ) -> tuple[Float[np.ndarray, "height width"], Float[np.ndarray, "height width"], float]:
+        """What the model would take away: all of `suppress` that is slow, and does not depend on the strength.
+
+        Returns:
+            As `radiolucent.suppression.compose.find_bone`.
         """
         predict = partial(predict_square, self.pipeline, lungs=lungs, steps=self.steps, tile=self.tile)
         detail = (
@@ -228,17 +244,21 @@ class Suppressor:
             if self.detail is None or self.compose != "subtract"
             else (partial(look_again, self.pipeline, steps=self.steps), self.detail)
         )
-        soft, spread, strength = suppress_pixels(
+        return find_bone(
             predict,
             pixels,
             compose=self.compose,
             seeds=self.seeds,
             size=self.size,
-            strength=self.strength,
             own_strength=self._own_strength,
             detail=detail,
         )
-        return Suppressed(soft, pixels - soft, spread if len(self.seeds) > 1 else None, strength, source)
+
+    def description(self, strength: float) -> str:
+        """What was done, for a result's metadata. strength: the factor on the model's own answer."""
+        sampled = f"{self.steps} steps, seed {self.seeds[0]}, samples {len(self.seeds)}"
+        how = self.pipeline.method if self.steps is None else sampled
+        return f"Bones suppressed by Radiolucent ({self.compose}, {how}, strength {strength:.2f})"
 
     def _own_strength(self, fitted: np.ndarray, bone: np.ndarray) -> float:
         """The factor that this image asks for; 1 where the model does not record how, or no lungs are found."""
@@ -251,45 +271,3 @@ class Suppressor:
         except ValueError:
             return 1.0
         return strength_of(bone_slope(fitted, bone, lungs), self.law["gain"], self.law["offset"], self.law["bounds"])
-
-
-def suppress_pixels(
-    predict: Predict,
-    pixels: np.ndarray,
-    *,
-    compose: str,
-    seeds: Sequence[int],
-    size: int,
-    strength: float = 1.0,
-    own_strength: Callable[[np.ndarray, np.ndarray], float] = lambda fitted, bone: 1.0,
-    detail: tuple[Predict, int] | None = None,
-) -> tuple[np.ndarray, np.ndarray, float]:
-    """A model's answers on its own grid, made one image of the radiograph's size.
-
-    The image is fitted into the grid with its aspect kept. "direct": the mean prediction, upsampled. "subtract": what
-    it took away, upsampled, is taken from the radiograph, so that all finer detail stays.
-
-    Args:
-        predict: (size, size) and a seed -> the soft tissue (size, size).
-        pixels: float32 (H, W) in [-1, 1].
-        strength: Multiplies what is taken away. own_strength: of the fitted image and its bone, a further factor.
-        detail: Another `predict` and its larger size; where the radiograph is larger than `size`, what its bone has
-            that fits into no image of `size` pixels is taken away too.
-
-    Returns:
-        Soft tissue (H, W) in [-1, 1], the samples' standard deviation (H, W), the factor on what was predicted.
-    """
-    fitted, placed = fit(pixels, size)
-    samples = [predict(fitted, seed) for seed in seeds]
-    mean, spread = np.mean(samples, axis=0), unfit(np.std(samples, axis=0), placed).clip(0, 1)
-    if compose == "direct":
-        bone = pixels - unfit(mean, placed)
-    else:
-        strength = strength * own_strength(fitted, fitted - mean)
-        bone = unfit(fitted - mean, placed)
-        if detail is not None and max(pixels.shape) > size:
-            finer, side = detail
-            fitted, placed = fit(pixels, side)
-            fine = fitted - finer(fitted, seeds[0])
-            bone = bone + unfit(fine - resize(resize(fine, (size, size)), fine.shape), placed)
-    return (pixels - np.float32(strength) * bone).clip(-1, 1), spread, strength

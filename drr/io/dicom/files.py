@@ -27,7 +27,12 @@ DEFERRED_BYTES = 1 << 14  # of an element that is left in the file until it is a
 
 @dataclass(frozen=True, eq=False)
 class File:
-    """A DICOM image: where it lies, and its header, which reads the pixels only when asked."""
+    """A DICOM image.
+
+    Attributes:
+        path: Where it lies.
+        header: Which reads the pixels only when asked.
+    """
 
     path: Path
     header: Any
@@ -60,14 +65,17 @@ def is_dicom(path: Path) -> bool:
 
 
 def read_series(folder: Path, series: str | int | None = None) -> tuple[list[File], list[str]]:
-    """The images of one CT series below a folder, in the order of their paths, and notes of what was left out.
+    """The images of one CT series below a folder.
 
     Args:
-        folder: one with DICOM files; where it has none itself, those in all folders below count. Or one file.
-        series: Series Number or Series Instance UID, where there are several; all folders below are looked through.
+        folder: One with DICOM files; if it has none itself, those in all folders below count. Or one file.
+        series: Series Number or Series Instance UID, if there are several; all folders below are looked through.
+
+    Returns:
+        Images in the order of their paths, and notes of what was left out.
 
     Raises:
-        ValueError: no CT, several series, no such series, or a damaged file.
+        ValueError: No CT, several series, no such series, or a damaged file.
     """
     images = [image for path in _paths(folder, series is not None) if (image := read_image(path)) is not None]
     if not images:
@@ -91,10 +99,16 @@ def read_series(folder: Path, series: str | int | None = None) -> tuple[list[Fil
 
 
 def read_image(path: Path) -> File | None:
-    """A file's header; None for what is no DICOM image.
+    """A file's header.
+
+    Args:
+        path: The file.
+
+    Returns:
+        The image; None for what is no DICOM image.
 
     Raises:
-        ValueError: a DICOM file that is damaged.
+        ValueError: A DICOM file that is damaged.
     """
     from pydicom import dcmread
     from pydicom.uid import DeflatedExplicitVRLittleEndian

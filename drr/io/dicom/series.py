@@ -26,16 +26,19 @@ Scale = tuple[float, float] | None
 def read_dicom(
     folder: Path, series: str | int | None = None, scale: Scale = None, needs_geometry: bool = True
 ) -> Stored:
-    """One CT series.
+    """One CT series, checked slice by slice.
 
     Args:
         folder: DICOM files of one or more series, here or in folders below; or one enhanced multi-frame file.
-        series: Series Number or Series Instance UID, needed where several can be a CT.
+        series: Series Number or Series Instance UID, needed if several can be a CT.
         scale: (slope, intercept) in place of the headers'.
-        needs_geometry: False where the caller brings the affine: the slices are taken in order as they are.
+        needs_geometry: False if the caller brings the affine: the slices are taken in order as they are.
+
+    Returns:
+        Voxels and geometry.
 
     Raises:
-        ValueError: no CT or no one CT, slices that make no volume, pixels that cannot be decoded.
+        ValueError: No CT or no one CT, slices that make no volume, pixels that cannot be decoded.
     """
     files, notes = read_series(folder, series)
     try:

@@ -23,8 +23,9 @@ class Slice:
     """One plane of a CT.
 
     Attributes:
-        name: of its file, with the frame, for messages.
-        file, frame: where its pixels are.
+        name: Of its file, with the frame, for messages.
+        file: Where its pixels are.
+        frame: Which of the file's.
         shape: (rows, columns).
         spacing: (between rows, between columns) in mm, or None if not said.
         axes: (2, 3) unit vectors in LPS along a row and down a column, or None.
@@ -47,8 +48,14 @@ class Slice:
 def read_slices(files: list[File]) -> list[Slice]:
     """One slice for each file, or for each frame of a multi-frame file; localizers' frames are left out.
 
+    Args:
+        files: Of one series.
+
+    Returns:
+        Slices in the order of the files.
+
     Raises:
-        ValueError: an attribute that is malformed, or pixels that are no CT's.
+        ValueError: An attribute that is malformed, or pixels that are no CT's.
     """
     slices = []
     for file in files:
@@ -65,11 +72,12 @@ def read_hu(plane: Slice, out: np.ndarray, scale: tuple[float, float] | None) ->
     """The pixels of a slice in HU; padding becomes air.
 
     Args:
+        plane: The slice.
         out: int16 (rows, columns), filled.
         scale: (slope, intercept) in place of the header's.
 
     Raises:
-        ValueError: pixels that cannot be decoded, or are fewer than the header says.
+        ValueError: Pixels that cannot be decoded, or are fewer than the header says.
     """
     raw, stored = _stored(plane)
     slope, intercept = scale or plane.scale or (1.0, 0.0)
@@ -227,7 +235,7 @@ def decoded_by_itk(plane: Slice) -> np.ndarray | None:
 
 
 def _padding(header: Any, raw: np.ndarray, stored: np.ndarray) -> np.ndarray | None:
-    """bool (rows, columns): Pixel Padding Value, up to its Range Limit (PS3.3 C.7.5.1.1.2); None if unsaid."""
+    """Bool (rows, columns): Pixel Padding Value, up to its Range Limit (PS3.3 C.7.5.1.1.2); None if unsaid."""
     value, limit = header.get("PixelPaddingValue"), header.get("PixelPaddingRangeLimit")
     if value is None or isinstance(value, (str, list)) or stored.dtype.kind not in "iu":
         return None

@@ -26,9 +26,12 @@ class Stack:
     """Slices in order, from one end to the other.
 
     Attributes:
-        slices: N of them; `heights` (N,) in mm from the first along `step`.
-        affine: (4, 4) of the evenly spaced volume of `count` slices that they make.
-        fault: why the affine has no meaning, if so; then `heights` are 0, 1, 2, ...
+        slices: N of them.
+        heights: (N,) in mm from the first along `step`.
+        affine: (4, 4) of the evenly spaced volume that they make.
+        count: Slices of that volume.
+        fault: Why the affine has no meaning, if so; then `heights` are 0, 1, 2, ...
+        notes: What a user should know, each a sentence.
     """
 
     slices: list[Slice]
@@ -47,8 +50,14 @@ class Stack:
 def stack(slices: Sequence[Slice]) -> Stack:
     """Order the slices by their place and find the affine.
 
+    Args:
+        slices: Of one series.
+
+    Returns:
+        The stack.
+
     Raises:
-        ValueError: slices of several sizes, spacings or orientations; shifted against each other; missing.
+        ValueError: Slices of several sizes, spacings or orientations; shifted against each other; missing.
     """
     _require_one(slices, "pixels", lambda one: one.shape, 0)
     _require_one(slices, "mm between pixels (rows, columns)", lambda one: one.spacing, 1e-3)
@@ -99,7 +108,11 @@ def same_places(slices: Sequence[Slice]) -> list[tuple[Slice, Slice]]:
 
 
 def uneven(heights: np.ndarray) -> bool:
-    """Whether a slice lies off the place that even spacing would give it."""
+    """Whether a slice lies off the place that even spacing would give it.
+
+    Args:
+        heights: (N,) in mm.
+    """
     even = np.linspace(heights[0], heights[-1], len(heights))
     step = (heights[-1] - heights[0]) / (len(heights) - 1)
     return bool(np.abs(heights - even).max() > UNEVEN_MM + UNEVEN_PART * step)

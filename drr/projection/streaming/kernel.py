@@ -30,10 +30,21 @@ DEPTH = 4  # slices taken together (even): their rows are neighbours in memory, 
 
 
 def stream(volume: Volume, beam: ConeBeam, with_bone: bool) -> np.ndarray | None:
-    """Line integrals of total and bone, float32 (2, rows, columns); None where streaming does not apply.
+    """Line integrals of total and bone by slice streaming.
 
-    It does not when the source lies between slices that hold more than air, when something lies behind the detector,
-    or when rays leave the source both ways along an axis.
+    It does not apply when the source lies between slices that hold more than air, when something lies behind the
+    detector, or when rays leave the source both ways along an axis.
+
+    Args:
+        volume: The CT.
+        beam: The view.
+        with_bone: Whether bone is wanted; its channel is 0 otherwise.
+
+    Returns:
+        float32 (2, rows, columns); None where streaming does not apply.
+
+    Reference:
+        Lacroute and Levoy, SIGGRAPH 1994.
     """
     geometry = index_geometry(volume.affine, beam)
     box = occupied(volume)

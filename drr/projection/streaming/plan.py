@@ -13,7 +13,18 @@ AXES = {0: (0, 2, 1), 1: (1, 2, 0), 2: (2, 1, 0)}  # slices along x, y, z; then 
 
 
 class Sweep(NamedTuple):
-    """A pass over the slices along `axis`. Positions in voxels, ordered (slice, row, column) as AXES says."""
+    """A pass over the slices along an axis. Positions in voxels, ordered (slice, row, column) as AXES says.
+
+    Attributes:
+        axis: x (0), y (1) or z (2).
+        source: (3,) of the beam.
+        far: The far slice, whose plane the virtual detector lies in.
+        start: (row, column) of the virtual detector's first pixel.
+        step: From a pixel to the next.
+        shape: (rows, columns) of the virtual detector.
+        flip: Signs of rows and columns where the virtual detector is the real one; None where it is not.
+        swap: Whether rows and columns change places then.
+    """
 
     axis: int
     source: np.ndarray
@@ -26,10 +37,16 @@ class Sweep(NamedTuple):
 
 
 def plan(geometry: np.ndarray, box: np.ndarray, shape: tuple[int, int], spacing: np.ndarray) -> list[Sweep] | None:
-    """The sweeps that together see every ray along its fastest axis; None where streaming does not apply.
+    """The sweeps that together see every ray along its fastest axis.
 
-    geometry: (4, 3) source, origin, du, dv in voxels (x, y, z). box: (3, 2) first and last index in x, y, z of what is
-    not air. shape: of the detector. spacing: of the voxels (x, y, z) in mm.
+    Args:
+        geometry: (4, 3) source, origin, du, dv in voxels (x, y, z).
+        box: (3, 2) first and last index in x, y, z of what is not air.
+        shape: Of the detector.
+        spacing: Of the voxels (x, y, z) in mm.
+
+    Returns:
+        Sweeps; None where streaming does not apply.
     """
     source = geometry[0]
     rays = np.stack([geometry[1] - source, geometry[3], geometry[2]])  # direction = rays[0] + r rays[1] + c rays[2]

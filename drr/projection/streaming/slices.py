@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
-from weakref import WeakKeyDictionary
 
 import cv2
 import numba
 import numpy as np
 
+from drr.projection.kept import kept_of, lock
 from drr.projection.ray import NO_BONE, Q_SOFT, read_only
 from drr.volume import Volume
 
@@ -21,10 +21,14 @@ HU_LIMIT = 31767  # the packed copy holds 15 bits of HU + 1000; anything denser 
 class Slices(NamedTuple):
     """A volume seen as slices along an axis; row i of slice k starts at i * row_step + k * slice_step.
 
-    voxels: flat HU, or uint16 of HU + 1000 (air and less: 0) with the top bit where bone is to be counted.
-    bone: flat bone map beside HU; None with packed voxels. shape: (rows, slices, columns).
-    spans: int32 (4, rows, slices): in each row, the first column that is not air and the one after the last, then
-    the same for bone; 0, 0 in an empty row.
+    Attributes:
+        voxels: Flat HU, or uint16 of HU + 1000 (air and less: 0) with the top bit where bone is to be counted.
+        bone: Flat bone map beside HU; None with packed voxels.
+        row_step: Elements from a row to the next.
+        slice_step: Elements from a slice to the next.
+        shape: (rows, slices, columns).
+        spans: int32 (4, rows, slices): in each row, the first column that is not air and the one after the last, then
+            the same for bone; 0, 0 in an empty row.
     """
 
     voxels: np.ndarray
@@ -35,27 +39,31 @@ class Slices(NamedTuple):
     spans: np.ndarray
 
 
-_known: WeakKeyDictionary[Volume, dict[str, tuple]] = WeakKeyDictionary()
-
-
 def keep_spans(volume: Volume, spans: np.ndarray) -> Volume:
     """The volume, of which the spans along x (see Slices) are known already; its arrays become read-only."""
-    _known[volume] = {"natural": (*_flat(volume), spans)}
-    _lock(volume)
+    kept_of(volume).slices = {"natural": (*_flat(volume), spans)}
+    lock(volume)
     return volume
 
 
 def slices_along(volume: Volume, axis: int) -> Slices:
-    """The volume as slices along x (0), y (1) or z (2).
+    """The volume as slices along an axis.
 
     What is found of a volume is kept with it: the spans, and for x a transposed copy (packed, so that it is as large
     as the CT). The arrays of the volume become read-only, since a change would not be seen.
+
+    Args:
+        volume: The CT.
+        axis: x (0), y (1) or z (2).
+
+    Returns:
+        The slices.
     """
-    kept = _known.setdefault(volume, {})
+    kept = kept_of(volume).slices
     name = "turned" if axis == 0 else "natural"
     if name not in kept:
         kept[name] = _turned(volume) if axis == 0 else _natural(volume)
-        _lock(volume)
+        lock(volume)
     voxels, bone, spans = kept[name]
     nz, ny, nx = volume.hu.shape
     if axis == 2:
@@ -64,19 +72,20 @@ def slices_along(volume: Volume, axis: int) -> Slices:
 
 
 def occupied(volume: Volume) -> np.ndarray | None:
-    """(3, 2): first and last x, y, z index of what is not air; None if all is air."""
+    """The box of what is not air.
+
+    Args:
+        volume: The CT.
+
+    Returns:
+        (3, 2): first and last x, y, z index; None if all is air.
+    """
     spans = slices_along(volume, 1).spans
     filled = spans[1] > spans[0]
     if not filled.any():
         return None
     z, y = (np.flatnonzero(filled.any(axis=a)) for a in (1, 0))
     return np.array([[spans[0][filled].min(), spans[1].max() - 1], [y[0], y[-1]], [z[0], z[-1]]])
-
-
-def _lock(volume: Volume) -> None:
-    for array in (volume.hu, volume.bone):
-        if array is not None:
-            array.flags.writeable = False
 
 
 def _flat(volume: Volume) -> tuple[np.ndarray, np.ndarray]:
@@ -143,7 +152,13 @@ def _find_spans(hu: Any, bone: Any, spans: Any) -> None:
 
 @numba.njit(cache=True, nogil=True)
 def find_row_spans(section: Any, limit: int, spans: Any) -> None:
-    """Into spans (2, rows): in each row of a section, the first column above `limit` and the one after the last."""
+    """In each row of a section, the first column that is dense and the one after the last.
+
+    Args:
+        section: (rows, columns).
+        limit: Above which a voxel is dense.
+        spans: (2, rows), filled; 0, 0 for an empty row.
+    """
     for row in range(section.shape[0]):
         spans[0, row], spans[1, row] = _span(section[row], limit)
 

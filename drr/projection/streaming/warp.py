@@ -20,7 +20,16 @@ def cast_border_rays(
 ) -> None:
     """Cast one by one the rays that graze a face of the grid at which the body is cut.
 
-    There the virtual image is too sharp to interpolate. box: (3, 2) what is not air, in the order of the sweep.
+    There the virtual image is too sharp to interpolate.
+
+    Args:
+        volume: The CT.
+        sweep: Of the beam.
+        box: (3, 2) what is not air, in the order of the sweep.
+        rays: (3, 3) from the source to pixel (0, 0), and du and dv, in voxels, in the order of the sweep.
+        mm: (3, 3), the same in mm, see `ray_lengths`.
+        with_bone: Whether bone is wanted.
+        out: (2, rows, columns), filled there.
     """
     last = np.array([volume.hu.shape[2 - axis] - 1 for axis in AXES[sweep.axis]])
     faces = [(n, face) for n in (1, 2) for face in (0, last[n]) if face in box[n]]

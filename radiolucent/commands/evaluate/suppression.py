@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from radiolucent.commands.evaluate.common import named_folders, settings
 from radiolucent.commands.evaluate.console import Progress, finish
 
+if TYPE_CHECKING:
+    from evaluation.nodules.implants import Suppress
+    from evaluation.reporting.report import Report
+    from evaluation.suppression.protocol import SuppressionProtocol
+
 
 def run_suppression(args: Any) -> None:
-    from evaluation.nodules.implant_report import write_implants
-    from evaluation.suppression.comparison_pages import ComparisonPages, page_name
-    from evaluation.suppression.gain_report import write_gains
+    """Measure folders and models, and write the report with its pages and CSVs; ValueError if none is given."""
     from evaluation.suppression.legacy_lpips import load_alexnet
-    from evaluation.suppression.protocol import SuppressionProtocol, evaluate_suppression
-    from evaluation.suppression.report import add_sliders, suppression_report, write_scores
-    from radiographs.splits import patients_from_names
+    from evaluation.suppression.protocol import SuppressionProtocol
     from radiolucent.commands.evaluate.model import load_suppressor
 
     methods = named_folders(args.pred)
@@ -33,8 +36,7 @@ def run_suppression(args: Any) -> None:
         network = load_perceptual(args.lpips).to(args.device)
     if args.lpips_alex and not args.legacy:
         raise ValueError("--lpips-alex is for the published LPIPS: add --legacy, or give VGG-16 weights with --lpips")
-    pages = ComparisonPages(args.out, [*methods, *models])
-    with Progress() as progress, pages:
+    with Progress() as progress:
         protocol = SuppressionProtocol(
             lungs=None if args.lungs == "none" else args.lungs,
             lesions=args.lesions,
@@ -46,20 +48,55 @@ def run_suppression(args: Any) -> None:
             nodules=args.nodules,
             seed=args.seed,
             resize=args.resize,
-            show=pages,
             progress=partial(progress, "images"),
         )
-        result = evaluate_suppression(methods, args.truth, args.input, protocol, models)
-    groups = None
-    if args.patients:
-        patients = patients_from_names(result.names, args.patients)
-        groups = [patients[name] for name in result.names]
-    report = suppression_report(result, settings(args), groups)
-    for name, folder in methods.items():
-        add_sliders(report, result, name, folder, args.input)
-    report.links.append(("Every image under a slider, with all methods to choose from", page_name(1)))
-    write_scores(result, Path(args.out) / "scores.csv")
-    write_gains(result, Path(args.out) / "gains.csv")
-    if result.implants:
-        write_implants(result.implants, Path(args.out) / "nodules.csv")
+        report = report_suppression(
+            methods, models, args.truth, args.input, args.out, settings(args), protocol, args.patients
+        )
     finish(report, args.out)
+
+
+def report_suppression(
+    methods: Mapping[str, str],
+    models: Mapping[str, Suppress],
+    truth: str,
+    radiographs: str,
+    out: str,
+    shown: dict[str, Any],
+    protocol: SuppressionProtocol,
+    patients: str | None = None,
+) -> Report:
+    """Score methods and models; the tables and the pages of sliders go into `out`, the report is returned.
+
+    Args:
+        methods: {name: folder of its results}.
+        models: {name: function that suppresses the radiographs}.
+        truth: Folder.
+        radiographs: Folder.
+        out: Folder for scores.csv, gains.csv, nodules.csv and images.html.
+        shown: Settings, as the report shows them.
+        protocol: What is measured; its `show` is replaced.
+        patients: Regular expression of the patient in a name.
+    """
+    from evaluation.nodules.implant_report import write_implants
+    from evaluation.suppression.comparison_pages import ComparisonPages, page_name
+    from evaluation.suppression.gain_report import write_gains
+    from evaluation.suppression.protocol import evaluate_suppression
+    from evaluation.suppression.report import add_sliders, suppression_report, write_scores
+    from radiographs.splits import patients_from_names
+
+    with ComparisonPages(out, [*methods, *models]) as pages:
+        result = evaluate_suppression(methods, truth, radiographs, replace(protocol, show=pages), models)
+    groups = None
+    if patients:
+        of = patients_from_names(result.names, patients)
+        groups = [of[name] for name in result.names]
+    report = suppression_report(result, shown, groups)
+    for name, folder in methods.items():
+        add_sliders(report, result, name, folder, radiographs)
+    report.links.append(("Every image under a slider, with all methods to choose from", page_name(1)))
+    write_scores(result, Path(out) / "scores.csv")
+    write_gains(result, Path(out) / "gains.csv")
+    if result.implants:
+        write_implants(result.implants, Path(out) / "nodules.csv")
+    return report

@@ -133,7 +133,7 @@ def test_a_view_more_resizes_no_saved_model(tmp_path, monkeypatch):
     config = json.loads((tmp_path / "config.json").read_text())
     del config["views"]
     (tmp_path / "config.json").write_text(json.dumps(config))
-    monkeypatch.setattr("diffusion.networks.conditioning.VIEWS", (*VIEWS, "OBLIQUE"))
+    monkeypatch.setattr("diffusion.networks.conditions.VIEWS", (*VIEWS, "OBLIQUE"))
     model = Conditioner.from_pretrained(tmp_path)
     assert model.view.weight.shape == (6, 8)
     with pytest.raises(ValueError, match="the view is 'OBLIQUE'; expected one of PA, AP, LL, LATERAL, RL"):

@@ -12,7 +12,7 @@ from torch import nn
 
 from diffusion import Conditioner, LatentDiT, PixelSpace, SynthesisPipeline, ThresholdedDDIMScheduler
 from diffusion.guidance import guidance_terms
-from diffusion.networks.conditioning import view_index
+from diffusion.networks.conditions import view_index
 from diffusion.training.distillation import ddim_step, solver_timesteps
 from diffusion.training.objectives import noise_levels
 from diffusion.training.synthesis_distillation import check_teacher, guided_x0, synthesis_distillation_loss

@@ -1,0 +1,91 @@
+"""Synthesis for the page: a grid of seeds for one prompt, as `radiolucent synthesize` draws them."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import replace
+from importlib.util import find_spec
+from typing import TYPE_CHECKING
+
+from radiographs.vocabulary import VIEWS
+from radiolucent.app.limits import Limits
+from radiolucent.app.store import Entry
+
+if TYPE_CHECKING:
+    from radiolucent.synthesis.generator import GeneratorOptions
+
+LARGEST_SEED = 2**31 - 1
+
+
+class Drawing:
+    """What the Synthesise tab does, with one model for all visitors, loaded when it is first asked.
+
+    Args:
+        options: As `radiolucent synthesize` reads them.
+        limits: Of prompt, steps and images.
+
+    """
+
+    def __init__(self, options: GeneratorOptions, limits: Limits) -> None:
+        self.options, self.limits = options, limits
+        self._model = threading.Lock()
+
+    @classmethod
+    def of(cls, folder: str, device: str, limits: Limits) -> Drawing:
+        """Of the folder of any pipeline that `radiolucent synthesize` takes.
+
+        Raises:
+            ValueError: It takes none such. OSError: there is no such folder.
+        """
+        from jsonargparse import ArgumentParser
+
+        from radiolucent.commands.synthesize import add_arguments, read_options
+
+        parser = ArgumentParser(exit_on_error=False)
+        add_arguments(parser)
+        words = ["--prompts", "-", "--checkpoint", folder, "--out", "-", "--device", device]
+        return cls(read_options(parser.parse_args(words)), limits)
+
+    def draw(self, entry: Entry, prompt: str, view: str, seed: int, steps: int, count: int) -> list[int]:
+        """Draw `count` images, of one seed after another, into the entry's folder as SEED.png; the seeds.
+
+        Raises:
+            ValueError: Something that this model cannot draw, or that is out of bounds.
+        """
+        from radiolucent.synthesis.drawing import write_image
+        from radiolucent.synthesis.generator import draw, one_thread
+        from radiolucent.synthesis.loading import load_generator, load_lengths
+        from radiolucent.synthesis.prompts import Row
+
+        self._check(prompt, view, seed, steps, count)
+        options = replace(self.options, steps=steps)
+        rows = [Row(f"{number}.png", prompt.strip(), view or None, number) for number in range(seed, seed + count)]
+        with self._model, one_thread(options.device):
+            measure = load_lengths(self.options)
+            tokens, limit = measure(options.text(rows[0])) if measure else (0, 0)
+            if tokens > limit:
+                raise ValueError(f"the text has {tokens} tokens and the model reads {limit}: shorten it")
+            generator = load_generator(self.options)
+            generator.options = options  # type: ignore[attr-defined]  # the steps alone differ: nothing is loaded anew
+            for row, image in draw(generator, rows, options.micro_batch):
+                write_image(entry.folder, row, image, 8, "of the page")
+        return [row.seed for row in rows]
+
+    def _check(self, prompt: str, view: str, seed: int, steps: int, count: int) -> None:
+        if len(prompt) > self.limits.prompt:
+            raise ValueError(f"a prompt of {len(prompt)} letters: at most {self.limits.prompt} are read here")
+        if view and view not in VIEWS:
+            raise ValueError(f"view {view[:20]!r}: choose one of {', '.join(VIEWS)}, or none")
+        bounds = {
+            "seed": (seed, 0, LARGEST_SEED),
+            "steps": (steps, 1, self.limits.steps),
+            "images": (count, 1, self.limits.drawn),
+        }
+        for name, (value, low, high) in bounds.items():
+            if not low <= value <= high:
+                raise ValueError(f"{name} {value}: a whole number from {low} to {high} is needed")
+
+
+def missing_for_text() -> str:
+    """What is to be installed for models that read text; "" where nothing is."""
+    return "" if find_spec("transformers") else "pip install 'radiolucent[synthesis]'"

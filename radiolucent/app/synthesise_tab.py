@@ -1,0 +1,89 @@
+"""The tab Synthesise: a prompt, a view, and a grid of seeds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import gradio
+
+from radiographs.vocabulary import VIEWS
+from radiolucent.app.drawing import missing_for_text
+from radiolucent.app.limits import refused, status
+from radiolucent.app.services import Services
+from radiolucent.synthesis.packaged import packaged_prompts
+from radiolucent.synthesis.prompts import read_prompts
+
+NO_MODEL = (
+    "No synthesis model came with this installation, and none was given: start the page with `radiolucent app "
+    "--synthesis FOLDER`, the folder of a pipeline that `radiolucent fit` trained, or of any text-to-image model of "
+    "diffusers."
+)
+ANY_VIEW = "any"
+LONGEST = 60  # letters of an example that are shown
+
+
+class SynthesiseTab:
+    """The tab's event."""
+
+    def __init__(self, services: Services) -> None:
+        self.services = services
+
+    def draw(
+        self, prompt: str, view: str, seed: float, steps: float, count: float, old: str
+    ) -> Iterator[tuple[str, str, str]]:
+        """(status, grid, token)."""
+        if self.services.drawing is None:
+            yield status(NO_MODEL), "", ""
+            return
+        self.services.store.drop(old)
+        entry = self.services.store.new("synthetic")
+        yield status(f"Drawing {count:.0f} image(s), {steps:.0f} steps each ..."), "", entry.token
+        asked = (prompt or "", "" if view == ANY_VIEW else view)
+        try:
+            seeds = self.services.drawing.draw(entry, *asked, int(seed), int(steps), int(count))
+        except Exception as error:  # one line, whatever went wrong
+            self.services.store.drop(entry.token)
+            yield refused(error, entry.folder), "", ""
+            return
+        figures = "".join(
+            f'<rl-picture data-path="picture/{entry.token}/{number}.png" data-about="synthetic, seed {number}" '
+            f'data-name="synthetic_{number}.png" data-caption="seed {number}"></rl-picture>'
+            for number in seeds
+        )
+        yield status("Synthetic: these images show no patient."), f'<div class="rl-drawn">{figures}</div>', entry.token
+
+
+def example_prompts() -> dict[str, tuple[str, str]]:
+    """{prompt, shortened: (prompt, view)} of the packaged prompts."""
+    rows, _ = read_prompts(packaged_prompts(), views=VIEWS)
+    return {f"{row.view}: {row.prompt}"[:LONGEST]: (row.prompt, row.view or ANY_VIEW) for row in rows}
+
+
+def add_synthesise(services: Services) -> None:
+    """Build the tab."""
+    tab = SynthesiseTab(services)
+    model = services.drawing
+    missing = missing_for_text()
+    said = NO_MODEL if model is None else "Write what the radiograph should show."
+    with gradio.Row(equal_height=False):
+        with gradio.Column(scale=1, min_width=280):
+            examples = example_prompts()
+            chosen = gradio.Dropdown(list(examples), label="Examples", value=next(iter(examples)))
+            first = next(iter(examples.values()))
+            prompt = gradio.Textbox(first[0], label="Prompt", lines=3, max_length=services.limits.prompt)
+            view = gradio.Dropdown([ANY_VIEW, *VIEWS], value=first[1], label="View")
+            seed = gradio.Number(0, label="First seed", precision=0, minimum=0)
+            steps = gradio.Slider(
+                1, services.limits.steps, 50 if model is None else model.options.steps, step=1, label="Steps"
+            )
+            count = gradio.Slider(1, services.limits.drawn, 4, step=1, label="Images", info="one seed after another")
+            draw = gradio.Button("Draw", variant="primary", interactive=model is not None)
+            if missing:
+                gradio.HTML(status(f"Models that read text need: {missing}"), js_on_load=None)
+        with gradio.Column(scale=4, min_width=320):
+            about = gradio.HTML(status(said), js_on_load=None)
+            grid = gradio.HTML("", js_on_load=None)
+    token = gradio.State("")
+    run = {"concurrency_id": "model", "api_visibility": "private", "show_progress": "hidden"}
+    chosen.change(examples.get, [chosen], [prompt, view], api_visibility="private")
+    draw.click(tab.draw, [prompt, view, seed, steps, count, token], [about, grid, token], **run)

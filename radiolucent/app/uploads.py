@@ -1,0 +1,270 @@
+"""What visitors send, checked before anything reads it: by content, with bounds on what it unpacks to.
+
+A file's own name opens nothing here: it is moved into its visitor's folder under a name of ours.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import struct
+import zipfile
+import zlib
+from collections.abc import Sequence
+from pathlib import Path, PurePosixPath
+
+from radiographs.io import radiograph_size
+from radiographs.kinds import HEAD_BYTES, kind_of, what_else
+from radiolucent.app.limits import INPUT, MIB, Limits
+from radiolucent.app.store import Entry
+
+CHUNK = 1 << 20
+SHOWN = 80  # letters of a file's name
+VOLUMES = (".nii.gz", ".nii", ".mha", ".nrrd")
+DEFLATED = "1.2.840.10008.1.2.1.99"
+
+
+def shown_name(path: str | Path) -> str:
+    """The last part of a name that a browser gave, without what no terminal or page should show."""
+    name = re.split(r"[\\/]", str(path))[-1]
+    name = "".join(letter for letter in name if letter.isprintable())
+    return name if len(name) <= SHOWN else f"{name[: SHOWN - 12]}...{name[-9:]}"
+
+
+def take(entry: Entry, sent: str | Path, most: int, suffix: str = "") -> Path:
+    """Move a file that was sent into its visitor's folder.
+
+    Args:
+        entry: The visitor's.
+        sent: Where the server put it.
+        most: Bytes it may have.
+        suffix: What its name ends in there, for readers that go by it.
+
+    Raises:
+        ValueError: It is larger. It is deleted.
+    """
+    sent = require_upload(entry, sent)
+    size = sent.stat().st_size
+    if size > most:
+        sent.unlink()
+        raise ValueError(f"{entry.name}: {size / MIB:.0f} MB, where at most {most / MIB:.0f} MB are taken here")
+    here = entry.folder / f"{INPUT}{suffix}"
+    os.replace(sent, here)
+    if not any(sent.parent.iterdir()):
+        sent.parent.rmdir()
+    return here
+
+
+def require_upload(entry: Entry, sent: str | Path) -> Path:
+    """The file, if it is one that was sent: below the server's folder for that, and no link out of it.
+
+    Raises:
+        ValueError: A browser named some other file.
+    """
+    path, uploads = Path(sent).resolve(), entry.uploads.resolve()
+    if not (path.is_relative_to(uploads) and path.is_file()):
+        raise ValueError(f"{entry.name}: it was not sent to this page")
+    return path
+
+
+def check_radiograph(path: Path, name: str, limits: Limits) -> None:
+    """Refuse what is no radiograph's file, or promises more pixels than any detector has.
+
+    Raises:
+        ValueError: With what arrived and what is taken.
+    """
+    with path.open("rb") as file:
+        head = file.read(HEAD_BYTES)
+    kind = kind_of(head)
+    if kind is None:
+        raise ValueError(f"{name}: {what_else(head)}; a radiograph as PNG, JPEG, TIFF or DICOM is needed")
+    if kind == "dicom":
+        check_deflated(path, name, limits.radiograph)
+    height, width = radiograph_size(path)
+    if not 0 < height * width <= limits.pixels:
+        raise ValueError(
+            f"{name}: its header promises {height} x {width} pixels, where 1 to {limits.pixels // 10**6} million "
+            "are taken here"
+        )
+
+
+def check_deflated(path: Path, name: str, most: int) -> None:
+    """Refuse a DICOM file in the deflated transfer syntax that unpacks to more than `most` bytes.
+
+    Raises:
+        ValueError: It does, or is damaged.
+    """
+    from pydicom.filereader import read_file_meta_info
+
+    with path.open("rb") as file:
+        if file.read(132)[128:] != b"DICM":
+            return
+    try:
+        meta = read_file_meta_info(path)
+        length = 132 + 12 + int(meta.get("FileMetaInformationGroupLength", 0))
+        deflated = meta.get("TransferSyntaxUID") == DEFLATED
+    except Exception as error:  # pydicom raises whatever a damaged byte leads to
+        raise ValueError(f"{name}: a damaged DICOM file ({' '.join(str(error).split())})") from None
+    if not deflated:
+        return
+    unpack, total = zlib.decompressobj(-zlib.MAX_WBITS), 0
+    try:
+        with path.open("rb") as file:
+            file.seek(length)
+            while chunk := file.read(CHUNK):
+                while chunk:
+                    total += len(unpack.decompress(chunk, CHUNK))
+                    chunk = unpack.unconsumed_tail
+                    if total > most:
+                        raise ValueError(f"{name}: unpacks to more than {most / MIB:.0f} MB, the most taken here")
+    except zlib.error as error:
+        raise ValueError(f"{name}: a damaged DICOM file ({error})") from None
+
+
+def volume_suffix(name: str) -> str:
+    """The suffix by which a CT's file is read, "" for none of them."""
+    return next((suffix for suffix in VOLUMES if name.lower().endswith(suffix)), "")
+
+
+def check_volume(path: Path, name: str, limits: Limits) -> None:
+    """Refuse a NIfTI, MHA or NRRD file whose header promises more voxels than are held here.
+
+    Raises:
+        ValueError: It does, or has no such header.
+    """
+    if volume_suffix(path.name).startswith(".nii"):
+        from drr.io.nifti import read_header
+
+        header = read_header(path)
+        shape: tuple[int, ...] = header.shape
+        size = header.dtype.itemsize
+    else:
+        import SimpleITK
+
+        _check_voxels_inside(path, name)
+        reader = SimpleITK.ImageFileReader()
+        reader.SetFileName(str(path))
+        try:
+            reader.ReadImageInformation()
+        except RuntimeError as error:
+            raise ValueError(f"{name}: its header cannot be read ({str(error).split(':')[-1].strip()})") from None
+        shape, size = reader.GetSize(), 2
+    voxels = 1
+    for side in shape:
+        voxels *= int(side)
+    if voxels * size > 4 * limits.voxels or voxels > limits.voxels:
+        sides = " x ".join(str(side) for side in shape)
+        raise ValueError(
+            f"{name}: its header promises {sides} voxels ({voxels * size / 1e9:.1f} GB), where at most "
+            f"{limits.voxels / 1e6:.0f} million are taken here"
+        )
+
+
+def _check_voxels_inside(path: Path, name: str) -> None:
+    """Refuse an MHA or NRRD header that takes its voxels from another file: that would open a path of the sender's."""
+    with path.open("rb") as file:
+        head = file.read(1 << 16)
+    if head.startswith(b"NRRD"):
+        end = re.search(rb"\r?\n\r?\n", head)
+        inside = end is not None and not re.search(rb"(?mi)^data ?file\s*:", head[: end.start()])
+    else:
+        where = re.search(rb"(?mi)^ElementDataFile\s*=[ \t]*([^\r\n]*)", head)
+        inside = where is not None and where[1].strip().upper() == b"LOCAL"
+    if not inside:
+        raise ValueError(f"{name}: its voxels lie in another file; a file that holds them itself is needed")
+
+
+def unpack_series(path: Path, folder: Path, name: str, limits: Limits) -> Path:
+    """Unpack a zip of DICOM slices, or of one volume, under names of ours; the zip is deleted.
+
+    Args:
+        path: The zip.
+        folder: Where its files go.
+        name: How the visitor calls it.
+        limits: Of files and bytes; the bytes are counted while they are unpacked, since a header can lie.
+
+    Returns:
+        The folder of slices, or the volume's file.
+
+    Raises:
+        ValueError: A damaged zip, an encrypted one, one with paths that lead out of it, or one that is too large.
+    """
+    most = 4 * limits.voxels
+    try:
+        with zipfile.ZipFile(path) as archive:
+            members = [member for member in archive.infolist() if not member.is_dir()]
+            _check_members(members, name, most, limits)
+            volumes = [m for m in members if volume_suffix(m.filename) and not _hidden(m.filename)]
+            members = volumes[:1] if volumes else [m for m in members if not _hidden(m.filename)]
+            folder.mkdir(parents=True)
+            left = most
+            for number, member in enumerate(members):
+                inside = folder / f"{number:05d}{volume_suffix(member.filename)}"
+                left -= _unpack(archive, member, inside, left, name)
+                if not volumes:
+                    check_deflated(inside, name, limits.radiograph)
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, struct.error) as error:
+        raise ValueError(f"{name}: a damaged zip, or of a kind that is not read ({error})") from None
+    path.unlink()
+    if not members:
+        raise ValueError(f"{name}: a zip without files; a series of DICOM slices is needed")
+    return next(folder.iterdir()) if volumes else folder
+
+
+def _check_members(members: Sequence[zipfile.ZipInfo], name: str, most: int, limits: Limits) -> None:
+    if len(members) > limits.slices:
+        raise ValueError(f"{name}: {len(members)} files, where at most {limits.slices} are taken here")
+    for member in members:
+        parts = PurePosixPath(member.filename.replace("\\", "/"))
+        if parts.is_absolute() or ".." in parts.parts or ":" in parts.parts[0]:
+            raise ValueError(f"{name}: holds a path that leads out of it ({shown_name(member.filename)}): zip it anew")
+        if member.flag_bits & 1:
+            raise ValueError(f"{name}: is encrypted: zip it without a password")
+    total = sum(member.file_size for member in members)
+    if total > most:
+        raise ValueError(f"{name}: unpacks to {total / MIB:.0f} MB, where at most {most / MIB:.0f} MB are taken here")
+
+
+def _hidden(filename: str) -> bool:
+    return any(part.startswith(".") or part == "__MACOSX" for part in PurePosixPath(filename).parts)
+
+
+def _unpack(archive: zipfile.ZipFile, member: zipfile.ZipInfo, to: Path, left: int, name: str) -> int:
+    """Write a member; its bytes. ValueError beyond `left` of them."""
+    size = 0
+    with archive.open(member) as packed, to.open("wb") as file:
+        while chunk := packed.read(CHUNK):
+            size += len(chunk)
+            if size > left:
+                raise ValueError(f"{name}: unpacks to more than is taken here")
+            file.write(chunk)
+    return size
+
+
+def take_folder(entry: Entry, role: str, sent: Sequence[str], limits: Limits) -> Path:
+    """Move a folder of radiographs that was sent into its visitor's; hidden files are left out.
+
+    Raises:
+        ValueError: No files, too many, two of one name (of folders in it), or one that is no radiograph.
+    """
+    folder = entry.folder / role
+    folder.mkdir()
+    names: set[str] = set()
+    files = [require_upload(entry, path) for path in sent]
+    if len(files) > limits.images:
+        raise ValueError(f"{role}: {len(files)} files, where at most {limits.images} are taken here")
+    for path in files:
+        name = re.sub(r"[^\w .()+-]", "_", shown_name(path))
+        if name.startswith("."):
+            path.unlink()
+            continue
+        if name in names:
+            raise ValueError(f"{role}: two files are called {name}; images are matched by name, so each needs its own")
+        names.add(name)
+        os.replace(path, folder / name)
+        check_radiograph(folder / name, f"{role}/{name}", limits)
+    if not names:
+        raise ValueError(f"{role}: no images arrived; choose a folder of radiographs")
+    if entry.bytes() > limits.images_bytes:
+        raise ValueError(f"{role}: more than {limits.images_bytes / MIB:.0f} MB in all, the most taken here")
+    return folder
