@@ -51,8 +51,9 @@ class Options:
     seed: int = 0
 
     def settings(self) -> dict[str, Any]:
-        """What the batch's record holds of them; what came later is left out where it is not used, so that folders of
-        earlier versions can be resumed.
+        """What the batch's record holds of them.
+
+        What came later is left out where it is not used, so that folders of earlier versions can be resumed.
         """
         later = {"orbit": (), "look": "", "physics": (), "seed": 0}
         return {name: value for name, value in asdict(self).items() if later.get(name, ...) != value}
@@ -101,8 +102,9 @@ def find_jobs(inputs: list[str], metadata: list[str], no_chest: list[str], serie
     """One job for each volume that the inputs hold; what is left out of folders is printed.
 
     Args:
-        inputs: files, folders, or `sample`.
-        metadata, no_chest: CT-RATE's tables.
+        inputs: Files, folders, or `sample`.
+        metadata: CT-RATE's tables of it.
+        no_chest: CT-RATE's lists of volumes without a chest.
         series: Series Number or UID to take of each DICOM folder.
 
     Raises:
