@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, Protocol, runtime_checkable
 
-MOST_THREADS = 8  # on either side; more wait for one another
+MOST_THREADS = 4  # on either side; more would hold large images without being faster
 
 Attempted = tuple[Any, str]  # what a stage gave, and "", or None and the reason
 
