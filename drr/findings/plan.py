@@ -29,10 +29,11 @@ from typing import Any
 import numpy as np
 
 from drr.findings.lung import LOBES
+from radiographs.vocabulary import FINDINGS
 
 Range = tuple[float, float]
 SIDES = ("right", "left")
-KINDS = ("cardiomegaly", "nodule", "consolidation", "pleural effusion", "pneumothorax")
+KINDS = FINDINGS
 CHANGES = ("new", "grown", "shrunk", "resolved", "unchanged")
 WORDS = {"mild": "small", "small": "small", "moderate": "moderate", "severe": "large", "large": "large"}
 # {kind: (the measure that says how severe it is, {word: its range}, {other measure: its default})}; the limits of the

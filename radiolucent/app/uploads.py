@@ -15,6 +15,7 @@ from pathlib import Path, PurePosixPath
 
 from radiographs.io import radiograph_size
 from radiographs.kinds import HEAD_BYTES, kind_of, what_else
+from radiographs.pictures import PICTURES
 from radiolucent.app.limits import INPUT, MIB, Limits
 from radiolucent.app.store import Entry
 
@@ -80,12 +81,25 @@ def check_radiograph(path: Path, name: str, limits: Limits) -> None:
         raise ValueError(f"{name}: {what_else(head)}; a radiograph as PNG, JPEG, TIFF or DICOM is needed")
     if kind == "dicom":
         check_deflated(path, name, limits.radiograph)
-    height, width = radiograph_size(path)
+    height, width = radiograph_size(path) if kind == "dicom" else _promised(path, name)
     if not 0 < height * width <= limits.pixels:
         raise ValueError(
             f"{name}: its header promises {height} x {width} pixels, where 1 to {limits.pixels // 10**6} million "
             "are taken here"
         )
+
+
+def _promised(path: Path, name: str) -> tuple[int, int]:
+    """(H, W) that a picture's header promises; nothing of it is unpacked, as Pillow does in search of EXIF."""
+    from PIL import Image, UnidentifiedImageError
+
+    try:
+        with Image.open(path, formats=PICTURES) as picture:
+            return picture.height, picture.width
+    except Image.DecompressionBombError as error:
+        raise ValueError(f"{name}: {error}") from None
+    except (UnidentifiedImageError, OSError, SyntaxError) as error:
+        raise ValueError(f"{name}: cannot be read ({' '.join(str(error).split())})") from None
 
 
 def check_deflated(path: Path, name: str, most: int) -> None:

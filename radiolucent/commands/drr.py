@@ -76,7 +76,10 @@ def add_arguments(parser: ArgumentParser) -> None:
         "--seed", type=int, help="of findings, poses, noise and looks; default that of --findings, or 0"
     )
     parser.add_argument(
-        "--export", type=list[str], default=[], help="radvlm, libra, mlrg, llava, imagenome or coco; may be repeated"
+        "--export",
+        type=list[str],
+        default=[],
+        help="radvlm, libra, mlrg, llava, imagenome, coco or table; may be repeated",
     )
     parser.add_argument(
         "--contact-sheet", type=int, default=0, help="studies to draw, with boxes, on contact_sheet.png"
