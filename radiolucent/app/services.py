@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from radiolucent.suppression.suppressor import Suppressor
 
 SWEEP_S = 60.0
+AT_ONCE = 2  # downloads that are made at the same time: each holds whole images in memory
 UPLOADS, HELD, KEYS = "uploads", "held", "keys"
 
 
@@ -45,6 +46,7 @@ class Services:
         self.scenes = Scenes(self.store, self.limits)
         self.rotation = Rotation(self.scenes.get, self.limits)
         self.suppression = Suppression(self.suppressor, self.limits, self.root / KEYS)
+        self.turns = threading.BoundedSemaphore(AT_ONCE)
         self._stop = threading.Event()
 
     def sweep(self) -> None:

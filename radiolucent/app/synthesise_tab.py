@@ -14,12 +14,12 @@ from radiolucent.synthesis.packaged import packaged_prompts
 from radiolucent.synthesis.prompts import read_prompts
 
 NO_MODEL = (
-    "No synthesis model came with this installation, and none was given: start the page with `radiolucent app "
-    "--synthesis FOLDER`, the folder of a pipeline that `radiolucent fit` trained, or of any text-to-image model of "
+    "No synthesis model came with this installation, and none was given. Start the page with: radiolucent app "
+    "--synthesis FOLDER, the folder of a pipeline that radiolucent fit trained, or of any text-to-image model of "
     "diffusers."
 )
 ANY_VIEW = "any"
-LONGEST = 60  # letters of an example that are shown
+LONGEST = 26  # letters of an example that are shown
 
 
 class SynthesiseTab:
@@ -56,7 +56,7 @@ class SynthesiseTab:
 def example_prompts() -> dict[str, tuple[str, str]]:
     """{prompt, shortened: (prompt, view)} of the packaged prompts."""
     rows, _ = read_prompts(packaged_prompts(), views=VIEWS)
-    return {f"{row.view}: {row.prompt}"[:LONGEST]: (row.prompt, row.view or ANY_VIEW) for row in rows}
+    return {f"{row.view}: {row.prompt[:LONGEST]}…": (row.prompt, row.view or ANY_VIEW) for row in rows}
 
 
 def add_synthesise(services: Services) -> None:

@@ -174,6 +174,26 @@ def check_volume(path: Path, name: str, limits: Limits) -> None:
         )
 
 
+def check_slices(path: Path, name: str, limits: Limits) -> None:
+    """Refuse DICOM slices, a folder of them or one file, whose headers promise more voxels than are held here.
+
+    Raises:
+        ValueError: They do, or are damaged.
+    """
+    from drr.io.dicom.files import read_image
+
+    voxels = 0
+    for file in sorted(path.iterdir()) if path.is_dir() else [path]:
+        check_deflated(file, name, limits.radiograph)
+        image = read_image(file)
+        if image is not None:
+            voxels += int(image.header.get("Rows") or 0) * int(image.header.get("Columns") or 0) * image.frames
+        if voxels > limits.voxels:
+            raise ValueError(
+                f"{name}: its headers promise more than {limits.voxels / 1e6:.0f} million voxels, the most taken here"
+            )
+
+
 def _check_voxels_inside(path: Path, name: str) -> None:
     """Refuse an MHA or NRRD header that takes its voxels from another file: that would open a path of the sender's."""
     with path.open("rb") as file:
@@ -215,8 +235,6 @@ def unpack_series(path: Path, folder: Path, name: str, limits: Limits) -> Path:
             for number, member in enumerate(members):
                 inside = folder / f"{number:05d}{volume_suffix(member.filename)}"
                 left -= _unpack(archive, member, inside, left, name)
-                if not volumes:
-                    check_deflated(inside, name, limits.radiograph)
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, struct.error) as error:
         raise ValueError(f"{name}: a damaged zip, or of a kind that is not read ({error})") from None
     path.unlink()

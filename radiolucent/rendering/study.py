@@ -201,6 +201,7 @@ class _Writer:
     def __init__(self, one: StudyJob, out: Path, options: Options, ask: Ask) -> None:
         self.out, self.options, self.ask = out, options, ask
         self.files = study_files(one, options, ask)
+        self.main = "total" if "total" in options.materials else options.materials[0]  # what the truth is about
         self.record: dict[str, Any] = {"outputs": list(self.files.values()), "images": [], "truths": []}
         self.record["version"] = __version__
 
@@ -212,9 +213,9 @@ class _Writer:
             description = f"Rendered from a CT by Radiolucent: {shot.name}, {material}; findings put in by computation"
             digest = write_image(self.out / file, exposure.pictures[material], description)
             self.record["images"].append(image_row(Path(file).name, shot.name, material, file, digest, exposure.beam))
-        names: dict[str, Any] = {"image": self.files["image", time, shot.name, self.options.materials[0]]}
+        names: dict[str, Any] = {"image": self.files["image", time, shot.name, self.main]}
         if time == CURRENT and self.ask.two_studies:
-            names["prior_image"] = self.files["image", PRIOR, shot.name, self.options.materials[0]]
+            names["prior_image"] = self.files["image", PRIOR, shot.name, self.main]
             names["prior_truth"] = self.files["truth", PRIOR, shot.name, ""]
             names["difference"] = {part: self.files["difference", CURRENT, shot.name, part] for part in DIFFERENCES}
         file = self.files["truth", time, shot.name, ""]

@@ -122,6 +122,12 @@ CTS: dict[str, tuple[str, Callable[[], bytes], str]] = {
     "empty zip": ("a.zip", lambda: zip_of({}), "without files"),
     "no CT in it": ("a.zip", lambda: zip_of({"notes": b"hello" * 50}), "no DICOM series"),
     "deflated bomb in it": ("a.zip", lambda: zip_of({"0": dicom_of("CT", True, size=6 << 20)}), "unpacks to more"),
+    "slices of 8 GB": (
+        "a.zip",
+        lambda: zip_of({str(n): dicom_of("CT", side=65000) for n in range(2)}),
+        "promise more than",
+    ),
+    "one file of 8 GB": ("a.dcm", lambda: dicom_of("CT", side=65000), "promise more than"),
     "10 GB header": ("a.nii", lambda: nifti_of((2000, 2000, 1300)), "2000 x 2000 x 1300 voxels \\(10.4 GB\\)"),
     "header of more than there is": ("a.nii", lambda: nifti_of((100, 100, 100)), "truncated or its header is wrong"),
     "header that names another file": (
