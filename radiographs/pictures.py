@@ -107,7 +107,9 @@ def picture_size(path: Path) -> tuple[int, int]:
             size = picture.height, picture.width
             # TIFF's sides are swapped by Pillow already
             swapped = picture.format != "TIFF" and picture.getexif().get(ORIENTATION) in TURNED_BY_A_QUARTER
-    except (UnidentifiedImageError, OSError, SyntaxError, Image.DecompressionBombError):
+    except Image.DecompressionBombError as error:
+        raise ValueError(f"{path}: {error}") from None
+    except (UnidentifiedImageError, OSError, SyntaxError):
         with open(path, "rb") as file:
             raise ValueError(f"{path}: {what_else(file.read(HEAD_BYTES))}") from None
     return size[::-1] if swapped else size

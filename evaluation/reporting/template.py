@@ -14,8 +14,8 @@ h1 { font-size: 1.5rem; } h2 { font-size: 1.15rem; margin-top: 2rem; }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
 th, td { padding: .3rem .7rem; text-align: right; border-bottom: 1px solid #8885; white-space: nowrap; }
 th:first-child, td:first-child { text-align: left; }
-small { color: #777; }
-.note, figcaption, dl { color: #777; font-size: .9rem; }
+small { color: color-mix(in srgb, CanvasText 70%, Canvas); }
+.note, figcaption, dl { color: color-mix(in srgb, CanvasText 70%, Canvas); font-size: .9rem; }
 dl { display: grid; grid-template-columns: max-content 1fr; gap: .1rem 1rem; }
 dd { margin: 0; overflow-wrap: anywhere; }
 .sliders { display: flex; flex-wrap: wrap; gap: 1.5rem; } figure { margin: 0; }

@@ -10,7 +10,7 @@ TEMPLATE = """<!doctype html>
 :root { color-scheme: light dark; }
 body { font: 15px/1.45 system-ui, sans-serif; max-width: 1400px; margin: 2rem auto; padding: 0 1rem; }
 h1 { font-size: 1.5rem; }
-.note, figcaption { color: #777; font-size: .9rem; }
+.note, figcaption { color: color-mix(in srgb, CanvasText 70%, Canvas); font-size: .9rem; }
 .all { position: sticky; top: 0; padding: .4rem 0; background: Canvas; z-index: 1; }
 .figures { display: flex; flex-wrap: wrap; gap: 1.5rem; } figure { margin: 0; max-width: 640px; }
 .frame { position: relative; width: fit-content; background: #000; }

@@ -107,6 +107,7 @@ class Guard:
         self.app, self.root, self.limits, self.hosts, self.login = app, root, limits, hosts, login
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Let a request in, or answer it here."""
         if scope["type"] not in ("http", "websocket"):
             await self.app(scope, receive, send)
             return

@@ -50,8 +50,8 @@ def add_judge(services: Services) -> None:
     tab = JudgeTab(services)
     with gradio.Row(equal_height=False):
         given = [
-            gradio.File(label=label, file_count="directory", type="filepath", height=150)
-            for label in ("Radiographs (a folder)", "True soft tissue (a folder)")
+            gradio.File(label=label, file_count="directory", type="filepath", height=170, elem_id=name)
+            for name, label in (("radiographs", "Radiographs (a folder)"), ("truth", "True soft tissue (a folder)"))
         ]
     pairs: list[gradio.components.Component] = []
     with gradio.Row(equal_height=False):
@@ -59,7 +59,13 @@ def add_judge(services: Services) -> None:
             with gradio.Column(min_width=220):
                 pairs.append(gradio.Textbox(f"method {number + 1}", label="Name", max_lines=1, max_length=60))
                 pairs.append(
-                    gradio.File(label="Results (a folder)", file_count="directory", type="filepath", height=130)
+                    gradio.File(
+                        label="Results (a folder)",
+                        file_count="directory",
+                        type="filepath",
+                        height=170,
+                        elem_id=f"results-{number + 1}",
+                    )
                 )
     with_model = gradio.Checkbox(False, label="Let the model of this page suppress the radiographs too")
     start = gradio.Button("Judge", variant="primary")
@@ -69,4 +75,4 @@ def add_judge(services: Services) -> None:
     run = {"concurrency_id": "model", "api_visibility": "private", "show_progress": "hidden"}
     done = start.click(tab.judge, [*given, with_model, token, *pairs], [said, report, token], **run)
     files = [*given, *pairs[1::2]]
-    done.then(lambda: [None] * len(files), None, files, queue=False, api_visibility="private")
+    done.then(lambda: [None] * len(files), None, files, api_visibility="private")

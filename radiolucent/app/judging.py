@@ -32,7 +32,8 @@ def judge(
 
     Args:
         entry: Whose folder the files are moved into.
-        radiographs, truth: Files that were sent; images are matched by name.
+        radiographs: Files that were sent.
+        truth: Likewise, of the same names.
         methods: {name: the files of its results}.
         model: That suppresses the radiographs too, as "packaged" or whatever was given at start.
         limits: Of files and bytes.

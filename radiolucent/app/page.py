@@ -18,8 +18,8 @@ SCRIPTS = ("common.js", "suppress.js", "xray.js")
 STYLES = ("app.css",)
 INTRODUCTION = """
 <header class="rl-header"><h1>Radiolucent</h1>
-<p><strong>Research use only: not a medical device.</strong> What you send stays on the machine that serves this page, and
-is deleted when you close it, after half an hour, or when the server ends. Never read a suppressed image without the
+<p><strong>Research use only: not a medical device.</strong> What you send stays on the machine that serves this page,
+and is deleted when you close it, after half an hour, or when the server ends. Never read a suppressed image without the
 radiograph beside it.</p></header>
 """
 
@@ -36,6 +36,8 @@ def theme() -> Any:
         button_primary_background_fill_hover="*primary_800",
         button_primary_background_fill_hover_dark="*primary_800",
         button_primary_text_color="white",
+        color_accent="*primary_700",
+        slider_color="*primary_700",
         body_text_color_subdued="*neutral_600",
         body_text_color_subdued_dark="*neutral_300",
         block_info_text_color="*neutral_600",

@@ -26,7 +26,8 @@ def add_routes(app: FastAPI, services: Services) -> None:
 
     def answer(make: Callable[[], Response], folder_of: str = "") -> Response:
         try:
-            return make()
+            with services.turns:
+                return make()
         except Exception as error:  # one line, whatever was asked for
             entry = store.get(folder_of) if folder_of and folder_of in store else None
             line = line_about(error, entry and entry.folder, entry.name if entry else "")

@@ -88,8 +88,8 @@ class Shot:
             ValueError: Something that is no number, or out of its range.
         """
         try:
-            numbers = {n: float(given[n]) for n in ("yaw", "tilt", "bone", "centre", "width") if n in given}
-            whole = {n: int(given[n]) for n in ("size", "look") if n in given}
+            numbers: dict[str, Any] = {n: float(given[n]) for n in ("yaw", "tilt", "bone", "centre", "width") if n in given}
+            whole: dict[str, Any] = {n: int(given[n]) for n in ("size", "look") if n in given}
             names = tuple(sorted({str(name) for name in given.get("findings", [])}))
             if not all(map(math.isfinite, numbers.values())):
                 raise ValueError("not finite")

@@ -10,7 +10,7 @@ from typing import Any
 from radiolucent.app.limits import Limits
 from radiolucent.app.scene import Scene, Shot, picture
 from radiolucent.app.store import Entry, Store
-from radiolucent.app.uploads import check_volume, unpack_series, volume_suffix
+from radiolucent.app.uploads import check_slices, check_volume, unpack_series, volume_suffix
 
 SAMPLE = "sample"
 
@@ -69,7 +69,6 @@ class Scenes:
         """
         from drr.anatomy.chest import require_chest
         from drr.io.read import load_ct
-        from radiolucent.app.uploads import check_deflated
 
         path = sent
         with sent.open("rb") as file:
@@ -78,8 +77,8 @@ class Scenes:
             path = unpack_series(sent, entry.folder / "series", entry.name, self.limits)
         if path.is_file() and volume_suffix(path.name):
             check_volume(path, entry.name, self.limits)
-        elif path.is_file():
-            check_deflated(path, entry.name, self.limits.upload)
+        else:
+            check_slices(path, entry.name, self.limits)
         volume = load_ct(path, series=series or None if path.is_dir() else None, checked=True)
         notes = list(volume.notes)
         try:

@@ -88,6 +88,9 @@ def build(
         theme=theme(),
         head=head(),
     )
+    # Without it gradio takes a mounted page for one that is still being built, and lets a request name any file of
+    # this machine as its upload.
+    page.has_launched = True
     return Guard(app, services.root, services.limits, hosts, login)
 
 
@@ -117,7 +120,13 @@ def services_of(
     """
     from radiolucent.app.drawing import Drawing
     from radiolucent.suppression.suppressor import Suppressor
+    from radiolucent.synthesis.packaged import packaged_synthesis_model
 
     suppressor = Suppressor(checkpoint, device=device, trust_remote_code=trust_remote_code)
-    drawing = None if synthesis is None else Drawing.of(synthesis, device, limits)
+    if synthesis is None:
+        try:
+            synthesis = packaged_synthesis_model()
+        except FileNotFoundError:
+            return Services(root, suppressor, None, limits)
+    drawing = Drawing.of(synthesis, device, limits)
     return Services(root, suppressor, drawing, limits)

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from radiolucent.suppression.suppressor import Suppressor
 
 SWEEP_S = 60.0
+AT_ONCE = 2  # downloads that are made at the same time: each holds whole images in memory
 UPLOADS, HELD, KEYS = "uploads", "held", "keys"
 
 
@@ -41,10 +42,11 @@ class Services:
     def __post_init__(self) -> None:
         for name in (UPLOADS, HELD, KEYS):
             (self.root / name).mkdir(mode=0o700, exist_ok=True)
-        self.store = Store(self.root / HELD, self.limits)
+        self.store = Store(self.root / HELD, self.limits, self.root / UPLOADS)
         self.scenes = Scenes(self.store, self.limits)
         self.rotation = Rotation(self.scenes.get, self.limits)
         self.suppression = Suppression(self.suppressor, self.limits, self.root / KEYS)
+        self.turns = threading.BoundedSemaphore(AT_ONCE)
         self._stop = threading.Event()
 
     def sweep(self) -> None:
@@ -54,7 +56,7 @@ class Services:
         oldest = time.time() - self.limits.age
         for path in (self.root / UPLOADS).rglob("*"):
             try:
-                if path.is_file() and path.stat().st_mtime < oldest:
+                if path.is_file() and (path.stat().st_mtime < oldest or not path.stat().st_size):
                     path.unlink()
             except FileNotFoundError:  # its request deleted it
                 continue

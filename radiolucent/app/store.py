@@ -23,12 +23,14 @@ class Entry:
         token: A secret that only their page knows.
         folder: Its files.
         name: What the visitor calls it; only ever shown.
+        uploads: Where the server puts what is sent: nothing else is ever taken for it.
         kept: What is small and is needed again.
     """
 
     token: str
     folder: Path
     name: str
+    uploads: Path
     kept: dict[str, Any] = field(default_factory=dict)
     used: float = field(default_factory=time.monotonic)
 
@@ -43,17 +45,18 @@ class Store:
     Args:
         root: The folder.
         limits: How many are held, for how long, on how much disk.
+        uploads: Where the server puts what is sent.
     """
 
-    def __init__(self, root: Path, limits: Limits) -> None:
-        self.root, self.limits = root, limits
+    def __init__(self, root: Path, limits: Limits, uploads: Path) -> None:
+        self.root, self.limits, self.uploads = root, limits, uploads
         self._entries: dict[str, Entry] = {}
         self._lock = threading.Lock()
 
     def new(self, name: str) -> Entry:
         """An empty entry; older ones go where there are too many."""
         token = secrets.token_urlsafe(18)
-        entry = Entry(token, self.root / token, name)
+        entry = Entry(token, self.root / token, name, self.uploads)
         entry.folder.mkdir(parents=True, mode=0o700)
         with self._lock:
             self._entries[token] = entry

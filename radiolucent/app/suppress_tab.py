@@ -16,7 +16,7 @@ from radiolucent.app.store import Entry
 from radiolucent.app.suppression import SAMPLES
 from radiolucent.app.uploads import shown_name, take
 
-EXAMPLES = {"Example: film": 0, "Example: digital": 3}  # looks of the packaged CT (see drr.Look)
+EXAMPLES = {"Example: digital": 1, "Example: film": 0}  # looks of the packaged CT (see drr.Look)
 EXAMPLE_SIDE = 1024
 STRENGTH_SHOWN = "document.querySelector('suppress-view')?.strength ?? 1"
 HINT = "Drop a frontal chest radiograph (PNG, JPEG, TIFF or DICOM), or take an example: it is suppressed at once."
@@ -117,7 +117,9 @@ def add_suppress(services: Services) -> None:
     tab = SuppressTab(services)
     with gradio.Row(equal_height=False):
         with gradio.Column(scale=1, min_width=280):
-            file = gradio.File(label="Radiograph (PNG, JPEG, TIFF, DICOM)", type="filepath", height=140)
+            file = gradio.File(
+                label="Radiograph (PNG, JPEG, TIFF, DICOM)", type="filepath", height=170, elem_id="radiograph"
+            )
             with gradio.Row():
                 examples = [gradio.Button(name, size="sm") for name in EXAMPLES]
             polarity = gradio.Dropdown(
@@ -142,7 +144,7 @@ def add_suppress(services: Services) -> None:
     strength = gradio.Number(1.0, visible=False)
     outputs = [said, viewer, token, file]
     run = {"concurrency_id": "model", "api_visibility": "private", "show_progress": "hidden"}
-    clear = {"fn": lambda: ("", ""), "outputs": [tested, map_], "queue": False, "api_visibility": "private"}
+    clear = {"fn": lambda: ("", ""), "outputs": [tested, map_], "api_visibility": "private"}
     started = [file.upload(tab.sent, [file, polarity, samples, token], outputs, **run)]
     for button, look in zip(examples, EXAMPLES.values()):
         fixed = gradio.State(look)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -41,7 +43,10 @@ class Suppression:
     """
 
     def __init__(self, suppressor: Suppressor, limits: Limits, keys: Path) -> None:
+        import torch
+
         self.suppressor, self.limits, self.keys = suppressor, limits, keys
+        self.threads = torch.get_num_threads()
         self._model = threading.Lock()  # one network at a time, whatever the queue lets through
 
     def read(self, entry: Entry, path: Path, polarity: str = "auto") -> Radiograph:
@@ -63,6 +68,7 @@ class Suppression:
         """Find the bone, and keep it with the radiograph in the entry's folder.
 
         Args:
+            entry: Where it is kept.
             source: As `read` gives it.
             samples: Answers that are averaged; with more than one, how far they differ is kept too.
         """
@@ -70,7 +76,7 @@ class Suppression:
             raise ValueError(f"{samples} answers: 1 to {SAMPLES} are averaged here")
         suppressor = copy.copy(self.suppressor)
         suppressor.seeds = range(suppressor.seeds[0], suppressor.seeds[0] + samples)
-        with self._model:
+        with self._turn():
             bone, spread, own = suppressor.find_bone(source.pixels)
         np.save(entry.folder / "pixels.npy", source.pixels)
         np.save(entry.folder / "bone.npy", bone)
@@ -99,6 +105,7 @@ class Suppression:
         """The result as a file: what `radiolucent suppress` writes for the same image and settings.
 
         Args:
+            entry: In which something was suppressed.
             strength: From 0 to 1.
             kind: "png" or "dicom"; "" for the format that was sent (PNG for JPEG).
 
@@ -123,6 +130,18 @@ class Suppression:
         path.unlink()
         return (name if FORMATS.get(suffix) == FORMATS.get(Path(name).suffix) else f"{name}{suffix}"), content
 
+    @contextmanager
+    def _turn(self) -> Iterator[None]:
+        """The network for one visitor, in as many threads as the command has.
+
+        Float sums depend on their number, and every thread of a server has its own.
+        """
+        import torch
+
+        with self._model:
+            torch.set_num_threads(self.threads)
+            yield
+
     def soft(self, entry: Entry, strength: float) -> np.ndarray:
         """The radiograph float32 (H, W), bones bright, without `strength` of its bone."""
         return take_away(_load(entry, "pixels"), _load(entry, "bone"), strength * entry.kept["own"])
@@ -142,7 +161,7 @@ class Suppression:
         suppressor = copy.copy(entry.kept["suppressor"])
         suppressor.strength = strength
         mm = pixel_mm(replace(entry.kept["source"], pixels=pixels))
-        with self._model:
+        with self._turn():
             plain = self.soft(entry, strength)
             return self_test(lambda seen: suppressor.suppress(seen).soft, pixels, mm, plain=plain)
 

@@ -10,12 +10,16 @@ from radiographs.vocabulary import VIEWS
 from radiolucent.app.drawing import missing_for_text
 from radiolucent.app.limits import refused, status
 from radiolucent.app.services import Services
+from radiolucent.synthesis.packaged import packaged_prompts
+from radiolucent.synthesis.prompts import read_prompts
 
 NO_MODEL = (
-    "No synthesis model was given: start the page with `radiolucent app --synthesis FOLDER`, the folder of a pipeline "
-    "that `radiolucent fit` trained, or of any text-to-image model of diffusers."
+    "No synthesis model came with this installation, and none was given. Start the page with: radiolucent app "
+    "--synthesis FOLDER, the folder of a pipeline that radiolucent fit trained, or of any text-to-image model of "
+    "diffusers."
 )
 ANY_VIEW = "any"
+LONGEST = 26  # letters of an example that are shown
 
 
 class SynthesiseTab:
@@ -42,11 +46,17 @@ class SynthesiseTab:
             yield refused(error, entry.folder), "", ""
             return
         figures = "".join(
-            f'<rl-picture data-path="picture/{entry.token}/{number}.png" data-about="synthetic radiograph, seed {number}" '
+            f'<rl-picture data-path="picture/{entry.token}/{number}.png" data-about="synthetic, seed {number}" '
             f'data-name="synthetic_{number}.png" data-caption="seed {number}"></rl-picture>'
             for number in seeds
         )
         yield status("Synthetic: these images show no patient."), f'<div class="rl-drawn">{figures}</div>', entry.token
+
+
+def example_prompts() -> dict[str, tuple[str, str]]:
+    """{prompt, shortened: (prompt, view)} of the packaged prompts."""
+    rows, _ = read_prompts(packaged_prompts(), views=VIEWS)
+    return {f"{row.view}: {row.prompt[:LONGEST]}…": (row.prompt, row.view or ANY_VIEW) for row in rows}
 
 
 def add_synthesise(services: Services) -> None:
@@ -57,10 +67,11 @@ def add_synthesise(services: Services) -> None:
     said = NO_MODEL if model is None else "Write what the radiograph should show."
     with gradio.Row(equal_height=False):
         with gradio.Column(scale=1, min_width=280):
-            prompt = gradio.Textbox(
-                "No acute cardiopulmonary process.", label="Prompt", lines=3, max_length=services.limits.prompt
-            )
-            view = gradio.Dropdown([ANY_VIEW, *VIEWS], value="PA", label="View")
+            examples = example_prompts()
+            chosen = gradio.Dropdown(list(examples), label="Examples", value=next(iter(examples)))
+            first = next(iter(examples.values()))
+            prompt = gradio.Textbox(first[0], label="Prompt", lines=3, max_length=services.limits.prompt)
+            view = gradio.Dropdown([ANY_VIEW, *VIEWS], value=first[1], label="View")
             seed = gradio.Number(0, label="First seed", precision=0, minimum=0)
             steps = gradio.Slider(
                 1, services.limits.steps, 50 if model is None else model.options.steps, step=1, label="Steps"
@@ -74,4 +85,5 @@ def add_synthesise(services: Services) -> None:
             grid = gradio.HTML("", js_on_load=None)
     token = gradio.State("")
     run = {"concurrency_id": "model", "api_visibility": "private", "show_progress": "hidden"}
+    chosen.change(examples.get, [chosen], [prompt, view], api_visibility="private")
     draw.click(tab.draw, [prompt, view, seed, steps, count, token], [about, grid, token], **run)

@@ -15,6 +15,7 @@ from pathlib import Path, PurePosixPath
 
 from radiographs.io import radiograph_size
 from radiographs.kinds import HEAD_BYTES, kind_of, what_else
+from radiographs.pictures import PICTURES
 from radiolucent.app.limits import INPUT, MIB, Limits
 from radiolucent.app.store import Entry
 
@@ -43,7 +44,7 @@ def take(entry: Entry, sent: str | Path, most: int, suffix: str = "") -> Path:
     Raises:
         ValueError: It is larger. It is deleted.
     """
-    sent = Path(sent)
+    sent = require_upload(entry, sent)
     size = sent.stat().st_size
     if size > most:
         sent.unlink()
@@ -53,6 +54,18 @@ def take(entry: Entry, sent: str | Path, most: int, suffix: str = "") -> Path:
     if not any(sent.parent.iterdir()):
         sent.parent.rmdir()
     return here
+
+
+def require_upload(entry: Entry, sent: str | Path) -> Path:
+    """The file, if it is one that was sent: below the server's folder for that, and no link out of it.
+
+    Raises:
+        ValueError: A browser named some other file.
+    """
+    path, uploads = Path(sent).resolve(), entry.uploads.resolve()
+    if not (path.is_relative_to(uploads) and path.is_file()):
+        raise ValueError(f"{entry.name}: it was not sent to this page")
+    return path
 
 
 def check_radiograph(path: Path, name: str, limits: Limits) -> None:
@@ -68,12 +81,25 @@ def check_radiograph(path: Path, name: str, limits: Limits) -> None:
         raise ValueError(f"{name}: {what_else(head)}; a radiograph as PNG, JPEG, TIFF or DICOM is needed")
     if kind == "dicom":
         check_deflated(path, name, limits.radiograph)
-    height, width = radiograph_size(path)
+    height, width = radiograph_size(path) if kind == "dicom" else _promised(path, name)
     if not 0 < height * width <= limits.pixels:
         raise ValueError(
             f"{name}: its header promises {height} x {width} pixels, where 1 to {limits.pixels // 10**6} million "
             "are taken here"
         )
+
+
+def _promised(path: Path, name: str) -> tuple[int, int]:
+    """(H, W) that a picture's header promises; nothing of it is unpacked, as Pillow does in search of EXIF."""
+    from PIL import Image, UnidentifiedImageError
+
+    try:
+        with Image.open(path, formats=PICTURES) as picture:
+            return picture.height, picture.width
+    except Image.DecompressionBombError as error:
+        raise ValueError(f"{name}: {error}") from None
+    except (UnidentifiedImageError, OSError, SyntaxError) as error:
+        raise ValueError(f"{name}: cannot be read ({' '.join(str(error).split())})") from None
 
 
 def check_deflated(path: Path, name: str, most: int) -> None:
@@ -148,6 +174,26 @@ def check_volume(path: Path, name: str, limits: Limits) -> None:
         )
 
 
+def check_slices(path: Path, name: str, limits: Limits) -> None:
+    """Refuse DICOM slices, a folder of them or one file, whose headers promise more voxels than are held here.
+
+    Raises:
+        ValueError: They do, or are damaged.
+    """
+    from drr.io.dicom.files import read_image
+
+    voxels = 0
+    for file in sorted(path.iterdir()) if path.is_dir() else [path]:
+        check_deflated(file, name, limits.radiograph)
+        image = read_image(file)
+        if image is not None:
+            voxels += int(image.header.get("Rows") or 0) * int(image.header.get("Columns") or 0) * image.frames
+        if voxels > limits.voxels:
+            raise ValueError(
+                f"{name}: its headers promise more than {limits.voxels / 1e6:.0f} million voxels, the most taken here"
+            )
+
+
 def _check_voxels_inside(path: Path, name: str) -> None:
     """Refuse an MHA or NRRD header that takes its voxels from another file: that would open a path of the sender's."""
     with path.open("rb") as file:
@@ -189,8 +235,6 @@ def unpack_series(path: Path, folder: Path, name: str, limits: Limits) -> Path:
             for number, member in enumerate(members):
                 inside = folder / f"{number:05d}{volume_suffix(member.filename)}"
                 left -= _unpack(archive, member, inside, left, name)
-                if not volumes:
-                    check_deflated(inside, name, limits.radiograph)
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, struct.error) as error:
         raise ValueError(f"{name}: a damaged zip, or of a kind that is not read ({error})") from None
     path.unlink()
@@ -238,7 +282,7 @@ def take_folder(entry: Entry, role: str, sent: Sequence[str], limits: Limits) ->
     folder = entry.folder / role
     folder.mkdir()
     names: set[str] = set()
-    files = [Path(path) for path in sent]
+    files = [require_upload(entry, path) for path in sent]
     if len(files) > limits.images:
         raise ValueError(f"{role}: {len(files)} files, where at most {limits.images} are taken here")
     for path in files:

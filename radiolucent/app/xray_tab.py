@@ -14,7 +14,8 @@ from radiolucent.app.services import Services
 from radiolucent.app.uploads import shown_name, take, volume_suffix
 
 VIEWS = {"PA": "PA", "AP": "AP", "LL": "Left lateral", "RL": "Right lateral"}
-READY = "The packaged CT (LIDC-IDRI-0001, CC BY 3.0). Drag the picture to turn and tip it, or use the sliders or arrow keys."
+TURN = "Drag the picture to turn and tip it, or use the sliders or arrow keys."
+READY = f"The packaged CT (LIDC-IDRI-0001, CC BY 3.0). {TURN}"
 
 
 class XrayTab:
@@ -39,7 +40,7 @@ class XrayTab:
             yield refused(error, entry.folder, entry.name), "", "", None
             return
         shape = " x ".join(str(n) for n in scene.volume.hu.shape[::-1])
-        about = status(f"{entry.name}: {shape} voxels around the body. Drag the picture to turn and tip it.")
+        about = status(f"{entry.name}: {shape} voxels around the body. {TURN}")
         if notes:
             items = "".join(f"<li>{html.escape(note)}</li>" for note in notes)
             about += f'<div class="rl-status rl-problem" role="alert">To know:<ul>{items}</ul></div>'
@@ -59,7 +60,8 @@ def viewer_html(token: str, takes_findings: bool) -> str:
     """The element of static/xray.js for a CT."""
     findings = ",".join(sorted(FINDINGS)) if takes_findings else ""
     views = ",".join(f"{name}:{said}" for name, said in VIEWS.items())
-    return f'<xray-view data-ct="{token}" data-views="{views}" data-looks="{LOOKS}" data-findings="{findings}"></xray-view>'
+    about = f'data-views="{views}" data-looks="{LOOKS}" data-findings="{findings}"'
+    return f'<xray-view data-ct="{token}" {about}></xray-view>'
 
 
 def add_xray(services: Services) -> None:
@@ -68,7 +70,9 @@ def add_xray(services: Services) -> None:
     said = gradio.HTML(status(READY), js_on_load=None)
     viewer = gradio.HTML(viewer_html(SAMPLE, True), js_on_load=None)
     with gradio.Row(equal_height=False):
-        file = gradio.File(label="Your CT (NIfTI, MHA, NRRD, or a zip of DICOM slices)", type="filepath", height=140)
+        file = gradio.File(
+            label="Your CT (NIfTI, MHA, NRRD, or a zip of DICOM slices)", type="filepath", height=170, elem_id="ct"
+        )
         with gradio.Column(min_width=240):
             series = gradio.Textbox(
                 "", label="Series", info="its number or UID, where a zip holds several", max_lines=1, max_length=80

@@ -27,7 +27,8 @@ class Staged(Protocol):
 
     batch: int
 
-    def __call__(self, payload: Any) -> dict[str, Any]: ...
+    def __call__(self, payload: Any) -> dict[str, Any]:
+        """All three stages of one item; its record for the manifest."""
 
     def read(self, payload: Any) -> Any:
         """What the work needs of the files; in a thread."""

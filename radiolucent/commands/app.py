@@ -32,7 +32,10 @@ def add_arguments(parser: ArgumentParser) -> None:
         "--trust-remote-code", action="store_true", help="run code that lies in --checkpoint's folder: read it first"
     )
     parser.add_argument(
-        "--synthesis", type=str | None, default=None, help="model of Synthesise: a folder, ours or diffusers'"
+        "--synthesis",
+        type=str | None,
+        default=None,
+        help="model of Synthesise: a folder, ours or diffusers'; default: the packaged one, if there is one",
     )
     parser.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto", help="where the models run")
     parser.add_argument("--max-upload-mb", type=int, default=1024, help="largest file that is taken")

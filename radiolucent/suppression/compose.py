@@ -72,7 +72,11 @@ def suppress_pixels(
     Args:
         predict: (size, size) and a seed -> the soft tissue (size, size).
         pixels: float32 (H, W) in [-1, 1].
-        strength: Multiplies what is taken away. own_strength: of the fitted image and its bone, a further factor.
+        compose: "direct" or "subtract".
+        seeds: Of the answers that are averaged.
+        size: Side of the model's grid in pixels.
+        strength: Multiplies what is taken away.
+        own_strength: Of the fitted image and its bone, a further factor.
         detail: Another `predict` and its larger size; where the radiograph is larger than `size`, what its bone has
             that fits into no image of `size` pixels is taken away too.
 

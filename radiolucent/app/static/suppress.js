@@ -95,8 +95,8 @@ customElements.define("suppress-view", class extends RadiolucentElement {
     }
     const tags = {
       compare: ["radiograph", `strength ${this.strength.toFixed(2)}`],
-      removed: ["what was removed; white: half of the grey range", ""],
-      spread: ["standard deviation of the answers; white: a twentieth of the grey range", ""],
+      removed: ["removed; white: half of the grey range", ""],
+      spread: ["how far answers differ; white: 5% of the range", ""],
     }[mode];
     [this.left.textContent, this.right.textContent] = tags;
     this.right.hidden = !tags[1];

@@ -143,8 +143,8 @@ customElements.define("xray-view", class extends RadiolucentElement {
     const now = performance.now();
     this.times = [...this.times.filter((time) => now - time < 1000), now];
     this.dataset.frames = Number(this.dataset.frames || 0) + 1;
-    if (!header.final) { this.rate.textContent = `${this.times.length} a second, ${Math.round(header.ms)} ms each`; return; }
-    this.rate.textContent = `${Math.round(header.ms)} ms`;
+    if (!header.final) { this.rate.textContent = `${this.times.length}/s, ${Math.round(header.ms)} ms`; return; }
+    this.rate.textContent ||= `${Math.round(header.ms)} ms`;
     this.report.textContent = header.report;
     if (header.number !== this.last) return;
     this.mark(header.boxes, picture);

@@ -81,6 +81,7 @@ def add_model(parser: ArgumentParser) -> None:
 
 
 def add_reading(parser: ArgumentParser) -> None:
+    """How images are read, in the protocols that extract features."""
     parser.add_argument(
         "--accept", type=list[str], default=[], help="take a set with mixed 'sizes' or 'polarity'; repeat"
     )
@@ -89,6 +90,7 @@ def add_reading(parser: ArgumentParser) -> None:
 
 
 def add_features(parser: ArgumentParser) -> None:
+    """Which networks' features are compared."""
     networks = "[NAME=]TorchScript file, Hugging Face folder, hf://owner/name or inception:WEIGHTS; repeat"
     parser.add_argument("--features", type=list[str], default=[], help=networks)
     parser.add_argument("--transform", type=list[str], default=[], help="[NAME=]input of a TorchScript network; repeat")

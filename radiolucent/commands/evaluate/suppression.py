@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 
 def run_suppression(args: Any) -> None:
+    """Measure folders and models, and write the report with its pages and CSVs; ValueError if none is given."""
     from evaluation.suppression.legacy_lpips import load_alexnet
     from evaluation.suppression.protocol import SuppressionProtocol
     from radiolucent.commands.evaluate.model import load_suppressor
@@ -70,7 +71,8 @@ def report_suppression(
     Args:
         methods: {name: folder of its results}.
         models: {name: function that suppresses the radiographs}.
-        truth, radiographs: Folders.
+        truth: Folder.
+        radiographs: Folder.
         out: Folder for scores.csv, gains.csv, nodules.csv and images.html.
         shown: Settings, as the report shows them.
         protocol: What is measured; its `show` is replaced.
