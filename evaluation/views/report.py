@@ -18,8 +18,8 @@ from radiographs.vocabulary import VIEWS
 BATCH = 32
 LISTED = 40  # pictures that are not what they should be, in the page; views.csv has all
 NOTE = (
-    "Trained on radiographs rendered from CT. PA and AP differ by the beam's side and distance alone: trust their "
-    "difference on rendered and drawn pictures, and check it on a site's own before relying on it."
+    "Trained on radiographs rendered from CT, and not reliable on real ones of other vendors: there, `other` says "
+    "little. PA and AP differ by the beam's side and distance alone, and are often taken for each other."
 )
 
 
