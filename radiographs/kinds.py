@@ -102,7 +102,9 @@ def radiographs_in(folder: Path) -> tuple[list[Path], list[Path]]:
     Returns:
         Those that are or claim to be radiographs, and the others.
     """
-    found, others, unclear = [], [], []
+    found: list[Path] = []
+    others: list[Path] = []
+    unclear: list[Path] = []
     for path in sorted(folder.rglob("*")):
         if not path.is_file():
             others += [path] if path.is_symlink() else []  # a linked folder, which is not searched, or a dead link
