@@ -1,0 +1,1 @@
+"""The experiments, a YAML each; `radiolucent fit --config` reads them."""

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from drr.findings.report import Finding, truth
     from drr.geometry import ConeBeam
     from drr.io.read import read_ct, sample_ct
-    from drr.projection.projector import project
+    from drr.projection.projector import Projector, project
     from drr.volume import Volume
 
 HOME = {
@@ -23,6 +23,7 @@ HOME = {
     "Finding": "findings.report",
     "Look": "appearance.look",
     "Physics": "appearance.physics",
+    "Projector": "projection.projector",
     "Volume": "volume",
     "deform": "anatomy.deformation",
     "detector_response": "appearance.detector",
@@ -41,6 +42,7 @@ __all__ = [
     "Finding",
     "Look",
     "Physics",
+    "Projector",
     "Volume",
     "deform",
     "detector_response",

@@ -217,11 +217,14 @@ class FolderExport(Callback):
 
 
 def refuse_foreign_folder(folder: Path, kind: str) -> None:
-    """ValueError where `folder` is there and is not what a training wrote, which may be replaced.
+    """Refuse a folder that is there and is not what a training wrote, which may be replaced.
 
     Args:
         folder: Where the model will be written.
         kind: The model's class; a folder of it without training.yaml is of an earlier version.
+
+    Raises:
+        ValueError: It is such a folder.
     """
     if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())) or (folder / RECORD).is_file():
         return

@@ -27,7 +27,7 @@ class EnhancerModule(MeasuredModule):
 
     Args:
         first_stage: Folder of the BoneSuppressionPipeline that drew them; the saved pipeline is it and the enhancer.
-        enhancer: diffusion.build_enhancer's.
+        enhancer: The network, diffusion.build_enhancer's.
         loss: Its parts and weights (its codebook's does not count).
         discriminator: Needed if the adversarial weight is not 0.
         perceptual_weights: File (or hf://owner/name/file) of VGG-16's weights, read when a run starts and only if the

@@ -21,6 +21,7 @@ from radiographs.pictures import decode_picture, encode_picture, picture_size
 if TYPE_CHECKING:
     from jaxtyping import Float, Float32, Integer, UInt
 
+PART_PIXELS = 1 << 15
 DISCLAIMER = "Research use only"
 
 
@@ -79,8 +80,14 @@ def to_levels(pixels: Float[np.ndarray, "*shape"], bits: int) -> UInt[np.ndarray
     """
     if not np.isfinite(pixels).all():
         raise ValueError("the image holds values that are not finite numbers: it was not written")
-    scaled = (np.clip(pixels, -1, 1).astype(np.float64) + 1) * ((2**bits - 1) / 2)
-    return np.rint(scaled).astype(np.uint8 if bits <= 8 else np.uint16)
+    flat = np.ascontiguousarray(pixels).reshape(-1)
+    levels = np.empty(flat.shape, np.uint8 if bits <= 8 else np.uint16)
+    for first in range(0, flat.size, PART_PIXELS):  # float64 takes room: parts that stay in the processor's cache
+        part = np.clip(flat[first : first + PART_PIXELS], -1, 1).astype(np.float64)
+        part += 1
+        part *= (2**bits - 1) / 2
+        levels[first : first + PART_PIXELS] = np.rint(part, out=part)
+    return levels.reshape(pixels.shape)
 
 
 def read_radiograph(path: str | Path) -> Radiograph:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from radiographs.png import SIGNATURE as PNG_SIGNATURE
@@ -18,6 +19,7 @@ FORMATS = {
     ".dcm": "dicom",
     ".dicom": "dicom",
 }
+THREADS = 8  # that look into files at once: the time is the storage's
 HEAD_BYTES = 132  # enough to recognise each format
 TIFF_SIGNATURES = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 APPLE_DOUBLE = b"\x00\x05\x16\x07"
@@ -100,18 +102,23 @@ def radiographs_in(folder: Path) -> tuple[list[Path], list[Path]]:
     Returns:
         Those that are or claim to be radiographs, and the others.
     """
-    found, others = [], []
+    found: list[Path] = []
+    others: list[Path] = []
+    unclear: list[Path] = []
     for path in sorted(folder.rglob("*")):
         if not path.is_file():
             others += [path] if path.is_symlink() else []  # a linked folder, which is not searched, or a dead link
             continue
         inside = path.relative_to(folder).parts
         hidden = any(part.startswith(".") or part == "__MACOSX" for part in inside)
-        if hidden or path.name.upper().startswith("DICOMDIR") or not (_claims(path) or _is_one(path)):
+        if hidden or path.name.upper().startswith("DICOMDIR"):
             others.append(path)
         else:
-            found.append(path)
-    return found, others
+            (found if _claims(path) else unclear).append(path)
+    with ThreadPoolExecutor(THREADS) as pool:
+        for path, is_one in zip(unclear, pool.map(_is_one, unclear)):
+            (found if is_one else others).append(path)
+    return sorted(found), sorted(others)
 
 
 def _claims(path: Path) -> bool:

@@ -78,7 +78,7 @@ def decode_picture(data: bytes, path: Path) -> Picture:
     if mode in ("1", "L"):
         return Picture(np.array(upright.convert("L")), 8, 8, kind)
     if mode.startswith("I;16"):
-        return _deep(np.array(upright).astype(np.uint16), kind, tags, text)
+        return _deep(np.array(upright).astype(np.uint16, copy=False), kind, tags, text)
     if mode in ("I", "F") or mode not in ("P", "LA", "RGB", "RGBA"):
         raise ValueError(f"{path}: pixels of kind '{mode}' where 8 or 16 bit grey was expected: convert it first")
     if mode != "P" and (data[24] == 16 if kind == "png" else _first(tags.get(BITS_PER_SAMPLE, 8)) == 16):

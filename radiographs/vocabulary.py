@@ -10,6 +10,8 @@ VIEWS = ("PA", "AP", "LL", "LATERAL", "RL")
 FRONTAL, LATERAL = ("PA", "AP"), ("LATERAL", "LL", "RL")
 SEXES = ("F", "M")
 SPLITS = ("train", "validation", "test")
+# that can be put into a body, and asked for in a box; a new one comes last: maps of regions have a channel for each
+FINDINGS = ("nodule", "consolidation", "pleural effusion", "pneumothorax", "cardiomegaly")
 # in the order of CheXpert's own tables (Irvin et al., 2019)
 CHEXPERT = (
     "No Finding", "Enlarged Cardiomediastinum", "Cardiomegaly", "Lung Opacity", "Lung Lesion", "Edema", "Consolidation",

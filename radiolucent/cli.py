@@ -27,7 +27,10 @@ COMMANDS = {
         "published weights (BS-LDM, MONAI, taming, ...) as our folders",
     ),
     "app": ("app", "a page in the browser on this machine: suppress, X-ray a CT, synthesise, judge"),
-    "evaluate": ("evaluate.command", "score suppression, nodules kept, synthesis, privacy or utility, with a report"),
+    "evaluate": (
+        "evaluate.command",
+        "score suppression, nodules kept, synthesis, privacy, utility or views, with a report",
+    ),
 }
 
 
@@ -48,7 +51,15 @@ def usage() -> str:
 
 
 def list_options(parser: typing.Any, argv: list[str]) -> set[str]:
-    """The option names of `parser`, and of the subcommand that `argv` names, whose type is a list."""
+    """Which options take a list.
+
+    Args:
+        parser: Of a command.
+        argv: The words of the command line.
+
+    Returns:
+        Their names, of the parser and of the subcommand that `argv` names.
+    """
     lists = (action for action in parser._actions if typing.get_origin(getattr(action, "_typehint", None)) is list)
     names = {name for action in lists for name in action.option_strings}
     subcommands = (action.choices for action in parser._actions if isinstance(action.choices, dict))
@@ -57,7 +68,15 @@ def list_options(parser: typing.Any, argv: list[str]) -> set[str]:
 
 
 def gather_lists(argv: list[str], list_options: set[str]) -> list[str]:
-    """`--view PA --view LL` as jsonargparse reads a list: `--view=["PA", "LL"]`, for the options of list type."""
+    """`--view PA --view LL` as jsonargparse reads a list: `--view=["PA", "LL"]`.
+
+    Args:
+        argv: The words of the command line.
+        list_options: Names of the options that take a list.
+
+    Returns:
+        The words, with each such option once.
+    """
     lists: dict[str, list[str]] = {}
     rest: list[str] = []
     words = iter(argv)
@@ -75,7 +94,17 @@ def gather_lists(argv: list[str], list_options: set[str]) -> list[str]:
 
 
 def dispatch(argv: list[str]) -> int:
-    """Run one command; bad input surfaces as ValueError or OSError, or as what `radiolucent.refusals` knows."""
+    """Run one command.
+
+    Args:
+        argv: The words of the command line, without the program's name.
+
+    Returns:
+        The exit status.
+
+    Raises:
+        ValueError: Bad input; so do OSError and what `radiolucent.refusals` knows.
+    """
     if not argv or argv[0] in ("-h", "--help"):
         print(usage())
         return 0

@@ -8,6 +8,31 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+LONGEST = (  # files that begin first where several processes share the tests, so that none of them is waited for
+    "test_two_processes.py",
+    "test_prompt_agreement.py",
+    "test_synthesize.py",
+    "test_drr.py",
+    "test_tutorials.py",
+    "test_runner.py",
+    "test_demo.py",
+    "test_new_model.py",
+    "test_vqgan_module.py",
+    "test_adapt.py",
+)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """For pytest-xdist: a file's tests stay in one process, with its fixtures, and so do all tests of the demo."""
+    if not getattr(config.option, "loadgroup", False):
+        return
+    for item in items:
+        demo = "quick_demo" in getattr(item, "fixturenames", ())
+        item.add_marker(pytest.mark.xdist_group("demo" if demo else item.nodeid.partition("::")[0].replace("@", "")))
+    rank = {name: place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: rank.get(item.path.name, len(rank)))
+
 
 @pytest.fixture(scope="session")
 def quick_demo(tmp_path_factory) -> Path:

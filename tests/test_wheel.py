@@ -18,7 +18,7 @@ from radiographs import read_radiograph
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = ("radiolucent", "lightning_modules", "evaluation", "vqgan", "diffusion", "drr", "radiographs", "configs")
-DATA = ("drr/data", "radiolucent/model", "configs")  # folders whose files are no code
+DATA = ("drr/data", "radiolucent/model", "evaluation/views/model", "configs")  # folders whose files are no code
 
 
 @pytest.fixture(scope="module")

@@ -20,7 +20,10 @@ class SiteNetwork(BlockUNet):
     """The network of a SiteUNet (which see); it is never made without being told all of its sizes.
 
     Args:
-        channels, size, groups, tone_jitter: As a SiteUNet's.
+        channels: As a SiteUNet's.
+        size: As a SiteUNet's.
+        groups: As a SiteUNet's.
+        tone_jitter: As a SiteUNet's.
     """
 
     def __init__(self, channels: Sequence[int], size: int, groups: int, tone_jitter: float) -> None:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from diffusers.pipelines.pipeline_utils import DiffusionPipeline
 from torch import Tensor
 
 from radiographs.vocabulary import VIEWS
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
 
 OUTPUT_TYPES = ("pt", "np", "pil")
 Prompt = str | Sequence[str]
@@ -106,3 +109,44 @@ def given_back(images: Tensor, output_type: str) -> Any:
 
 def _draw(generator: torch.Generator, count: int) -> list[int]:
     return torch.randint(0, 2**31 - 1, (count,), generator=generator, device=generator.device).tolist()
+
+
+def check_request(
+    count: int, seeds: Sequence[int], steps: int, micro_batch: int, size: tuple[int, int], multiple: int
+) -> None:
+    """Check how images are asked for.
+
+    Args:
+        count: Images.
+        seeds: One an image.
+        steps: Of sampling, 1 or more.
+        micro_batch: Images at once, 1 or more.
+        size: (H, W).
+        multiple: What both must be divisible by.
+
+    Raises:
+        ValueError: One of them is something else.
+    """
+    if len(seeds) != count:
+        raise ValueError(f"{count} images were asked for with {len(seeds)} seeds; give one seed an image")
+    if steps < 1 or micro_batch < 1:
+        raise ValueError(f"num_inference_steps is {steps} and micro_batch {micro_batch}; both must be 1 or more")
+    if min(size) < 1 or size[0] % multiple or size[1] % multiple:
+        raise ValueError(f"the size is {size[0]} x {size[1]}; this model needs multiples of {multiple}")
+
+
+def check_other_views(images: Float[Tensor, "batch views 1 height width"], size: tuple[int, int]) -> None:
+    """Check the other views of a study.
+
+    Args:
+        images: Expected: (B, K, 1, H, W) in [-1, 1].
+        size: (H, W) of what is asked for.
+
+    Raises:
+        ValueError: Another shape or range.
+    """
+    if images.ndim != 5 or images.shape[2:] != (1, *size):
+        raise ValueError(f"other views are {tuple(images.shape)}; expected (B, K, 1, {size[0]}, {size[1]})")
+    low, high = images.aminmax()
+    if not (low >= -1.001 and high <= 1.001):  # false for NaN as well
+        raise ValueError(f"other views' values run from {low:g} to {high:g}; expected [-1, 1], bones bright")

@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from os import PathLike
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from diffusers.models.modeling_utils import ModelMixin
@@ -22,9 +22,21 @@ from diffusion.networks.conditions import Conditions, Demographics
 from diffusion.networks.text import TextEncoder
 from diffusion.noise import seeded_generators, seeded_noise
 from diffusion.pipelines.folder import SavedPipeline
-from diffusion.pipelines.requests import Prompt, View, asked_for, check_output_type, given_back, seeds_from
+from diffusion.pipelines.requests import (
+    Prompt,
+    View,
+    asked_for,
+    check_other_views,
+    check_output_type,
+    check_request,
+    given_back,
+    seeds_from,
+)
 from diffusion.pipelines.sampler import denoise
 from diffusion.training.synthesis_objective import ask, check_networks, check_synthesis_scheduler, network_multiple
+
+if TYPE_CHECKING:
+    from jaxtyping import Bool, Float
 
 COMPONENTS = ("vqgan", "unet", "scheduler", "conditioner")
 
@@ -102,10 +114,10 @@ class SynthesisPipeline(SavedPipeline):
     def __call__(
         self,
         views: View | None = None,
-        embeddings: Tensor | None = None,
-        mask: Tensor | None = None,
+        embeddings: Float[Tensor, "batch tokens width"] | None = None,
+        mask: Bool[Tensor, "batch tokens"] | None = None,
         demographics: Sequence[Demographics | None] | None = None,
-        images: Tensor | None = None,
+        images: Float[Tensor, "batch views 1 height width"] | None = None,
         image_views: Sequence[Sequence[str | None]] | None = None,
         num_inference_steps: int | None = None,
         guidance: Mapping[str, float] | None = None,
@@ -161,7 +173,9 @@ class SynthesisPipeline(SavedPipeline):
         steps = num_inference_steps if num_inference_steps is not None else self.config["num_inference_steps"]
         lot = micro_batch or (1 if self.device.type == "cpu" else 8)
         height, width = size or (self.config["image_size"],) * 2
-        self._check(count, seeds, steps, lot, (height, width), images)
+        check_request(count, seeds, steps, lot, (height, width), self.size_multiple)
+        if images is not None:
+            check_other_views(images, (height, width))
         self.conditioner.prepare(views, embeddings, mask, demographics)
         guidance = (self.config["guidance"] or {}) if guidance is None else guidance
         terms = guidance_terms(self.conditioner.conditions, guidance)
@@ -183,7 +197,9 @@ class SynthesisPipeline(SavedPipeline):
         drawn = given_back(torch.cat(pieces) if pieces else torch.empty(0, 1, height, width), output_type)
         return SynthesisOutput(images=drawn) if return_dict else (drawn,)
 
-    def encode_prompt(self, prompts: Sequence[str]) -> tuple[Tensor, Tensor]:
+    def encode_prompt(
+        self, prompts: Sequence[str]
+    ) -> tuple[Float[Tensor, "batch tokens width"], Bool[Tensor, "batch tokens"]]:
         """Embed texts, for `embeddings` and `mask` of a call.
 
         Args:
@@ -223,23 +239,6 @@ class SynthesisPipeline(SavedPipeline):
             raise ValueError(f"{source} is not the text encoder that this model was trained with: give that one")
         model, tokenizer = encoder.components()
         self.register_modules(text_encoder=model.to(self.device), tokenizer=tokenizer)
-
-    def _check(
-        self, count: int, seeds: Sequence[int], steps: int, lot: int, size: tuple[int, int], images: Tensor | None
-    ) -> None:
-        if len(seeds) != count:
-            raise ValueError(f"{count} images were asked for with {len(seeds)} seeds; give one seed an image")
-        if steps < 1 or lot < 1:
-            raise ValueError(f"num_inference_steps is {steps} and micro_batch {lot}; both must be 1 or more")
-        if min(size) < 1 or size[0] % self.size_multiple or size[1] % self.size_multiple:
-            raise ValueError(f"the size is {size[0]} x {size[1]}; this model needs multiples of {self.size_multiple}")
-        if images is None:
-            return
-        if images.ndim != 5 or images.shape[2:] != (1, *size):
-            raise ValueError(f"other views are {tuple(images.shape)}; expected (B, K, 1, {size[0]}, {size[1]})")
-        low, high = images.aminmax()
-        if not (low >= -1.001 and high <= 1.001):  # false for NaN as well
-            raise ValueError(f"other views' values run from {low:g} to {high:g}; expected [-1, 1], bones bright")
 
     def _encode(self, images: Tensor) -> Tensor:
         flat = images.flatten(0, 1).to(self.device, self.vqgan.dtype)

@@ -34,7 +34,8 @@ class Exposure:
 
     Args:
         look: One of LOOKS.
-        soft, bone: (H, W) line integrals of the exposure.
+        soft: (H, W) line integrals of the exposure.
+        bone: (H, W) line integrals of the exposure.
         pixel_mm: Side of a pixel in the body.
         rng: Of a random look.
         exposure: Added to the film's middle line integral: a positive one is a longer exposure.

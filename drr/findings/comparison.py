@@ -147,7 +147,13 @@ def _concluded(change: Change, lateral: bool) -> str:
 
 
 def thing(finding: Finding, lateral: bool, with_size: bool) -> str:
-    """A finding as a noun: "right pleural effusion", "12 mm nodule in the right upper lobe"."""
+    """A finding as a noun: "right pleural effusion", "12 mm nodule in the right upper lobe".
+
+    Args:
+        finding: The finding.
+        lateral: Whether the view tells no side.
+        with_size: Whether its size is said.
+    """
     side = "" if lateral or not finding.side else f"{finding.side} "
     where = f"over the {without_side(finding)}" if lateral else f"in the {finding.place}"
     if finding.kind == "nodule":

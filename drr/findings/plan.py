@@ -29,10 +29,11 @@ from typing import Any
 import numpy as np
 
 from drr.findings.lung import LOBES
+from radiographs.vocabulary import FINDINGS
 
 Range = tuple[float, float]
 SIDES = ("right", "left")
-KINDS = ("cardiomegaly", "nodule", "consolidation", "pleural effusion", "pneumothorax")
+KINDS = FINDINGS
 CHANGES = ("new", "grown", "shrunk", "resolved", "unchanged")
 WORDS = {"mild": "small", "small": "small", "moderate": "moderate", "severe": "large", "large": "large"}
 # {kind: (the measure that says how severe it is, {word: its range}, {other measure: its default})}; the limits of the
@@ -91,7 +92,8 @@ class Pose:
     """The largest differences of one exposure from the preset; each is drawn uniformly within them.
 
     Args:
-        turn_degrees, tip_degrees: The patient's turn about the long axis, and the beam's tilt to head or feet.
+        turn_degrees: The patient's turn about the long axis.
+        tip_degrees: The beam's tilt to head or feet.
         shift_mm: Of the beam along each axis.
         zoom: Of the picture's width, as a fraction.
         exposure: Of the film's middle line integral (`detector_response`'s centre).
@@ -110,7 +112,17 @@ TWO_EXPOSURES = Pose(turn_degrees=4.0, tip_degrees=2.0, shift_mm=8.0, zoom=0.04,
 
 @dataclass(frozen=True)
 class Plan:
-    """All of findings.yaml; see the module. pose: None takes what suits: none, or TWO_EXPOSURES for two exposures."""
+    """All of findings.yaml; see the module.
+
+    Attributes:
+        wishes: What, where, how severe, how often.
+        seed: The same seed gives the same studies.
+        studies: Of each CT.
+        body_mm: By how much each study's body is bent.
+        field: "chest" or "body": what the picture covers.
+        pose: Largest differences of an exposure; None takes what suits: none, or TWO_EXPOSURES for two exposures.
+        known_absent: Kinds that a reader has excluded in these CTs.
+    """
 
     wishes: tuple[Wish, ...] = ()
     seed: int = 0

@@ -31,7 +31,8 @@ class Planned:
     """One finding that is to be put in.
 
     Args:
-        kind, place: What, and in words where: a lobe, a side, or "".
+        kind: What.
+        place: In words where: a lobe, a side, or "".
         sizes: {"prior" or "current": its measures}; a study that lacks it is left out.
         seed: Of its place and shape, the same in both studies.
     """

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from drr.geometry import VIEWS
+
 LATERAL_FROM = 0.87  # of the sine of the view's angle: 60 degrees away from frontal the side is not determined
-ANGLES = {
-    "PA": 0.0, "AP": 180.0, "drr-rate": 180.0, "RAO": -45.0, "LAO": 45.0,
-    "LL": 90.0, "LATERAL": 90.0, "drr-rate-lateral": 90.0, "RL": -90.0,
-}  # fmt: skip
 TECHNIQUES = {"RAO": "Right anterior oblique", "LAO": "Left anterior oblique", "drr-rate": "AP", "PA": "PA", "AP": "AP"}
 DENIALS = {
     "cardiomegaly": ("The heart is of normal size.", "No cardiomegaly."),
@@ -101,11 +99,11 @@ NOTHING = "No finding was added to the underlying examination."
 
 
 def technique(view: str, orbit_degrees: float = 0.0) -> str:
-    """The sentence that names the view.
+    """How a picture was taken, as a report begins.
 
     Args:
-        view: The preset's name.
-        orbit_degrees: How far the beam was turned.
+        view: A name of `drr.geometry.VIEWS`.
+        orbit_degrees: By which it was turned.
 
     Returns:
         Such as "PA chest radiograph." or "PA chest radiograph, turned by 30 degrees."
@@ -113,12 +111,22 @@ def technique(view: str, orbit_degrees: float = 0.0) -> str:
     Raises:
         ValueError: An unknown view.
     """
-    if view not in ANGLES:
-        raise ValueError(f"no view is called {view!r}; give one of {', '.join(ANGLES)}")
     turned = f", turned by {orbit_degrees:g} degrees" if orbit_degrees else ""
-    return f"{TECHNIQUES.get(view, 'Lateral')} chest radiograph{turned}."
+    name = TECHNIQUES.get(view) or ("Lateral" if is_lateral(view) else view)
+    return f"{name} chest radiograph{turned}."
 
 
 def is_lateral(view: str, orbit_degrees: float = 0.0) -> bool:
-    """Whether a view is too near to a lateral to tell right from left."""
-    return abs(np.sin(np.radians(ANGLES[view] + orbit_degrees))) > LATERAL_FROM
+    """Whether a view is too near to a lateral to tell right from left.
+
+    Args:
+        view: A name of `drr.geometry.VIEWS`.
+        orbit_degrees: By which it was turned.
+
+    Raises:
+        ValueError: An unknown view.
+    """
+    if view not in VIEWS:
+        raise ValueError(f"no view is called {view!r}; give one of {', '.join(VIEWS)}")
+    x, y, _ = VIEWS[view].to_source
+    return bool(abs(np.sin(np.arctan2(-x, y) + np.radians(orbit_degrees))) > LATERAL_FROM)

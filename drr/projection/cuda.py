@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
-from weakref import WeakKeyDictionary
 
 import numba.cuda
 import numpy as np
 import torch
 
 from drr.geometry import ConeBeam
+from drr.projection.kept import kept_of, lock
 from drr.projection.ray import aim, index_geometry, make_splat, make_trace, ray_lengths, ray_of_pixel
 from drr.volume import Volume
 
@@ -34,11 +34,22 @@ def _add(array, index, value):  # type: ignore[no-untyped-def]
 
 
 _splat = cuda.jit(make_splat(_aim, _add), device=True)
-_on_device: WeakKeyDictionary[Volume, tuple[torch.Tensor, torch.Tensor | None]] = WeakKeyDictionary()
 
 
 def project_kernel(hu, bone, nx, ny, nz, box, geometry, mm, out):  # type: ignore[no-untyped-def]
-    """A thread casts a ray of a view. geometry: (V, 4, 3) and mm: (V, 3, 3) float64; out: (V, 2, rows, columns)."""
+    """A thread casts a ray of a view.
+
+    Args:
+        hu: Flat voxels.
+        bone: Flat bone map.
+        nx: Voxels along x.
+        ny: Voxels along y.
+        nz: Voxels along z.
+        box: (3, 2), see `aim`.
+        geometry: (V, 4, 3) float64, see `index_geometry`.
+        mm: (V, 3, 3) float64, see `ray_lengths`.
+        out: (V, 2, rows, columns), filled.
+    """
     c, r, view = cuda.grid(3)
     if view < out.shape[0] and r < out.shape[2] and c < out.shape[3]:
         beam = geometry[view]
@@ -81,12 +92,11 @@ def upload(volume: Volume) -> tuple[torch.Tensor, torch.Tensor | None]:
     device: Any = "cpu" if SIMULATED else "cuda"
     if isinstance(volume.hu, torch.Tensor) and (volume.hu.is_cuda or SIMULATED):
         return volume.hu, _to(volume.bone, volume.hu.device)
-    if volume not in _on_device:
-        _on_device[volume] = _to(volume.hu, device), _to(volume.bone, device)
-        for array in (volume.hu, volume.bone):
-            if isinstance(array, np.ndarray):
-                array.flags.writeable = False
-    return _on_device[volume]
+    kept = kept_of(volume)
+    if kept.on_device is None:
+        kept.on_device = _to(volume.hu, device), _to(volume.bone, device)
+        lock(volume)
+    return kept.on_device
 
 
 def _to(array: Any, device: Any) -> Any:

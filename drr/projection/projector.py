@@ -10,6 +10,7 @@ import torch
 
 from drr.geometry import ConeBeam
 from drr.projection.attenuation import bone_per_mm, mu_per_mm
+from drr.projection.kept import forget
 from drr.projection.reference import joseph
 from drr.volume import Volume
 
@@ -55,6 +56,52 @@ def project(
     Reference:
         Joseph, IEEE Trans. Med. Imaging 1, 192, 1982.
     """
+    return Projector(volume)(beams, materials, backend)
+
+
+class Projector:
+    """A CT that many views are made of, and what the backends find of it once for all of them.
+
+    What is found (the ranges of each row that are not air, a copy turned for laterals, a copy on the GPU) is kept with
+    the volume and goes with it; `forget` frees it before. The volume's arrays become read-only.
+
+    Args:
+        volume: The CT, see `project`.
+
+    Example:
+        >>> projector = Projector(isolate_body(sample_ct()))
+        >>> beam = ConeBeam.preset("PA", projector.volume, shape=(256, 256))
+        >>> views = [projector([beam.orbit(angle)], ["total"]) for angle in range(0, 360, 10)]
+        >>> projector.forget()
+    """
+
+    def __init__(self, volume: Volume) -> None:
+        self.volume = volume
+
+    def __call__(
+        self, beams: Sequence[ConeBeam], materials: Sequence[str] = MATERIALS, backend: str = "auto"
+    ) -> Float32[torch.Tensor, "views materials height width"]:
+        """As `project`.
+
+        Args:
+            beams: V beams of one shape.
+            materials: M of total, bone and soft.
+            backend: torch, cpu, cuda or auto.
+
+        Returns:
+            float32 (V, M, H, W), dimensionless.
+
+        Raises:
+            ValueError: See `project`.
+        """
+        return _project(self.volume, beams, materials, backend)
+
+    def forget(self) -> None:
+        """Free what was found of the volume, up to a copy of it on the CPU and one on the GPU."""
+        forget(self.volume)
+
+
+def _project(volume: Volume, beams: Sequence[ConeBeam], materials: Sequence[str], backend: str) -> torch.Tensor:
     _check(volume, beams, materials, backend)
     with_bone = any(m != "total" for m in materials)
     if backend == "auto":

@@ -24,12 +24,24 @@ NO_BONE = np.zeros(0, np.uint8)
 
 
 def aim(nx, ny, nz, box, x, y, z, dx, dy, dz):  # type: ignore[no-untyped-def]
-    """Which planes the ray from (x, y, z) to (x + dx, y + dy, z + dz) samples, and where; everything in voxels.
+    """Which planes a ray samples, and where; everything in voxels.
 
-    box: (3, 2) first and last x, y, z index outside which there is only air.
-    Returns (first, last) plane across the ray's fastest axis, none if first > last; (low, high) ends of the ray along
-    it within the grid; sizes and starts of the grid's two other axes i and j and the steps of all three in flat memory
-    (ni, nj, step, step_i, step_j); (i, j) at plane `first` and their slopes a plane.
+    Args:
+        nx: Voxels along x.
+        ny: Voxels along y.
+        nz: Voxels along z.
+        box: (3, 2) first and last x, y, z index outside which there is only air.
+        x: Of the ray's start.
+        y: Of the ray's start.
+        z: Of the ray's start.
+        dx: From there to its end.
+        dy: From there to its end.
+        dz: From there to its end.
+
+    Returns:
+        (first, last) plane across the ray's fastest axis, none if first > last; (low, high) ends of the ray along it
+        within the grid; sizes and starts of the grid's two other axes i and j and the steps of all three in flat memory
+        (ni, nj, step, step_i, step_j); (i, j) at plane `first` and their slopes a plane.
     """
     enters, leaves, body_enters, body_leaves = 0.0, 1.0, 0.0, 1.0
     for start, direction, size, axis in ((x, dx, nx, 0), (y, dy, ny, 1), (z, dz, nz, 2)):
@@ -61,7 +73,17 @@ def aim(nx, ny, nz, box, x, y, z, dx, dy, dz):  # type: ignore[no-untyped-def]
 
 
 def ray_of_pixel(geometry, mm, r, c):  # type: ignore[no-untyped-def]
-    """Direction (x, y, z) in voxels of the ray through a pixel, and mu per q times its length a plane."""
+    """The ray through a pixel.
+
+    Args:
+        geometry: (4, 3), see `index_geometry`.
+        mm: (3, 3), see `ray_lengths`.
+        r: Row.
+        c: Column.
+
+    Returns:
+        Direction (x, y, z) in voxels, and mu per q times its length a plane.
+    """
     dx = geometry[1, 0] - geometry[0, 0] + c * geometry[2, 0] + r * geometry[3, 0]
     dy = geometry[1, 1] - geometry[0, 1] + c * geometry[2, 1] + r * geometry[3, 1]
     dz = geometry[1, 2] - geometry[0, 2] + c * geometry[2, 2] + r * geometry[3, 2]

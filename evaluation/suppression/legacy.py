@@ -29,7 +29,16 @@ def mse_published(prediction: np.ndarray, truth: np.ndarray) -> float:
 
 
 def bsr_one_sided(prediction: np.ndarray, truth: np.ndarray, radiograph: np.ndarray) -> float:
-    """BS-LDM's bone suppression ratio of uint8 (H, W); see `evaluation.suppression.metrics.bsr_published`."""
+    """BS-LDM's bone suppression ratio; see `evaluation.suppression.metrics.bsr_published`.
+
+    Args:
+        prediction: uint8 (H, W).
+        truth: uint8 (H, W).
+        radiograph: uint8 (H, W).
+
+    Returns:
+        The ratio.
+    """
     soft, shifted = resized(truth / 255), resized(prediction / 255)
     bone = resized(radiograph / 255 - truth / 255)
     shifted = shifted + np.average(soft - shifted)

@@ -90,7 +90,16 @@ def load_alexnet(path: str | Path) -> AlexNetLPIPS:
 
 
 def lpips_published(network: AlexNetLPIPS, prediction: np.ndarray, truth: np.ndarray) -> float:
-    """BS-LDM's LPIPS of uint8 (H, W): resized to 1024x1024, grey levels 0 to 1."""
+    """BS-LDM's LPIPS: resized to 1024 x 1024, grey levels 0 to 1.
+
+    Args:
+        network: Of `load_alexnet`.
+        prediction: uint8 (H, W).
+        truth: uint8 (H, W).
+
+    Returns:
+        The distance.
+    """
     images = (torch.from_numpy(resized(image))[None, None].float() / 255 for image in (prediction, truth))
     device = network.mean.device
     with torch.inference_mode():

@@ -29,24 +29,66 @@ def _check(*images: Tensor | None) -> None:
 
 
 def mse(prediction: Images, truth: Images, mask: Images | None = None) -> Tensor:
-    """Mean squared error (B,) on the scale where black is 0 and white is 1, as papers give it."""
+    """Mean squared error on the scale where black is 0 and white is 1, as papers give it.
+
+    Args:
+        prediction: (B, 1, H, W) in [-1, 1].
+        truth: (B, 1, H, W) in [-1, 1].
+        mask: (B, 1, H, W) of 0 and 1; None: the whole image.
+
+    Returns:
+        (B,).
+    """
     _check(prediction, truth, mask)
     return masked_mean((prediction.double() - truth.double()).square(), mask) / DATA_RANGE**2
 
 
 def psnr(prediction: Images, truth: Images, mask: Images | None = None) -> Tensor:
-    """Peak signal-to-noise ratio (B,) in dB; infinite for equal images."""
+    """Peak signal-to-noise ratio.
+
+    Args:
+        prediction: (B, 1, H, W) in [-1, 1].
+        truth: (B, 1, H, W) in [-1, 1].
+        mask: (B, 1, H, W) of 0 and 1; None: the whole image.
+
+    Returns:
+        (B,) in dB; infinite for equal images.
+    """
     return -10 * mse(prediction, truth, mask).log10()
 
 
 def ssim(prediction: Images, truth: Images, mask: Images | None = None) -> Tensor:
-    """Structural similarity (B,), Gaussian window of sigma 1.5 (Wang et al. 2004)."""
+    """Structural similarity with a Gaussian window of sigma 1.5.
+
+    Args:
+        prediction: (B, 1, H, W) in [-1, 1].
+        truth: (B, 1, H, W) in [-1, 1].
+        mask: (B, 1, H, W) of 0 and 1; None: the whole image.
+
+    Returns:
+        (B,), 1 for equal images.
+
+    Reference:
+        Wang et al. 2004, IEEE TIP 13(4), eq. 13.
+    """
     _check(prediction, truth, mask)
     return masked_mean(ssim_maps(prediction, truth, DATA_RANGE)[0], mask)
 
 
 def multiscale_ssim(prediction: Images, truth: Images, mask: Images | None = None) -> Tensor:
-    """Multi-scale structural similarity (B,); sides of at least 176 pixels (Wang et al. 2003)."""
+    """Multi-scale structural similarity.
+
+    Args:
+        prediction: (B, 1, H, W) in [-1, 1], sides of at least 176 pixels.
+        truth: (B, 1, H, W) in [-1, 1].
+        mask: (B, 1, H, W) of 0 and 1; None: the whole image.
+
+    Returns:
+        (B,), 1 for equal images.
+
+    Reference:
+        Wang et al. 2003, "Multiscale structural similarity for image quality assessment", eq. 7.
+    """
     _check(prediction, truth, mask)
     return ms_ssim(prediction, truth, DATA_RANGE, mask)
 
@@ -74,7 +116,17 @@ def fit_gain_offset(prediction: Images, truth: Images, mask: Images | None = Non
 
 
 def error_ratio(prediction: Images, truth: Images, radiograph: Images, mask: Images | None = None) -> Tensor:
-    """1 - ||prediction - truth||^2 / ||radiograph - truth||^2 (B,), nothing fitted."""
+    """1 - ||prediction - truth||^2 / ||radiograph - truth||^2, nothing fitted.
+
+    Args:
+        prediction: (B, 1, H, W) in [-1, 1].
+        truth: (B, 1, H, W) in [-1, 1].
+        radiograph: (B, 1, H, W) in [-1, 1].
+        mask: (B, 1, H, W) of 0 and 1; None: the whole image.
+
+    Returns:
+        (B,): 0 for doing nothing, 1 for the truth.
+    """
     left, before = mse(prediction, truth, mask), mse(radiograph, truth, mask)
     return 1 - left / before.clamp_min(1e-15)
 
@@ -123,7 +175,16 @@ def bsr_published(prediction: Images, truth: Images, radiograph: Images, mask: I
 
 
 def suppression_scores(prediction: Images, truth: Images, radiograph: Images) -> dict[str, float]:
-    """Means over the batch: psnr and ssim as they are, psnr_fit after the least-squares fit, bsr_two_sided."""
+    """Means over a batch: psnr and ssim as they are, psnr_fit after the least-squares fit, bsr_two_sided.
+
+    Args:
+        prediction: (B, 1, H, W) in [-1, 1].
+        truth: (B, 1, H, W) in [-1, 1].
+        radiograph: (B, 1, H, W) in [-1, 1].
+
+    Returns:
+        {name: mean}.
+    """
     return {
         "psnr": psnr(prediction, truth).mean().item(),
         "psnr_fit": psnr(fit_gain_offset(prediction, truth), truth).mean().item(),

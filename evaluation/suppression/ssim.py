@@ -75,7 +75,16 @@ def masked_mean(values: Tensor, mask: Tensor | None) -> Tensor:
 
 
 def ssim_pyramid(a: Tensor, b: Tensor, data_range: float) -> list[tuple[Tensor, Tensor]]:
-    """`ssim_maps` at the five scales of MS-SSIM, or the first alone where images are too small for others."""
+    """`ssim_maps` at the five scales of MS-SSIM, or the first alone if images are too small for others.
+
+    Args:
+        a: (B, 1, H, W).
+        b: (B, 1, H, W).
+        data_range: White less black.
+
+    Returns:
+        Maps of SSIM and of its contrast-structure factor at each scale, fine to coarse.
+    """
     scales = len(SCALE_WEIGHTS) if min(a.shape[-2:]) >= SMALLEST_SIDE else 1
     a, b = a.double(), b.double()
     maps = []

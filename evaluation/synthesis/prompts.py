@@ -22,7 +22,14 @@ LOGIT_SCALE = 100.0  # CLIP's own temperature
 
 
 def add_text(report: Report, synthetic: ImageSet, clip: Clip, protocol: SynthesisProtocol) -> None:
-    """Alignment of images and prompts; findings by descriptive observations where labels are known."""
+    """Alignment of images and prompts; findings by descriptive observations if labels are known.
+
+    Args:
+        report: What tables and data are added to.
+        synthetic: The images.
+        clip: The model.
+        protocol: What is computed.
+    """
     prompts = synthetic.prompts
     images = clip.images(synthetic, protocol.reading)
     texts = clip.texts(prompts)
@@ -78,7 +85,14 @@ def auroc_table(title: str, labels: np.ndarray, scores: np.ndarray, classes: Seq
 def add_label_agreement(
     report: Report, synthetic: ImageSet, classifier: Extractor, protocol: SynthesisProtocol
 ) -> None:
-    """How well a classifier finds the labels again."""
+    """How well a classifier finds the labels again.
+
+    Args:
+        report: What the table is added to.
+        synthetic: The images.
+        classifier: Extractor of logits of the protocol's classes.
+        protocol: What is computed.
+    """
     labels = read_labels(synthetic, protocol.classes, protocol.missing)
     logits = extract(synthetic, classifier, protocol.reading, "classifier").features
     table = auroc_table("Labels found again by the classifier", labels, logits, protocol.classes)
@@ -86,7 +100,14 @@ def add_label_agreement(
 
 
 def add_views(report: Report, synthetic: ImageSet, classifier: Extractor, protocol: SynthesisProtocol) -> None:
-    """Whether a classifier finds the views that were asked for."""
+    """Whether a classifier finds the views that were asked for.
+
+    Args:
+        report: What the table is added to.
+        synthetic: The images.
+        classifier: Extractor of logits of the protocol's views.
+        protocol: What is computed.
+    """
     truth = synthetic.column(protocol.view_column)
     logits = extract(synthetic, classifier, protocol.reading, "views").features
     right, confusion = accuracy_by_class(truth, logits, list(protocol.views))
@@ -98,7 +119,13 @@ def add_views(report: Report, synthetic: ImageSet, classifier: Extractor, protoc
 
 
 def add_entities(report: Report, synthetic: ImageSet, protocol: SynthesisProtocol) -> None:
-    """RadGraph's entities in the prompts and, where the CSV has a column of reference reports, their agreement."""
+    """RadGraph's entities in the prompts and, if the CSV has a column of reference reports, their agreement.
+
+    Args:
+        report: What the table is added to.
+        synthetic: The images.
+        protocol: With RadGraph's model.
+    """
     if protocol.radgraph is None:
         return
     prompts = synthetic.prompts

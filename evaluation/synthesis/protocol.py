@@ -93,7 +93,15 @@ def _both(
 
 
 def check_all(real: ImageSet, ours: Extracted, synthetic: ImageSet, theirs: Extracted, accept: Sequence[str]) -> None:
-    """The checks of both sets and of the two together."""
+    """The checks of both sets and of the two together.
+
+    Args:
+        real: The real images.
+        ours: What was read off them.
+        synthetic: What is judged.
+        theirs: What was read off it.
+        accept: See `evaluation.inputs.check_set`.
+    """
     check_set(real, ours.thumbnails, ours.sizes, accept)
     check_set(synthetic, theirs.thumbnails, theirs.sizes, accept)
     check_pair(real, ours.thumbnails, synthetic, theirs.thumbnails)

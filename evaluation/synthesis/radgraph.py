@@ -103,7 +103,16 @@ def facts(annotation: Annotation, level: str) -> set[tuple[str, ...]]:
 
 
 def agreement(found: Annotation, reference: Annotation, level: str) -> tuple[float, float, float]:
-    """Precision, recall and F1 of `found` against `reference`; 0 where either states nothing, as the package has it."""
+    """How far one annotation agrees with another; 0 if either states nothing, as the package has it.
+
+    Args:
+        found: Of a text.
+        reference: Of another.
+        level: One of `LEVELS`.
+
+    Returns:
+        Precision, recall and F1.
+    """
     ours, theirs = facts(found, level), facts(reference, level)
     if not ours or not theirs:
         return 0.0, 0.0, 0.0

@@ -59,7 +59,13 @@ class UtilityProtocol:
 
 
 class LabelledImages(Dataset):
-    """(image (3, S, S), labels (L,) with NaN for unknown) of each path."""
+    """Images with labels: (image (3, S, S), labels (L,) with NaN for unknown) of each path.
+
+    Args:
+        images: Sets, one after the other.
+        labels: (N, L) of all of them.
+        transform: Image (H, W) -> (3, S, S).
+    """
 
     def __init__(
         self, images: Sequence[ImageSet], labels: np.ndarray, transform: Callable[[np.ndarray], Tensor]
@@ -76,7 +82,13 @@ class LabelledImages(Dataset):
 
 
 class LabelClassifier(L.LightningModule):
-    """A network (B, 3, S, S) -> logits (B, L), trained by binary cross-entropy over the labels that are known."""
+    """Training by binary cross-entropy over the labels that are known.
+
+    Args:
+        network: (B, 3, S, S) -> logits (B, L).
+        learning_rate: Of AdamW.
+        advance: Called with the steps done.
+    """
 
     def __init__(self, network: nn.Module, learning_rate: float, advance: Callable[[int], None]) -> None:
         super().__init__()
@@ -131,7 +143,16 @@ def _load_weights(network: nn.Module, path: Path) -> None:
 
 
 def train(images: Sequence[ImageSet], protocol: UtilityProtocol, what: str) -> nn.Module:
-    """A network trained for `protocol.steps` on these sets together."""
+    """Train a network on some sets together.
+
+    Args:
+        images: The sets.
+        protocol: How, and for how many steps.
+        what: Names the sets for the progress.
+
+    Returns:
+        The network.
+    """
     labels = np.concatenate([read_labels(part, protocol.classes, protocol.missing) for part in images])
     reading = protocol.reading
     data = LabelledImages(images, labels, protocol.transform)

@@ -73,7 +73,7 @@ class CTPairDataModule(LightningDataModule):
         bodies: Random deformations of each CT that are cast, once, into `cache` (line integrals in layers, 16 bit); a
             stopped run resumes with those that are missing.
         validation_bodies: How many of them are validated on.
-        cache: Folder.
+        cache: Folder of the cast bodies.
         image_size: Side S of the square pairs in pixels.
         pairs: What is drawn into training pairs and how large they are; null: the defaults of `drr.pairs.draw`.
         validation_pairs: The same for validation.

@@ -13,11 +13,12 @@ from lightning.pytorch import LightningDataModule
 from torch.utils.data import Dataset
 
 from lightning_modules.data.resumable import ResumableLoader, epoch_loader
-from radiographs.io import read_radiograph
+from radiographs.io import radiograph_size, read_radiograph
 from radiographs.letterbox import centre_crop, fit
 from radiographs.readable import unreadable
 from radiographs.readers.base import Reading, ReportedImage
 from radiographs.readers.registry import READERS, RENAMED
+from radiographs.regions import framed, region_map
 from radiographs.splits import refuse_overlap, split_by_patient
 from radiographs.vocabulary import SPLITS
 
@@ -38,9 +39,19 @@ class ReportDataset(Dataset):
         framing: `crop` or `pad`.
         others: K.
         seed: Of the choice of other views.
+        region_size: Side of the maps of boxes, `regions` (5, r, r) in the item (`radiographs.regions`); 0: none.
     """
 
-    def __init__(self, images: Sequence[ReportedImage], size: int, framing: Framing, others: int, seed: int) -> None:
+    def __init__(
+        self,
+        images: Sequence[ReportedImage],
+        size: int,
+        framing: Framing,
+        others: int,
+        seed: int,
+        region_size: int = 0,
+    ) -> None:
+        self.region_size = region_size
         self.images, self.size, self.framing, self.others, self.seed = list(images), size, framing, others, seed
         self.studies: dict[str, list[int]] = {}
         for index, image in enumerate(self.images):
@@ -54,6 +65,10 @@ class ReportDataset(Dataset):
         square = centre_crop(pixels, self.size) if self.framing == "crop" else fit(pixels, self.size)[0]
         return torch.from_numpy(square).unsqueeze(0)
 
+    def _regions(self, image: ReportedImage) -> torch.Tensor:
+        boxes = framed(image.boxes, radiograph_size(image.path), self.framing) if image.boxes else ()
+        return torch.from_numpy(region_map(boxes, self.region_size))
+
     def __getitem__(self, key: tuple[int, int]) -> dict[str, Any]:
         epoch, index = key
         image = self.images[index]
@@ -64,6 +79,7 @@ class ReportDataset(Dataset):
         black = torch.full((1, self.size, self.size), -1.0)
         pictures = [black if other is None else self._pixels(other) for other in chosen]
         return {
+            **({"regions": self._regions(image)} if self.region_size else {}),
             "radiograph": self._pixels(image),
             "name": image.name,
             "view": image.view,
@@ -99,6 +115,7 @@ class ReportDataModule(LightningDataModule):
         validation_fraction: Of the patients, dealt by hash; if the data set names every image's split, that is taken.
         test_fraction: Of the patients. A patient in two splits is refused.
         table_encoding: Of a CSV of one's own that is not UTF-8, such as cp1252.
+        region_size: Side of the maps of the table's boxes, `regions` (B, 5, r, r) in the batch; 0: none.
 
     Raises:
         ValueError: A size below 1, no table for a data set that needs one, or an encoding for one that needs none.
@@ -120,11 +137,15 @@ class ReportDataModule(LightningDataModule):
         validation_fraction: float = 0.02,
         test_fraction: float = 0.02,
         table_encoding: str | None = None,
+        region_size: int = 0,
     ) -> None:
         super().__init__()
         for name, value in (("image_size", image_size), ("batch_size", batch_size)):
             if value < 1:
                 raise ValueError(f"{name} is {value}: it must be 1 or more")
+        if region_size < 0:
+            raise ValueError(f"region_size is {region_size}: it must be 1 or more, or 0 for no maps")
+        self.region_size = region_size
         if dataset in RENAMED:
             logger.warning("the data set %s is now called %s", dataset, RENAMED[dataset])
             dataset = RENAMED[dataset]  # type: ignore[assignment]
@@ -187,7 +208,7 @@ class ReportDataModule(LightningDataModule):
         if not images:
             raise ValueError(f"no images for {split} in {self.root}: change the split's fraction or the seed")
         train = split == "train"
-        dataset = ReportDataset(images, self.image_size, self.framing, self.other_views, self.seed)
+        dataset = ReportDataset(images, self.image_size, self.framing, self.other_views, self.seed, self.region_size)
         return epoch_loader(dataset, self.trainer, train, self.batch_size, self.workers, self.seed, collate)
 
     def train_dataloader(self) -> ResumableLoader:

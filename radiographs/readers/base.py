@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from radiographs.regions import Region
 from radiographs.tables import Row
 
 SEX_WORDS = {"f": "F", "female": "F", "m": "M", "male": "M"}
@@ -32,6 +33,7 @@ class ReportedImage:
         age: In years, or None.
         sex: F, M or None.
         split: train, validation, test or None.
+        boxes: Where findings are, as far as the data tell.
     """
 
     path: Path
@@ -43,6 +45,7 @@ class ReportedImage:
     age: float | None = None
     sex: str | None = None
     split: str | None = None
+    boxes: tuple[Region, ...] = ()
 
 
 @dataclass

@@ -32,7 +32,15 @@ ATTEMPTS = 2  # times an item may lose its worker when it runs alone
 
 
 def attempt(work: Callable[[Any], Any], payload: Any) -> tuple[Any, str]:
-    """Run one item: (record, "") or (None, the reason in one line)."""
+    """Run one item.
+
+    Args:
+        work: A function of one payload.
+        payload: What it is given.
+
+    Returns:
+        (record, "") or (None, the reason in one line).
+    """
     try:
         return work(payload), ""
     except (ValueError, OSError) as error:
@@ -62,7 +70,11 @@ def _pool(workers: int) -> ProcessPoolExecutor:
 def worker_environment(workers: int) -> dict[str, str]:
     """The cores shared out among the workers, and memory as MALLOC says (glibc 2.35 or later; ignored elsewhere).
 
-    What the environment holds already goes first.
+    Args:
+        workers: Processes.
+
+    Returns:
+        Variables and their values, without those that are set already.
     """
     threads = str(max(1, (os.cpu_count() or 1) // workers))
     names = ("OMP_NUM_THREADS", "NUMBA_NUM_THREADS", "OPENCV_FOR_THREADS_NUM")
@@ -71,11 +83,18 @@ def worker_environment(workers: int) -> dict[str, str]:
 
 
 def run_local(work: Work, items: Sequence[Item], workers: int, gpus: int = 0) -> Iterator[Result]:
-    """In this process (workers = 0) or in `workers` spawned processes. Items of a lost worker are done again.
+    """Do the items in this process or in spawned ones. Items of a lost worker are done again.
 
     In this process, work in stages overlaps them (see radiolucent.batch.staged).
 
-    gpus: the processes see all of the machine's and share them out among themselves.
+    Args:
+        work: A function of one payload.
+        items: (key, payload).
+        workers: Processes; 0 is this one.
+        gpus: The processes see all of the machine's and share them out among themselves.
+
+    Yields:
+        (key, record, reason), in the order of finishing.
     """
     if workers == 0 and isinstance(work, Staged):
         yield from run_staged(work, items, attempt)
@@ -148,7 +167,9 @@ def connect_ray() -> Any:
 class RayWorker:
     """A process on a Ray cluster that does one item after another, and keeps what it has loaded.
 
-    folder: where the command was started, so that relative paths mean the same.
+    Args:
+        work: A function of one payload.
+        folder: Where the command was started, so that relative paths mean the same.
     """
 
     def __init__(self, work: Work, folder: str) -> None:
@@ -165,10 +186,21 @@ class RayWorker:
 
 
 def run_ray(work: Work, items: Sequence[Item], workers: int, gpus: int = 0) -> Iterator[Result]:
-    """On a Ray cluster (RAY_ADDRESS) or a local one. A free worker takes the next item; a lost one's is done again.
+    """Do the items on a Ray cluster (RAY_ADDRESS) or a local one.
 
-    workers: 0 takes as many as the cluster has CPUs, or GPUs where each needs `gpus`; Ray shows a worker no others.
-    The folders must be seen by every node. ValueError: no worker can start.
+    A free worker takes the next item; a lost one's is done again. The folders must be seen by every node.
+
+    Args:
+        work: A function of one payload.
+        items: (key, payload).
+        workers: 0 takes as many as the cluster has CPUs, or GPUs if each needs `gpus`; Ray shows a worker no others.
+        gpus: That each worker needs.
+
+    Yields:
+        (key, record, reason), in the order of finishing.
+
+    Raises:
+        ValueError: No worker can start.
     """
     ray = connect_ray()
     kind, need = ("GPU", gpus) if gpus else ("CPU", 1)

@@ -21,7 +21,12 @@ def tell_left_out(paths: Sequence[Path]) -> None:
 
 
 def tell_warnings(out: str | Path, names: Mapping[str, str]) -> None:
-    """A line for each kind of warning that the manifest in `out` has for items, {key: name}, with one that has it."""
+    """Print a line for each kind of warning that the manifest has for items, with one item that has it.
+
+    Args:
+        out: Folder of the batch.
+        names: {key: name} of the items.
+    """
     found: dict[str, list[str]] = {}
     with open(Path(out) / "manifest.jsonl", "rb") as file:
         for line in file:

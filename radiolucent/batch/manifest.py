@@ -1,4 +1,4 @@
-"""The record of a batch: `out/manifest.jsonl`, by which a run goes on and by which it knows its own files.
+"""The record of a batch: `out/manifest.jsonl`, by which a run resumes and by which it knows its own files.
 
 What is finished is known by its input, not by its name: an item's record holds the identity of what it was made from.
 What may be written is known too: a file that is there and that no run of this batch has claimed is never overwritten.
@@ -229,7 +229,13 @@ class Manifest:
         return all((self.out / name).exists() for name in record.get("outputs", []))
 
     def add(self, key: str, record: Mapping[str, Any], identity: Mapping[str, Any] | None = None) -> None:
-        """Record a finished item: `record` holds JSON values; `outputs` are paths relative to the folder."""
+        """Record a finished item.
+
+        Args:
+            key: Of the item.
+            record: JSON values; `outputs` are paths relative to the folder.
+            identity: Of its input.
+        """
         line = {"key": key, **({} if identity is None else {"input": identity}), **record}
         self._append(line, at_once=False)
         self._take(line)

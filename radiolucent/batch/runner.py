@@ -7,6 +7,7 @@ killed at any moment and run again: what is finished, from the same input, is sk
 from __future__ import annotations
 
 import csv
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -20,6 +21,7 @@ from radiolucent.batch.manifest import Manifest, file_identity
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser
 
+SHOW_S = 0.2  # between two changes of the rate on the screen
 REASONS_SHOWN = 5  # on the screen; errors.csv has all
 ERRORS = "errors.csv"
 __all__ = ["Manifest", "Task", "add_batch_arguments", "atomic_path", "file_identity", "run_batch"]
@@ -29,11 +31,13 @@ __all__ = ["Manifest", "Task", "add_batch_arguments", "atomic_path", "file_ident
 class Task:
     """One item of a batch.
 
-    key: names it in the manifest; unique, and the same in every run. payload: what the work is given, picklable.
-    outputs: the files that it will write, relative to the folder, with `/`.
-    identity: of its input, by `file_identity`; None where key or settings hold all that the result depends on.
-    about: what else is recorded with the result (JSON values), on which it does not depend.
-    shown: what it is called on the screen and in errors.csv; by default its key.
+    Attributes:
+        key: Names it in the manifest; unique, and the same in every run.
+        payload: What the work is given, picklable.
+        outputs: The files that it will write, relative to the folder, with `/`.
+        identity: Of its input, by `file_identity`; None if key or settings hold all that the result depends on.
+        about: What else is recorded with the result (JSON values), on which it does not depend.
+        shown: What it is called on the screen and in errors.csv; by default its key.
     """
 
     key: str
@@ -45,11 +49,17 @@ class Task:
 
     @property
     def name(self) -> str:
+        """What it is called on the screen and in errors.csv."""
         return printable(self.shown or self.key)
 
 
 def add_batch_arguments(parser: ArgumentParser, workers: int = 0) -> None:
-    """The options --out, --workers and --executor."""
+    """Add the options --out, --workers and --executor.
+
+    Args:
+        parser: Of a command.
+        workers: The default.
+    """
     parser.add_argument("--out", type=str, required=True, help="folder for the results; run again to resume")
     parser.add_argument("--workers", type=int, default=workers, help="worker processes; 0 works in this one")
     parser.add_argument("--executor", choices=sorted(EXECUTORS), default="local", help="where the workers run")
@@ -130,6 +140,13 @@ def _record(results: Iterator, manifest: Manifest, todo: Mapping[str, Task], tot
     )
     with Progress(*columns) as progress:
         bar = progress.add_task(title, total=total, completed=total - len(todo), rate="", bad="")
+        shown = time.monotonic()
+
+        def show_rate() -> None:
+            done = progress.tasks[0]
+            rate = done.finished_speed or done.speed
+            progress.update(bar, rate=f"{rate:.2f}/s" if rate else "", bad=f"{bad} skipped" if bad else "")
+
         for key, record, reason in results:
             task = todo[key]
             if record is not None:
@@ -140,9 +157,11 @@ def _record(results: Iterator, manifest: Manifest, todo: Mapping[str, Task], tot
                 if bad <= REASONS_SHOWN:
                     text = f"skipped {task.name}: {printable(reason)}"
                     progress.console.print(text, markup=False, highlight=False, soft_wrap=True)
-            done = progress.tasks[0]
-            rate = done.finished_speed or done.speed
-            progress.update(bar, advance=1, rate=f"{rate:.2f}/s" if rate else "", bad=f"{bad} skipped" if bad else "")
+            progress.advance(bar)
+            if time.monotonic() - shown > SHOW_S:  # seldom, since the speed is a sum over a thousand steps
+                show_rate()
+                shown = time.monotonic()
+        show_rate()
     if bad:
         print(f"{bad} of {total} {title} were skipped: see {errors}")
     return bad

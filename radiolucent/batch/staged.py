@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, Protocol, runtime_checkable
 
-MOST_THREADS = 8  # on either side; more wait for one another
+MOST_THREADS = 4  # on either side; more would hold large images without being faster
 
 Attempted = tuple[Any, str]  # what a stage gave, and "", or None and the reason
 
@@ -27,7 +27,8 @@ class Staged(Protocol):
 
     batch: int
 
-    def __call__(self, payload: Any) -> dict[str, Any]: ...
+    def __call__(self, payload: Any) -> dict[str, Any]:
+        """All three stages of one item; its record for the manifest."""
 
     def read(self, payload: Any) -> Any:
         """What the work needs of the files; in a thread."""

@@ -134,7 +134,15 @@ def find_site_pairs(args: Namespace) -> list[Pair]:
 
 
 def choose_held_out(pairs: int, wanted: int | None, seed: int) -> list[int]:
-    """Places of the pairs that are held out, in order; by default a tenth of them, at least one.
+    """Which pairs are held out.
+
+    Args:
+        pairs: How many there are.
+        wanted: How many are held out; None: a tenth of them, at least one.
+        seed: Of the choice.
+
+    Returns:
+        Their places, in order.
 
     Raises:
         ValueError: So many that fewer than one would train.

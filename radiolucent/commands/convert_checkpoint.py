@@ -47,7 +47,20 @@ def run(args: Namespace) -> int:
 
 
 def read_parts(source: Path, kind: str, allow_pickle: bool, model_config: str | None) -> tuple[str, str, Parts]:
-    """(kind, how the weights were read, models) of a file or folder."""
+    """The models of a file or folder.
+
+    Args:
+        source: File of weights, bundle or folder.
+        kind: As the command's; "auto" recognises it.
+        allow_pickle: Whether pickles are read.
+        model_config: YAML or JSON that the weights come with, or None.
+
+    Returns:
+        Kind, how the weights were read, and the models.
+
+    Raises:
+        ValueError: It is of no known kind, or something is missing or left over.
+    """
     from diffusers.utils import logging
 
     from radiolucent.convert.diffusers_folder import read_diffusers
@@ -71,7 +84,16 @@ def read_parts(source: Path, kind: str, allow_pickle: bool, model_config: str | 
 
 
 def join(parts: Parts, folder: Path) -> None:
-    """Add the autoencoder of `folder` to a network that needs one. Raises ValueError where they do not fit."""
+    """Add an autoencoder to a network that needs one.
+
+    Args:
+        parts: Changed in place.
+        folder: Of the autoencoder.
+
+    Raises:
+        FileNotFoundError: No such folder.
+        ValueError: They do not fit.
+    """
     from radiographs.files import read_json
     from vqgan import VQGAN
     from vqgan.vqvae import ConvolutionalVQVAE
@@ -105,7 +127,16 @@ def digest(source: Path) -> str:
 
 
 def write(parts: Parts, out: Path, origin: dict[str, str]) -> str:
-    """Save the models and their origin in a folder beside `out`, which becomes `out` when it is whole; what it is."""
+    """Save the models and their origin in a folder beside `out`, which becomes `out` when it is whole.
+
+    Args:
+        parts: The models.
+        out: The folder.
+        origin: What they were made of, for origin.json.
+
+    Returns:
+        What it is, in words.
+    """
     from diffusion import BoneSuppressionPipeline
     from radiographs.files import atomic_folder
 

@@ -51,7 +51,13 @@ def stage(name: str, seconds: dict[str, float]) -> Iterator[None]:
 
 
 def fit(config: str, out: Path, overrides: dict[str, object]) -> None:
-    """`radiolucent fit --config configs/... --key value ...`, printed as a user would type it."""
+    """`radiolucent fit --config configs/... --key value ...`, printed as a user would type it.
+
+    Args:
+        config: Below configs/.
+        out: The training's folder.
+        overrides: {key: value}.
+    """
     from radiolucent.commands.fit import main
 
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
@@ -75,7 +81,17 @@ def read_pairs(folder: Path, names: list[str]) -> tuple[Tensor, Tensor]:
 
 
 def score(radiograph: Tensor, soft: Tensor, suppressed: Tensor, reconstructed: Tensor) -> dict[str, float]:
-    """psnr_*, psnr_fit_*, ssim_* and bsr_two_sided_* of doing nothing, of the autoencoder alone, and of the model."""
+    """Scores of doing nothing, of the autoencoder alone, and of the model.
+
+    Args:
+        radiograph: (N, 1, H, W) in [-1, 1].
+        soft: (N, 1, H, W), the truth.
+        suppressed: (N, 1, H, W), the model's.
+        reconstructed: (N, 1, H, W), the truth by way of the autoencoder.
+
+    Returns:
+        psnr_*, psnr_fit_*, ssim_* and bsr_two_sided_* of each.
+    """
     from evaluation import suppression_scores
 
     methods = {"do_nothing": radiograph, "autoencoder_ceiling": reconstructed, "suppressed": suppressed}
@@ -87,7 +103,18 @@ def score(radiograph: Tensor, soft: Tensor, suppressed: Tensor, reconstructed: T
 
 
 def draw(out: Path, names: list[str], radiograph: Tensor, suppressed: Tensor, soft: Tensor) -> Path:
-    """montage.png: input, result, truth and difference of the first held-out poses, enlarged twice."""
+    """Write montage.png: input, result, truth and difference of the first held-out poses, enlarged twice.
+
+    Args:
+        out: Folder.
+        names: Of the images.
+        radiograph: (N, 1, H, W) in [-1, 1].
+        suppressed: (N, 1, H, W).
+        soft: (N, 1, H, W), the truth.
+
+    Returns:
+        The file.
+    """
     from evaluation.reporting.montage import montage, to_grey
 
     def enlarged(image: Tensor, span: float = 1.0) -> np.ndarray:
@@ -169,7 +196,17 @@ def sample_body() -> Volume:
 
 
 def random_beam(volume: Volume, view: str, size: int, rng: np.random.Generator) -> ConeBeam:
-    """A preset view, turned by up to 10 degrees, tipped by up to 5, closer or farther, and off centre."""
+    """A preset view, turned by up to 10 degrees, tipped by up to 5, closer or farther, and off centre.
+
+    Args:
+        volume: The body.
+        view: The preset's name.
+        size: Side of the detector in pixels.
+        rng: Decides on everything.
+
+    Returns:
+        The beam.
+    """
     from drr import ConeBeam
 
     beam = ConeBeam.preset(view, volume, shape=(size, size), field_mm=rng.uniform(240, 300))
@@ -179,9 +216,13 @@ def random_beam(volume: Volume, view: str, size: int, rng: np.random.Generator) 
 
 
 def render_body(job: tuple[int, str, int, int]) -> list[str]:
-    """One body shape in POSES_PER_BODY poses; writes CXR/ and BS/ PNGs and returns their names.
+    """One body shape in POSES_PER_BODY poses; writes CXR/ and BS/ PNGs.
 
-    job: (body number, folder, image size, seed). Body 0 is the CT as it is.
+    Args:
+        job: (body number, folder, image size, seed). Body 0 is the CT as it is.
+
+    Returns:
+        The images' names.
     """
     from drr import Look, deform, project, render_pair
     from radiographs import write_radiograph
@@ -204,7 +245,16 @@ def render_body(job: tuple[int, str, int, int]) -> list[str]:
 def render_pairs(folder: Path, bodies: int, held_out: int, size: int, seed: int, workers: int) -> tuple[int, int]:
     """Render all bodies in the BS-LDM layout: CXR/, BS/, train_set.txt, test_set.txt (whole bodies are held out).
 
-    Returns the numbers of training and held-out pairs.
+    Args:
+        folder: Where.
+        bodies: How many in all.
+        held_out: How many of them are for the test.
+        size: Side of the images in pixels.
+        seed: Of bodies and poses.
+        workers: Processes.
+
+    Returns:
+        Numbers of training and held-out pairs.
     """
     from rich.progress import track
 

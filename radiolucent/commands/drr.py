@@ -67,12 +67,19 @@ def add_arguments(parser: ArgumentParser) -> None:
         "--prior-current", action="store_true", help="each study as a prior and a current one, with their difference"
     )
     parser.add_argument("--structures", action="store_true", help="each structure's and location's mask and box")
-    parser.add_argument("--label-maps", type=str, help="folder of label maps, NAME.nii.gz on the grid of each CT")
+    parser.add_argument(
+        "--label-maps",
+        type=str,
+        help="folder of label maps, NAME.nii.gz on the grid of each CT; or infer: lobes and heart by density and place",
+    )
     parser.add_argument(
         "--seed", type=int, help="of findings, poses, noise and looks; default that of --findings, or 0"
     )
     parser.add_argument(
-        "--export", type=list[str], default=[], help="radvlm, libra, mlrg, llava, imagenome or coco; may be repeated"
+        "--export",
+        type=list[str],
+        default=[],
+        help="radvlm, libra, mlrg, llava, imagenome, coco or table; may be repeated",
     )
     parser.add_argument(
         "--contact-sheet", type=int, default=0, help="studies to draw, with boxes, on contact_sheet.png"

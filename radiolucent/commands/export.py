@@ -44,6 +44,12 @@ def run(args: Namespace) -> int:
 def read_checkpoint(path: Path) -> dict[str, Any]:
     """A Lightning checkpoint, on the CPU; none of what a pickle asks for is run.
 
+    Args:
+        path: The file.
+
+    Returns:
+        Its contents.
+
     Raises:
         FileNotFoundError: There is no such file.
         ValueError: It is no checkpoint of Lightning, or holds more than tensors and plain values.
@@ -70,7 +76,15 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
 
 
 def model_config(path: Path, checkpoint: dict[str, Any], given: str | None) -> dict[str, Any]:
-    """The `model` section of the training's YAML: {"class_path": ..., "init_args": ...}.
+    """The `model` section of the training's YAML.
+
+    Args:
+        path: Of the checkpoint.
+        checkpoint: Its contents.
+        given: A YAML that holds the section, or None.
+
+    Returns:
+        {"class_path": ..., "init_args": ...}.
 
     Raises:
         FileNotFoundError: It is nowhere.
@@ -100,7 +114,18 @@ def model_config(path: Path, checkpoint: dict[str, Any], given: str | None) -> d
 
 
 def build_module(config: dict[str, Any], vqgan: str | None) -> Any:
-    """The LightningModule of a `model` section, with the folders that it names read, as for prediction."""
+    """The LightningModule of a `model` section, with the folders that it names read, as for prediction.
+
+    Args:
+        config: The section.
+        vqgan: Folder in place of the one in the section, or None.
+
+    Returns:
+        The module, with random weights.
+
+    Raises:
+        ValueError: The section does not fit the class.
+    """
     from jsonargparse import ArgumentError
     from lightning.pytorch import LightningModule
     from lightning.pytorch.cli import LightningArgumentParser
@@ -118,7 +143,16 @@ def build_module(config: dict[str, Any], vqgan: str | None) -> Any:
 
 
 def load_weights(module: Any, checkpoint: dict[str, Any], path: Path) -> None:
-    """Put a checkpoint's weights and scales into its module; ValueError where they are another model's."""
+    """Put a checkpoint's weights and scales into its module.
+
+    Args:
+        module: Of `build_module`.
+        checkpoint: Its contents.
+        path: For messages.
+
+    Raises:
+        ValueError: They are another model's.
+    """
     try:
         module.on_load_checkpoint(checkpoint)
         module.load_state_dict(checkpoint["state_dict"])
@@ -130,7 +164,19 @@ def load_weights(module: Any, checkpoint: dict[str, Any], path: Path) -> None:
 
 
 def write(module: Any, checkpoint: dict[str, Any], out: Path) -> str:
-    """Save the model in a folder beside `out`, which becomes `out` when it is whole; the name of its class."""
+    """Save the model in a folder beside `out`, which becomes `out` when it is whole.
+
+    Args:
+        module: With its weights.
+        checkpoint: For epoch and step.
+        out: The folder.
+
+    Returns:
+        Name of the model's class.
+
+    Raises:
+        ValueError: There is nothing that a folder could hold, or weights that are not finite.
+    """
     import yaml
     from diffusers.utils import logging
 

@@ -28,7 +28,7 @@ METADATA = b"radiolucent"
 
 
 def add_arguments(parser: ArgumentParser) -> None:
-    """Encode and decode, as subcommands."""
+    """Add the subcommands encode and decode."""
     from jsonargparse import ArgumentParser as Parser
 
     directions = parser.add_subcommands(dest="direction")
@@ -98,7 +98,15 @@ def encode(args: Namespace) -> int:
 
 
 def encode_image(payload: tuple[str, str], *, out: str, vqgan: str, size: int, device: str) -> dict[str, Any]:
-    """One radiograph, (path, name), to `out/codes/NAME.npy` (h, w) int32."""
+    """One radiograph to `out/codes/NAME.npy` (h, w) int32.
+
+    Args:
+        payload: (path, name).
+        out: Folder.
+        vqgan: Folder of the VQ-GAN.
+        size: Longest side in pixels that it sees.
+        device: Where it computes.
+    """
     import torch
 
     from radiographs import fit, read_radiograph
@@ -126,8 +134,13 @@ def _codes_file(name: str) -> str:
 def write_shards(manifest: Manifest, tasks: Sequence[Task], about: dict[str, Any], shard_size: int) -> None:
     """The Parquet files of all images that are encoded, in the order of their names; ValueError if none is.
 
-    Earlier shards of this batch, which may have been more, are removed; a file of that kind that is not the batch's is
-    left alone.
+    Earlier shards of this batch, which may have been more, are removed; no file that is not the batch's is touched.
+
+    Args:
+        manifest: Of the batch.
+        tasks: Of this run.
+        about: Metadata of the files.
+        shard_size: Images a file.
     """
     import pyarrow
     from pyarrow import parquet
@@ -193,6 +206,10 @@ def read_tokens(path: Path, digest: str) -> Iterator[tuple[str, dict[str, Any]]]
     """(name, row) of a Parquet file. ValueError: columns missing, or tokens of another VQ-GAN.
 
     A file without our metadata, as a token model writes it, is taken to be of this VQ-GAN.
+
+    Args:
+        path: The file.
+        digest: Of the VQ-GAN.
     """
     import pyarrow
     from pyarrow import parquet
@@ -229,7 +246,16 @@ def _vqgan_of(metadata: Any, path: Path) -> str | None:
 
 
 def decode_tokens(row: dict[str, Any], *, out: str, vqgan: str, codes: int, bits: int, device: str) -> dict[str, Any]:
-    """One row of tokens to `out/NAME.png`; ValueError where they are no picture of this VQ-GAN's codes."""
+    """One row of tokens to `out/NAME.png`; ValueError if they are no picture of this VQ-GAN's codes.
+
+    Args:
+        row: With name, height, width and tokens.
+        out: Folder.
+        vqgan: Folder of the VQ-GAN.
+        codes: Size of its codebook.
+        bits: Of the PNG.
+        device: Where it computes.
+    """
     import torch
 
     from radiographs import write_radiograph

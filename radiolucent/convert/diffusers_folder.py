@@ -16,8 +16,15 @@ from radiolucent.convert.taming_vqgan import convert_diffusers_vq
 def read_diffusers(folder: Path) -> Parts:
     """The parts of a folder that diffusers wrote; its pickled weights are read with torch's weights_only.
 
-    A bone suppression pipeline comes of a pipeline whose U-Net takes two latents and gives one.
-    Raises FileNotFoundError or ValueError where there is no such model.
+    Args:
+        folder: Of a model or of a pipeline.
+
+    Returns:
+        Its models; a bone suppression pipeline comes of a pipeline whose U-Net takes two latents and gives one.
+
+    Raises:
+        FileNotFoundError: A part is missing.
+        ValueError: There is no such model.
     """
     index = folder / "model_index.json"
     if not index.is_file():

@@ -40,8 +40,17 @@ def convert_guided_unet(
 ) -> UNet2DModel:
     """The U-Net of a state dict with the names input_blocks, middle_block, output_blocks.
 
-    options: num_heads, num_head_channels (-1: not given) and use_new_attention_order, as UNetModel takes them.
-    out_channels: how many of the output channels to keep. Raises ValueError where diffusers' U-Net cannot express it.
+    Args:
+        tensors: By name.
+        options: num_heads, num_head_channels (-1: not given) and use_new_attention_order, as UNetModel takes them.
+        out_channels: How many of the output channels to keep; None: all.
+        sample_size: Side of the latents, to be recorded.
+
+    Returns:
+        The U-Net with its weights.
+
+    Raises:
+        ValueError: diffusers' U-Net cannot express it.
     """
     need(tensors, "input_blocks.0.0.weight", KIND)
     refuse_conditioning(tensors)

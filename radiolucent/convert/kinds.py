@@ -34,8 +34,13 @@ COMPVIS = "model.diffusion_model.input_blocks.0.0.weight"
 
 @dataclass
 class Parts:
-    """What a source held: an autoencoder, a network, or both; scheduler and options are BoneSuppressionPipeline's, and
-    scheduler is None where no bone suppression pipeline can be made of them.
+    """What a source held: an autoencoder, a network, or both.
+
+    Attributes:
+        vqgan: The autoencoder, or None.
+        unet: The network, or None.
+        scheduler: BoneSuppressionPipeline's; None if no such pipeline can be made of them.
+        options: BoneSuppressionPipeline's.
     """
 
     vqgan: Any = None
@@ -227,7 +232,15 @@ def read_config(path: Path) -> dict[str, Any]:
 
 
 def monai_options(config: dict[str, Any], name: str) -> dict[str, Any]:
-    """The arguments of the MONAI class `name` in a bundle's configuration, `@key` resolved where it names a value."""
+    """The arguments of a MONAI class in a bundle's configuration, `@key` resolved if it names a value.
+
+    Args:
+        config: The bundle's.
+        name: Of the class.
+
+    Returns:
+        {argument: value}.
+    """
 
     def nodes(value: Any) -> Iterator[dict[str, Any]]:
         if isinstance(value, dict):

@@ -38,9 +38,17 @@ UNET_RULES = [
 
 
 def convert_vqvae(tensors: Tensors, options: dict[str, Any]) -> ConvolutionalVQVAE:
-    """The autoencoder of a VQVAE's state dict. options: the arguments of MONAI's class, as far as they are known.
+    """The autoencoder of a VQVAE's state dict.
 
-    Raises ValueError for what ConvolutionalVQVAE lacks: other strides, kernels or activations, three dimensions.
+    Args:
+        tensors: By name.
+        options: The arguments of MONAI's class, as far as they are known.
+
+    Returns:
+        The autoencoder with its weights.
+
+    Raises:
+        ValueError: ConvolutionalVQVAE lacks it: other strides, kernels or activations, three dimensions.
     """
     codebook = need(tensors, CODEBOOK, "a MONAI VQVAE")
     for side, expected in (("downsample", PUBLISHED_STRIDE), ("upsample", (*PUBLISHED_STRIDE, 0))):
@@ -79,8 +87,18 @@ def convert_monai_unet(
 ) -> UNet2DModel:
     """The U-Net of a DiffusionModelUNet's state dict.
 
-    options: num_head_channels (a number, or one a level) and, unless MONAI's defaults hold, norm_num_groups, norm_eps.
-    out_channels: how many of the output channels to keep. Raises ValueError where diffusers' U-Net cannot express it.
+    Args:
+        tensors: By name.
+        options: num_head_channels (a number, or one a level) and, unless MONAI's defaults hold, norm_num_groups,
+            norm_eps.
+        out_channels: How many of the output channels to keep; None: all.
+        sample_size: Side of the latents, to be recorded.
+
+    Returns:
+        The U-Net with its weights.
+
+    Raises:
+        ValueError: diffusers' U-Net cannot express it.
     """
     need(tensors, "conv_in.conv.weight", UNET)
     refuse_conditioning(tensors)

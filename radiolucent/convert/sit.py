@@ -36,7 +36,15 @@ UNUSED = ("y_embedder.", "pos_embed")  # class labels are not given; the fixed p
 def convert_sit(tensors: Tensors, heads: int) -> LatentDiT:
     """LatentDiT of a SiT's state dict; half of its input channels are the latent's, and as many outputs are kept.
 
-    Raises ValueError for a position embedding that is not the fixed one, or weights of another shape.
+    Args:
+        tensors: By name.
+        heads: Of each attention, which the weights do not say.
+
+    Returns:
+        The network with its weights.
+
+    Raises:
+        ValueError: A position embedding that is not the fixed one, or weights of another shape.
     """
     first = need(tensors, "x_embedder.proj.weight", KIND)
     width, inputs, patch = first.shape[:3]

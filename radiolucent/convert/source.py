@@ -21,8 +21,13 @@ Tensors = dict[str, Tensor]
 
 @dataclass(frozen=True)
 class Source:
-    """tensors by name; modules: class and plain attributes by path, where whole modules were pickled; config: a YAML's
-    or JSON's; how: the reader that read the weights.
+    """A foreign file of weights.
+
+    Attributes:
+        tensors: By name.
+        modules: Class and plain attributes by path, if whole modules were pickled.
+        config: A YAML's or JSON's.
+        how: The reader that read the weights.
     """
 
     tensors: Tensors
@@ -31,9 +36,15 @@ class Source:
     how: str = "safetensors"
 
     def within(self, marker: str) -> Source | None:
-        """The part whose names begin where a tensor called `marker` has its shortest prefix; None without such a one.
+        """The part whose names begin where a tensor has its shortest prefix.
 
         That undoes wrappers: {"state_dict": ...}, DataParallel's `module.`, a LightningModule's `model.`.
+
+        Args:
+            marker: The tensor's name without a prefix.
+
+        Returns:
+            The part; None without such a tensor.
         """
         ends = [name for name in self.tensors if name == marker or name.endswith(f".{marker}")]
         if not ends:
@@ -51,14 +62,30 @@ class Source:
         return replace(self, tensors=select(self.tensors, prefix), modules=modules)
 
     def attribute(self, path: str, name: str, default: Any = None) -> Any:
-        """A plain attribute of the pickled module at `path`; `default` where there is none."""
+        """A plain attribute of a pickled module.
+
+        Args:
+            path: Of the module.
+            name: Of the attribute.
+            default: If there is none.
+        """
         return self.modules.get(path, {}).get(name, default)
 
 
 def read_source(path: Path, allow_pickle: bool, config: dict[str, Any]) -> Source:
     """Read safetensors, a torch file of tensors alone, or, if allowed, the tensors of any other pickle.
 
-    Raises FileNotFoundError, or ValueError that says why the file is refused.
+    Args:
+        path: The file.
+        allow_pickle: Whether pickles are read, of which no code runs.
+        config: That comes with it.
+
+    Returns:
+        What it holds.
+
+    Raises:
+        FileNotFoundError: No such file.
+        ValueError: The file is refused, with the reason.
     """
     if not path.is_file():
         raise FileNotFoundError(f"{path} is no file of weights: give a .safetensors, .pt, .pth or .ckpt file")
@@ -99,7 +126,15 @@ def select(tensors: Tensors, prefix: str) -> Tensors:
 
 
 def rename(tensors: Tensors, rules: Iterable[tuple[str, str]]) -> Tensors:
-    """The tensors with each rule, a regular expression and its replacement, applied to their names in turn."""
+    """The tensors under other names.
+
+    Args:
+        tensors: By name.
+        rules: Regular expressions and their replacements, applied in turn.
+
+    Returns:
+        By new name.
+    """
     renamed = {}
     for name, tensor in tensors.items():
         for pattern, replacement in rules:
@@ -109,7 +144,12 @@ def rename(tensors: Tensors, rules: Iterable[tuple[str, str]]) -> Tensors:
 
 
 def count(tensors: Mapping[str, Any], pattern: str) -> int:
-    """How many numbers stand where `pattern` has its first group: count(tensors, r"blocks\\.(\\d+)\\.")."""
+    r"""How many numbers stand in names where a pattern has its first group.
+
+    Args:
+        tensors: By name.
+        pattern: Such as r"blocks\.(\d+)\.".
+    """
     return len({found[1] for name in tensors if (found := re.match(pattern, name))})
 
 
@@ -122,7 +162,16 @@ def need(tensors: Tensors, name: str, kind: str) -> Tensor:
 
 
 def fill(model: nn.Module, tensors: Tensors, what: str) -> None:
-    """Load every tensor into `model`, as float32; ValueError naming the first that are missing, left over or unlike."""
+    """Load every tensor into a model, as float32.
+
+    Args:
+        model: Filled in place.
+        tensors: By name.
+        what: For the message.
+
+    Raises:
+        ValueError: Names the first that are missing, left over or unlike.
+    """
     expected = model.state_dict()
     shapes = {name for name in expected.keys() & tensors.keys() if expected[name].shape != tensors[name].shape}
     problems = {

@@ -26,9 +26,18 @@ DIFFUSERS_RULES = [
 
 
 def convert_taming(tensors: Tensors, options: dict[str, Any], scaling_factor: float = 1.0) -> VQGAN:
-    """The VQ-GAN of taming's state dict. options: the `params` of its YAML (ddconfig, n_embed, embed_dim).
+    """The VQ-GAN of taming's state dict.
 
-    Raises ValueError where our VQGAN cannot express it or the YAML does not fit.
+    Args:
+        tensors: By name.
+        options: The `params` of its YAML (ddconfig, n_embed, embed_dim).
+        scaling_factor: Of the latents, if known.
+
+    Returns:
+        The VQ-GAN with its weights.
+
+    Raises:
+        ValueError: Our VQGAN cannot express it, or the YAML does not fit.
     """
     codebook = need(tensors, "quantize.embedding.weight", "a taming VQ-GAN (VQModel)")
     sizes = options.get("ddconfig", {})
@@ -64,7 +73,18 @@ def convert_taming(tensors: Tensors, options: dict[str, Any], scaling_factor: fl
 
 
 def convert_diffusers_vq(tensors: Tensors, config: dict[str, Any]) -> VQGAN:
-    """The VQ-GAN of diffusers' VQModel: `config` is its config.json. Raises ValueError as `convert_taming`."""
+    """The VQ-GAN of diffusers' VQModel.
+
+    Args:
+        tensors: By name.
+        config: Its config.json.
+
+    Returns:
+        The VQ-GAN with its weights.
+
+    Raises:
+        ValueError: As `convert_taming`.
+    """
     channels = config["block_out_channels"]
     if any(width % channels[0] for width in channels) or config.get("norm_type", "group") != "group":
         raise ValueError(

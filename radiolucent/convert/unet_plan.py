@@ -12,8 +12,20 @@ from diffusion.networks.multihead import MultiheadUNet
 
 @dataclass(frozen=True)
 class UNetPlan:
-    """channels, attention, heads: of each level, from the full size inwards; heads counts where there is attention and,
-    at the last level, in the middle block. residual_resampling: down- and upsampling by residual blocks.
+    """Sizes of a U-Net; those of a level from the full size inwards.
+
+    Attributes:
+        in_channels: Of noisy target and condition together.
+        out_channels: Of the answer.
+        channels: Of each level.
+        residual_blocks: A level.
+        attention: Whether each level has it.
+        heads: Of each level's attention and, the last level's, of the middle block's.
+        scale_shift: The time embedding scales and shifts each norm.
+        residual_resampling: Down- and upsampling by residual blocks.
+        norm_groups: Groups of the group norms.
+        norm_eps: Added to the variance in the norms.
+        sample_size: Side of the latents, to be recorded.
     """
 
     in_channels: int
@@ -29,9 +41,13 @@ class UNetPlan:
     sample_size: int | None = None
 
     def build(self) -> UNet2DModel:
-        """A UNet2DModel where all heads have the same number of channels or each level has one, else a MultiheadUNet.
+        """Build the network, with random weights.
 
-        Raises ValueError for heads that do not divide their level's channels.
+        Returns:
+            A UNet2DModel if all heads have the same number of channels or each level has one, else a MultiheadUNet.
+
+        Raises:
+            ValueError: Heads that do not divide their level's channels.
         """
         pairs = list(zip(self.channels, self.heads, [*self.attention[:-1], True]))
         for width, heads, used in pairs:

@@ -41,6 +41,7 @@ class StandIn:
     state: Any = None
 
     def __new__(cls, *arguments: Any, **_: Any) -> StandIn:
+        """Keep what the forbidden name is called with."""
         self = super().__new__(cls)
         self.arguments = arguments
         return self
@@ -55,16 +56,27 @@ class StandIn:
         pass
 
     def append(self, value: Any) -> None:
+        """Ignore what a pickled list would take."""
         pass
 
     def extend(self, values: Any) -> None:
+        """Ignore what a pickled list would take."""
         pass
 
 
 class RestrictedUnpickler(pickle.Unpickler):
-    """Finds the allowed names and dtypes, and stand-ins for all others. (torch.load itself finds storages.)"""
+    """Finds the allowed names and dtypes, and stand-ins for all others; torch.load itself finds storages."""
 
     def find_class(self, module: str, name: str) -> Any:
+        """What a name in the pickle stands for.
+
+        Args:
+            module: That it names.
+            name: In the module.
+
+        Returns:
+            An allowed object, a dtype, or a new stand-in class.
+        """
         allowed = ALLOWED.get((module, name))
         if allowed is not None:
             return allowed
@@ -93,9 +105,15 @@ def refuse_other_archives(path: Path) -> None:
 
 
 def find_tensors(value: Any, path: str, modules: dict[str, dict[str, Any]]) -> Iterator[tuple[str, torch.Tensor]]:
-    """Every (dotted path, tensor) in dictionaries, lists and stand-in modules; names as in a module's state dict.
+    """Every tensor in dictionaries, lists and stand-in modules.
 
-    `modules` is filled with {path: {"class": name, attribute: number, text or list of them, ...}}.
+    Args:
+        value: Where to look.
+        path: Of the value, dotted.
+        modules: Filled with {path: {"class": name, attribute: number, text or list of them, ...}}.
+
+    Yields:
+        (dotted path, tensor), named as in a module's state dict.
     """
     prefix = f"{path}." if path else ""
     if isinstance(value, torch.Tensor):
@@ -141,9 +159,16 @@ def main() -> None:
 
 
 def read_pickle(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, dict[str, Any]]]:
-    """Tensors by dotted name, and the modules' classes and plain attributes by path, of a file that torch.save wrote.
+    """The tensors of a file that torch.save wrote, read in a process of its own.
 
-    Raises ValueError for a file that is no pickle of torch's or holds no tensors.
+    Args:
+        path: The file.
+
+    Returns:
+        Tensors by dotted name, and the modules' classes and plain attributes by path.
+
+    Raises:
+        ValueError: It is no pickle of torch's or holds no tensors.
     """
     refuse_other_archives(path)
     with tempfile.TemporaryDirectory() as folder:

@@ -86,7 +86,8 @@ def _posed_beam(
     beam = ConeBeam.preset(name, volume, shape, field_mm=width * (1 + zoom), box=around, centre=centre)
     moved = np.eye(4)
     moved[:3, 3] = shift
-    return beam.orbit(shot.orbit_degrees + turn).orbit(tip, axis=(1, 0, 0)).moved(moved), float(exposure)
+    tipped = beam.orbit(tip, axis=VIEWS[name].right)
+    return tipped.orbit(shot.orbit_degrees + turn).moved(moved), float(exposure)
 
 
 def _shrink(beam: ConeBeam) -> float:

@@ -16,7 +16,13 @@ RAW = (".raw", ".zraw", ".raw.gz")  # the voxels of .mhd and .nhdr
 
 @dataclass(frozen=True)
 class Found:
-    """A CT's path, its name without suffix below the input, and the series where it is spread over several folders."""
+    """A CT.
+
+    Attributes:
+        path: Its file or folder.
+        name: Without suffix, below the input.
+        series: If it is spread over several folders.
+    """
 
     path: str
     name: str

@@ -56,13 +56,17 @@ def render_volume(job: Job, *, out: str, options: Options, backend: str) -> dict
 def expose_and_show(
     soft: np.ndarray, bone: np.ndarray, beam: ConeBeam, options: Options, rng: np.random.Generator
 ) -> dict[str, np.ndarray]:
-    """{material: its picture, float32 (H, W)} by the options' physics and look.
+    """Pictures by the options' physics and look.
 
     Args:
-        soft, bone: (H, W) line integrals.
+        soft: (H, W) line integrals.
+        bone: (H, W) line integrals.
         beam: That they were cast with.
         options: With `physics`, `look` or both.
         rng: Of noise and of what is drawn at random.
+
+    Returns:
+        {material: its picture, float32 (H, W)}.
     """
     from drr.appearance.choices import Exposure, draw_physics
     from drr.appearance.physics import expose
@@ -125,7 +129,16 @@ def check_chest(volume: Volume) -> None:
 
 
 def to_pixels(lines: np.ndarray, material: str, levels: str) -> np.ndarray:
-    """Line integrals (H, W) to float32 in [-1, 1], by the same law for every patient."""
+    """Line integrals to a picture, by the same law for every patient.
+
+    Args:
+        lines: (H, W).
+        material: total, bone or soft.
+        levels: As the command's --levels.
+
+    Returns:
+        float32 (H, W) in [-1, 1].
+    """
     from drr.appearance.choices import BONE_CONTRAST
     from drr.appearance.detector import detector_response, encode_lines
     from radiographs import to_unit
@@ -136,7 +149,16 @@ def to_pixels(lines: np.ndarray, material: str, levels: str) -> np.ndarray:
 
 
 def write_image(path: Path, pixels: np.ndarray, description: str) -> str:
-    """Write a 16-bit PNG, whole or not at all; its sha256."""
+    """Write a 16-bit PNG, whole or not at all.
+
+    Args:
+        path: The file.
+        pixels: (H, W) in [-1, 1].
+        description: For its metadata.
+
+    Returns:
+        The file's sha256.
+    """
     from radiographs import write_radiograph
 
     write_radiograph(path, pixels, bits=16, description=description)

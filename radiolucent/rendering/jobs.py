@@ -22,7 +22,13 @@ DETACHED = (".mhd", ".nhdr")  # headers whose voxels lie in a file beside them
 class Job:
     """One volume.
 
-    name: for CT-RATE; row: its metadata, if any; no_chest: whether CT-RATE lists it as such; series: which of several.
+    Attributes:
+        path: Its file or folder.
+        key: Names it in the manifest.
+        name: For CT-RATE.
+        row: Its metadata, if any.
+        no_chest: Whether CT-RATE lists it as such.
+        series: Which of several.
     """
 
     path: str
@@ -35,7 +41,22 @@ class Job:
 
 @dataclass(frozen=True)
 class Options:
-    """What the images depend on, besides the volume."""
+    """What the images depend on, besides the volume.
+
+    Attributes:
+        views: Names of presets.
+        size: Side of the pictures in pixels.
+        materials: Of total, bone and soft.
+        preset: Which room's geometry, see `beam_name`.
+        levels: How line integrals become grey levels.
+        require_chest: Whether what shows no chest is skipped.
+        rescale: (slope, intercept) in place of the headers'.
+        series: Of each DICOM folder.
+        orbit: Degrees by which each view is turned.
+        look: Display, or "".
+        physics: Effects of tube and detector.
+        seed: Of noise and looks.
+    """
 
     views: list[str]
     size: int
@@ -51,8 +72,9 @@ class Options:
     seed: int = 0
 
     def settings(self) -> dict[str, Any]:
-        """What the batch's record holds of them; what came later is left out where it is not used, so that folders of
-        earlier versions can be resumed.
+        """What the batch's record holds of them.
+
+        What came later is left out if it is not used, so that folders of earlier versions can be resumed.
         """
         later = {"orbit": (), "look": "", "physics": (), "seed": 0}
         return {name: value for name, value in asdict(self).items() if later.get(name, ...) != value}
@@ -101,13 +123,17 @@ def find_jobs(inputs: list[str], metadata: list[str], no_chest: list[str], serie
     """One job for each volume that the inputs hold; what is left out of folders is printed.
 
     Args:
-        inputs: files, folders, or `sample`.
-        metadata, no_chest: CT-RATE's tables.
+        inputs: Files, folders, or `sample`.
+        metadata: CT-RATE's tables of metadata.
+        no_chest: CT-RATE's lists of volumes without a chest.
         series: Series Number or UID to take of each DICOM folder.
 
+    Returns:
+        Jobs, by key.
+
     Raises:
-        FileNotFoundError: an input that does not exist.
-        ValueError: two volumes whose images would have one name, a damaged table.
+        FileNotFoundError: An input that does not exist.
+        ValueError: Two volumes whose images would have one name, a damaged table.
     """
     from drr.io.ct_rate import merge_metadata, parse_name, read_no_chest, volume_key
     from radiolucent.rendering.find_cts import Found, find_cts
@@ -147,9 +173,17 @@ def tell_unused(jobs: list[Job], tables: dict[str, Any]) -> None:
 
 
 def beam_name(view: str, preset: str) -> str:
-    """The name of a view's geometry in `ConeBeam.preset`: that of a radiographic room, or DRR-RATE's.
+    """The name of a view's geometry in `ConeBeam.preset`.
 
-    ValueError: a view that the preset lacks.
+    Args:
+        view: Of the command.
+        preset: That of a radiographic room, or DRR-RATE's.
+
+    Returns:
+        The name.
+
+    Raises:
+        ValueError: A view that the preset lacks.
     """
     from drr.geometry import VIEWS
 

@@ -35,9 +35,16 @@ def _characters(counts: list[int]) -> list[str]:
 
 
 def decode_mask(encoded: Mapping[str, Any]) -> np.ndarray:
-    """The mask, bool (H, W), of what `encode_mask` returned.
+    """The mask of what `encode_mask` returned.
 
-    ValueError: run lengths that do not fill the size.
+    Args:
+        encoded: {"size": [H, W], "counts": text}.
+
+    Returns:
+        bool (H, W).
+
+    Raises:
+        ValueError: Run lengths that do not fill the size.
     """
     height, width = encoded["size"]
     counts: list[int] = []

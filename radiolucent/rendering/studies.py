@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 PRIOR, CURRENT = "prior", "current"
 DIFFERENCES = ("lines", "picture")
 TRUTH = "truth"
+INFER = "infer"  # in place of a folder of label maps
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,13 @@ class Ask:
 
 @dataclass(frozen=True)
 class StudyJob:
-    """One study, or pair of studies, of a CT. label_map: its file; "" where the CT is packaged with one."""
+    """One study, or pair of studies, of a CT.
+
+    Attributes:
+        job: The CT.
+        number: Of the study, from 0.
+        label_map: Its file; "" where the CT is packaged with one; INFER where lobes and heart are found by density.
+    """
 
     job: Job
     number: int
@@ -97,7 +104,7 @@ def study_tasks(jobs: Sequence[Job], options: Options, ask: Ask, label_maps: str
         jobs: The CTs.
         options: Of the pictures.
         ask: Of the studies.
-        label_maps: The folder of the CTs' label maps.
+        label_maps: The folder of the CTs' label maps, or INFER.
 
     Raises:
         FileNotFoundError: The folder does not exist.
@@ -105,7 +112,7 @@ def study_tasks(jobs: Sequence[Job], options: Options, ask: Ask, label_maps: str
     tasks = []
     for job in jobs:
         label_map = find_label_map(job, label_maps)
-        beside = None if not label_map else file_identity(label_map)
+        beside = label_map if label_map in (None, "", INFER) else file_identity(label_map)
         identity = {**job_identity(job), "label_map": beside}
         for number in range(ask.plan.studies if label_map is not None else 1):
             one = StudyJob(job, number, label_map)
@@ -120,8 +127,8 @@ def find_label_map(job: Job, folder: str | None) -> str | None:
 
     if job.path == SAMPLE:
         return ""
-    if folder is None:
-        return None
+    if folder is None or folder == INFER:
+        return folder
     root = Path(folder)
     if not root.is_dir():
         raise FileNotFoundError(f"--label-maps {folder}: there is no such folder")
@@ -134,7 +141,7 @@ def without_label_map(one: StudyJob) -> ValueError:
     """Why a CT is skipped."""
     return ValueError(
         f"{one.job.path}: no label map, which findings and structures need: give --label-maps FOLDER that holds "
-        f"{Path(one.job.key).name}.nii.gz, on the CT's grid"
+        f"{Path(one.job.key).name}.nii.gz, on the CT's grid, or --label-maps {INFER} for lobes and heart by density"
     )
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from drr import ConeBeam, Volume, deform, project, project_structures
+from drr.anatomy.regions import label_chest
 from drr.anatomy.structures import Projection, locations, project_locations, project_mask
 from drr.anatomy.tissue import prepare
 from drr.findings.comparison import compare, write_comparison
@@ -25,8 +26,22 @@ from radiolucent import __version__
 from radiolucent.rendering.exposures import Taken, difference, encode_difference, take
 from radiolucent.rendering.images import check_chest, exposure_rng, write_image
 from radiolucent.rendering.jobs import SAMPLE, Options
-from radiolucent.rendering.studies import CURRENT, DIFFERENCES, PRIOR, Ask, StudyJob, study_files, without_label_map
+from radiolucent.rendering.studies import (
+    CURRENT,
+    DIFFERENCES,
+    INFER,
+    PRIOR,
+    Ask,
+    StudyJob,
+    study_files,
+    without_label_map,
+)
 from radiolucent.rendering.truth import finding_truth, locations_of, seen, write_truth
+
+INFERRED = (
+    "Lobes and heart were inferred from density and place, not read from a label map: near a fissure a lobe that a "
+    "report names may be its neighbour"
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,16 +85,19 @@ def render_study(one: StudyJob, *, out: str, options: Options, ask: Ask, backend
             if time == CURRENT and ask.two_studies:
                 writer.write_difference(exposure, before[exposure.shot.name])
     notes = [*body.notes, *dict.fromkeys(note for scene in scenes.values() for note in scene.notes)]
-    return {**writer.record, "decision": "geometry as the file says, label map given", "notes": notes}
+    labelled = "inferred" if one.label_map == INFER else "given"
+    return {**writer.record, "decision": f"geometry as the file says, label map {labelled}", "notes": notes}
 
 
 @functools.lru_cache(maxsize=1)
 def _read_body(path: str, label_map: str, rescale: tuple[float, float] | None, series: str | None, chest: bool) -> Body:
     """A CT with its label map, its table removed and its bone known; the last one is kept for its next study."""
-    volume = sample_ct() if path == SAMPLE else load_ct(path, label_map, rescale=rescale, series=series, checked=True)
+    given = None if label_map == INFER else label_map
+    volume = sample_ct() if path == SAMPLE else load_ct(path, given, rescale=rescale, series=series, checked=True)
     if chest:
         check_chest(volume)
-    return Body(prepare(volume), volume.notes)
+    body = prepare(volume)
+    return Body(label_chest(body), (*volume.notes, INFERRED)) if label_map == INFER else Body(body, volume.notes)
 
 
 def _kept_body(one: StudyJob, options: Options) -> Body:
@@ -183,6 +201,7 @@ class _Writer:
     def __init__(self, one: StudyJob, out: Path, options: Options, ask: Ask) -> None:
         self.out, self.options, self.ask = out, options, ask
         self.files = study_files(one, options, ask)
+        self.main = "total" if "total" in options.materials else options.materials[0]  # what the truth is about
         self.record: dict[str, Any] = {"outputs": list(self.files.values()), "images": [], "truths": []}
         self.record["version"] = __version__
 
@@ -194,9 +213,9 @@ class _Writer:
             description = f"Rendered from a CT by Radiolucent: {shot.name}, {material}; findings put in by computation"
             digest = write_image(self.out / file, exposure.pictures[material], description)
             self.record["images"].append(image_row(Path(file).name, shot.name, material, file, digest, exposure.beam))
-        names: dict[str, Any] = {"image": self.files["image", time, shot.name, self.options.materials[0]]}
+        names: dict[str, Any] = {"image": self.files["image", time, shot.name, self.main]}
         if time == CURRENT and self.ask.two_studies:
-            names["prior_image"] = self.files["image", PRIOR, shot.name, self.options.materials[0]]
+            names["prior_image"] = self.files["image", PRIOR, shot.name, self.main]
             names["prior_truth"] = self.files["truth", PRIOR, shot.name, ""]
             names["difference"] = {part: self.files["difference", CURRENT, shot.name, part] for part in DIFFERENCES}
         file = self.files["truth", time, shot.name, ""]

@@ -35,7 +35,9 @@ def find_bone(
     """
     fitted, placed = fit(pixels, size)
     samples = [predict(fitted, seed) for seed in seeds]
-    mean, spread = np.mean(samples, axis=0), unfit(np.std(samples, axis=0), placed).clip(0, 1)
+    mean, spread = samples[0], np.zeros(pixels.shape, np.float32)
+    if len(samples) > 1:
+        mean, spread = np.mean(samples, axis=0), unfit(np.std(samples, axis=0), placed).clip(0, 1)
     if compose == "direct":
         return pixels - unfit(mean, placed), spread, 1.0
     own = own_strength(fitted, fitted - mean)

@@ -34,7 +34,8 @@ class Read:
 
     Attributes:
         name: Of the result.
-        source, notes: As read_for_suppression gives them.
+        source: As read_for_suppression gives it.
+        notes: As read_for_suppression gives them.
         lungs: bool (size, size), or None.
     """
 
@@ -51,7 +52,10 @@ class SuppressFiles:
     Args:
         out: The folder.
         model: Options of Suppressor, as pairs, so that another process can load it.
-        strip, keep_identity, polarity, self_test: As the command's.
+        strip: As the command's.
+        keep_identity: As the command's.
+        polarity: As the command's.
+        self_test: As the command's.
         batch: Radiographs that the network sees together.
     """
 
@@ -139,7 +143,14 @@ class SuppressFilesInStages(SuppressFiles):
 
 
 def output_names(name: str, samples: int, strip: bool, self_test: bool = False) -> list[str]:
-    """The files of one radiograph, relative to the folder: the result `name`, its standard deviation, its strip, ..."""
+    """The files of one radiograph, relative to the folder: the result, its standard deviation, its strip, ...
+
+    Args:
+        name: Of the result.
+        samples: Answers that are averaged.
+        strip: Whether a strip is drawn.
+        self_test: Whether nodules are tested.
+    """
     names = [name]
     if samples > 1:
         names.append(Path(name).with_suffix("").as_posix() + "_std.png")
@@ -153,7 +164,13 @@ def output_names(name: str, samples: int, strip: bool, self_test: bool = False) 
 
 
 def draw_strip(path: Path, source: Radiograph, soft: np.ndarray) -> None:
-    """Before, after and what was taken away (black: nothing; white: half of the grey range), side by side."""
+    """Before, after and what was taken away (black: nothing; white: half of the grey range), side by side.
+
+    Args:
+        path: The PNG.
+        source: The radiograph.
+        soft: (H, W) in [-1, 1].
+    """
     from evaluation.reporting.montage import montage, to_grey
     from radiographs import atomic_path, resize
 

@@ -24,10 +24,19 @@ def from_dataset(dataset: Any) -> Radiograph:
 
 
 def from_array(image: Any) -> tuple[np.ndarray, tuple[float, float], int | None]:
-    """A grey image as float32 (H, W) in [-1, 1], the levels that -1 and 1 stand for, and the bits of its levels.
+    """A grey image in memory.
 
     8 and 16 bits keep the range of those that are in use, as files do; other numbers, without bits, the range that they
     use.
+
+    Args:
+        image: (H, W), or a PIL image.
+
+    Returns:
+        float32 (H, W) in [-1, 1], the levels that -1 and 1 stand for, and the bits of its levels.
+
+    Raises:
+        ValueError: No single grey image, or values that are not finite.
     """
     array = np.asarray(image.convert("RGB") if getattr(image, "mode", None) == "P" else image)
     if hasattr(image, "mode") and array.ndim == 3:

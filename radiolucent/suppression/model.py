@@ -75,12 +75,15 @@ def load_model(
     A regression is opened without diffusers (diffusion.pipelines.bare), any other model as `load_pipeline` does.
 
     Args:
-        checkpoint, device, trust_remote_code: As of `load_pipeline`.
+        checkpoint: As of `load_pipeline`.
+        device: As of `load_pipeline`.
+        trust_remote_code: As of `load_pipeline`.
         precision: One of PRECISIONS, of the arithmetic; the weights stay as they are.
 
     Raises:
-        OSError: No pipeline's folder. ValueError: One that is no suppression model, that has code of its own, or that
-            answers in no other precision than float32.
+        OSError: No pipeline's folder.
+        ValueError: One that is no suppression model, that has code of its own, or that answers in no other precision
+            than float32.
     """
     from diffusion.pipelines.bare import open_bare
 
@@ -108,7 +111,8 @@ def load_pipeline(checkpoint: str, device: str, trust_remote_code: bool = False)
         trust_remote_code: Whether code in the folder may run: that of a model whose class is not Radiolucent's.
 
     Raises:
-        OSError: No pipeline's folder. ValueError: One that is no suppression model, or that has code of its own.
+        OSError: No pipeline's folder.
+        ValueError: One that is no suppression model, or that has code of its own.
     """
     from diffusers.utils import logging
 
@@ -123,9 +127,20 @@ def load_pipeline(checkpoint: str, device: str, trust_remote_code: bool = False)
 
 
 def model_sizes(pipeline: SuppressionModel, size: int | None, tile: int | None) -> tuple[int, int]:
-    """Sides in pixels of the square that the model sees and of its tiles; ValueError where they do not fit the model.
+    """Sides in pixels of the square that the model sees and of its tiles.
 
     By default both are what the model was trained on; if that is unknown, the tile is the size, which must be given.
+
+    Args:
+        pipeline: The model.
+        size: As the user gave it, or None.
+        tile: As the user gave it, or None.
+
+    Returns:
+        Size and tile.
+
+    Raises:
+        ValueError: They do not fit the model.
     """
     trained = pipeline.trained_size
     size = trained if size is None else size
@@ -141,9 +156,18 @@ def model_sizes(pipeline: SuppressionModel, size: int | None, tile: int | None) 
 
 
 def find_masks(pipeline: SuppressionModel, lungs: str | None, names: list[str]) -> list[str | None]:
-    """For each result's name the file of its lung mask, "auto", or None without `lungs`.
+    """The lung mask of each result.
 
-    ValueError with the list of names without a mask, or for a pipeline that has no second path.
+    Args:
+        pipeline: The model.
+        lungs: A folder, "auto", or None.
+        names: Of the results.
+
+    Returns:
+        For each name a file, "auto", or None without `lungs`.
+
+    Raises:
+        ValueError: Names without a mask, all listed; or a pipeline that has no second path.
     """
     if lungs is None:
         return [None] * len(names)
@@ -168,7 +192,19 @@ def predict_square(
     steps: int | None,
     tile: int,
 ) -> np.ndarray:
-    """The model's soft tissue of a radiograph on its grid (size, size), with `lungs`, its mask, by both paths."""
+    """The model's soft tissue of a radiograph on its grid, with a lung mask by both paths.
+
+    Args:
+        pipeline: The model.
+        fitted: (size, size) in [-1, 1].
+        seed: Of the answer.
+        lungs: bool (size, size), or None.
+        steps: Of sampling, or None.
+        tile: Side of a tile in pixels.
+
+    Returns:
+        (size, size) in [-1, 1].
+    """
     masks = None if lungs is None else lungs[None]
     return predict_squares(pipeline, fitted[None], seed, lungs=masks, steps=steps, tile=tile)[0]
 
@@ -182,7 +218,19 @@ def predict_squares(
     steps: int | None,
     tile: int,
 ) -> np.ndarray:
-    """`predict_square` of radiographs (B, size, size), and of their masks, in one call."""
+    """`predict_square` of several radiographs in one call.
+
+    Args:
+        pipeline: The model.
+        fitted: (B, size, size) in [-1, 1].
+        seed: Of each answer.
+        lungs: bool (B, size, size), or None.
+        steps: Of sampling, or None.
+        tile: Side of a tile in pixels.
+
+    Returns:
+        (B, size, size) in [-1, 1].
+    """
     import torch
 
     seen = torch.from_numpy(fitted)[:, None].to(pipeline.device)
@@ -192,7 +240,17 @@ def predict_squares(
 
 
 def look_again(pipeline: SuppressionModel, fitted: np.ndarray, seed: int, *, steps: int | None) -> np.ndarray:
-    """The model's soft tissue of a radiograph (size, size) of its `detail_size`, in one pass."""
+    """The model's soft tissue of a radiograph of its `detail_size`, in one pass.
+
+    Args:
+        pipeline: The model.
+        fitted: (size, size) in [-1, 1].
+        seed: Of the answer.
+        steps: Of sampling, or None.
+
+    Returns:
+        (size, size) in [-1, 1].
+    """
     return look_again_at(pipeline, fitted[None], seed, steps=steps)[0]
 
 

@@ -22,8 +22,14 @@ VARIANTS = 24  # of nodules, of all pairs together; each pair has at least one
 
 @dataclass(frozen=True)
 class Figures:
-    """What a model does on held-out pairs: gains over doing nothing in dB after the best gain and offset; of implanted
-    nodules of 8 mm and more, the mean signal that is kept and the part that keeps 90% of it.
+    """What a model does on held-out pairs.
+
+    Attributes:
+        whole: Gain over doing nothing in dB, after the best gain and offset.
+        lungs: The same in the lungs.
+        nodules: Implanted ones of 8 mm and more.
+        kept: Their mean signal that is kept.
+        kept_90: The part of them that keeps 90% of it.
     """
 
     whole: float
@@ -35,9 +41,18 @@ class Figures:
 
 @dataclass(frozen=True)
 class Course:
-    """How training goes: at most `steps` steps and `minutes` minutes, at a rate that falls from `lr` to zero.
+    """How training goes, at a rate that falls to zero.
 
-    size: Side in pixels at which the packaged model is asked. grid: of the correction, and of what it is trained on.
+    Attributes:
+        steps: At most.
+        minutes: At most.
+        lr: First rate.
+        survival_weight: Of the nodules' lost signal.
+        workers: Data processes.
+        seed: Of everything that is drawn.
+        device: Where it runs.
+        size: Side in pixels at which the packaged model is asked.
+        grid: Side in pixels of the correction, and of what it is trained on.
     """
 
     steps: int
@@ -103,8 +118,12 @@ def train(
     """Train a SiteUNet beside the pipeline's network, which stays as it is.
 
     Args:
+        start: The pipeline.
         pairs: As `prepare` gives them.
         held_out: Pairs by which training stops early; without them it takes `steps` steps.
+        course: How training goes.
+        folder: For checkpoints and logs.
+        steps: How many, without `held_out`.
 
     Returns:
         The pipeline with the correction that was best on the pairs held out (or the last one), and after how many

@@ -16,10 +16,12 @@ def bone_slope(pixels: np.ndarray, bone: np.ndarray, lungs: np.ndarray) -> float
     It is 1 where the image shows as much bone as was predicted, plus what vessels and noise happen to share with it.
 
     Args:
-        pixels, bone: (H, W), in the same grey levels. lungs: bool (H, W).
+        pixels: (H, W).
+        bone: (H, W), in the same grey levels.
+        lungs: bool (H, W).
 
     Returns:
-        The slope, or None where there is hardly any lung or bone.
+        The slope, or None if there is hardly any lung or bone.
     """
     scale = max(pixels.shape) / SIDE
     low, high = (sigma * scale for sigma in BAND_PX)
@@ -33,10 +35,16 @@ def bone_slope(pixels: np.ndarray, bone: np.ndarray, lungs: np.ndarray) -> float
 
 
 def strength_of(slope: float | None, gain: float, offset: float, bounds: tuple[float, float]) -> float:
-    """The factor on the predicted bone for an image of this slope: gain * slope + offset within bounds; 1 without one.
+    """The factor on the predicted bone for an image: gain * slope + offset within bounds.
 
     Args:
-        gain, offset, bounds: As a pipeline records them (`strength`), fitted on drawn pairs of a CT held out.
+        slope: Of `bone_slope`, or None.
+        gain: As a pipeline records it (`strength`), fitted on drawn pairs of a CT held out.
+        offset: As a pipeline records it.
+        bounds: As a pipeline records them.
+
+    Returns:
+        The factor; 1 without a slope.
     """
     return 1.0 if slope is None else float(np.clip(gain * slope + offset, *bounds))
 

@@ -110,8 +110,8 @@ class Suppressor:
         strength: Multiplies what is taken away, 0 (nothing) to 2.
         estimate: Whether the image's own display of bone is estimated and counted in, for models that record how.
         steps: Of models that sample.
-        samples, seed: How many answers are averaged, and the seed of the first: of the noise, or, for a regression, of
-            small changes of size and tone (none with seed 0).
+        samples: How many answers are averaged.
+        seed: Of the first answer's noise; of a regression, of small changes of size and tone (none with seed 0).
         compose: "subtract" takes the predicted bone from the image at its own resolution; "direct" is what the model
             drew.
         trust_remote_code: Whether code that lies in the model's folder may run; needed for models whose class is not
@@ -120,7 +120,8 @@ class Suppressor:
             by a thousandth of the grey range at most; for regressions.
 
     Raises:
-        ValueError: Options that the model cannot take. OSError: No such folder or model.
+        ValueError: Options that the model cannot take.
+        OSError: No such folder or model.
     """
 
     def __init__(
@@ -217,10 +218,12 @@ class Suppressor:
         lungs: Bool[np.ndarray, "size size"] | None = None,
         source: Radiograph | None = None,
     ) -> Suppressed:
-        """Suppress float32 (H, W) in [-1, 1], bones bright.
+        """Suppress an image in memory.
 
         Args:
+            pixels: float32 (H, W) in [-1, 1], bones bright.
             lungs: bool (size, size), for the second path of GL-LCM's models.
+            source: What was read, for `Suppressed.save`.
         """
         bone, spread, own = self.find_bone(pixels, lungs)
         strength = self.strength * own

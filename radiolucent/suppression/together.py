@@ -23,8 +23,12 @@ def suppress_together(
     """As `Suppressor.suppress` of each; of several, up to the rounding of their common call.
 
     Args:
+        suppressor: What suppresses.
         images: float32 (H, W) in [-1, 1], bones bright, of any sizes.
         lungs: A mask each, or None; all or none of them.
+
+    Returns:
+        One result an image.
     """
     if len(images) == 1:
         return [suppressor.suppress(images[0], lungs[0])]

@@ -43,10 +43,17 @@ def dataset_files(rows: Sequence[Row], formats: Sequence[str]) -> list[str]:
 
 @dataclass(frozen=True)
 class Finish:
-    """model: what the card calls it. settings: what the images depend on. formats, shard_size: see dataset_formats.
+    """How a dataset is finished.
 
-    cut: {name: tokens that the model did not see}. refused: rows skipped before drawing. judge: the filter, if any.
-    about: what the model says of its training, for the card.
+    Attributes:
+        model: What the card calls it.
+        settings: What the images depend on.
+        formats: See dataset_formats.
+        shard_size: See dataset_formats.
+        cut: {name: tokens that the model did not see}.
+        refused: Rows skipped before drawing.
+        judge: The filter, if any.
+        about: What the model says of its training, for the card.
     """
 
     model: str
@@ -62,7 +69,13 @@ class Finish:
 def finish_dataset(out: Path, rows: Sequence[Row], ask: Finish) -> None:
     """Filter the images that are there and write the dataset's tables, card and further formats.
 
-    ValueError where no image is there, or none is kept.
+    Args:
+        out: The folder.
+        rows: What was asked for.
+        ask: How.
+
+    Raises:
+        ValueError: No image is there, or none is kept.
     """
     by_name = {row.name: row for row in sorted(rows, key=lambda row: row.name)}
     found = {name: path for name, row in by_name.items() if (path := find_image(out, row)) is not None}

@@ -58,7 +58,17 @@ def write_card(
     missing: int,
     quality: str,
 ) -> None:
-    """README.md. model: what to call it; missing: rows that were skipped; quality: what the filter did, or ''."""
+    """Write README.md.
+
+    Args:
+        out: The folder.
+        examples: The images that were kept.
+        settings: What they depend on.
+        model: What to call it.
+        formats: That were written.
+        missing: Rows that were skipped.
+        quality: What the filter did, or "".
+    """
     guidance = settings["guidance"]
     rows = [
         ("model", model),

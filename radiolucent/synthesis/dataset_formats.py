@@ -27,7 +27,13 @@ VIEW_NAMES = {"PA": "PA ", "AP": "AP ", "LL": "left lateral ", "RL": "right late
 
 @dataclass(frozen=True)
 class Example:
-    """A row whose image was kept. tokens_cut: of its text, unseen by the model. agreement: with the filter, if any."""
+    """A row whose image was kept.
+
+    Attributes:
+        row: What was asked for.
+        tokens_cut: Of its text, unseen by the model.
+        agreement: With the filter, if any.
+    """
 
     row: Row
     tokens_cut: int = 0
@@ -72,7 +78,13 @@ def _write_csv(path: Path, records: Sequence[dict[str, Any]]) -> None:
 
 
 def write_webdataset(examples: Sequence[Example], out: Path, shard_size: int) -> None:
-    """webdataset/NNNNNN.tar of KEY.png, KEY.txt (the prompt) and KEY.json (all metadata), KEY counted over all."""
+    """webdataset/NNNNNN.tar of KEY.png, KEY.txt (the prompt) and KEY.json (all metadata), KEY counted over all.
+
+    Args:
+        examples: In the order of their names.
+        out: The folder.
+        shard_size: Images a file.
+    """
     for number, shard in _shards(examples, out / "webdataset", shard_size):
         with atomic_path(out / "webdataset" / f"{number:06d}.tar") as part, tarfile.open(part, "w") as tar:
             for place, example in enumerate(shard, start=number * shard_size):
@@ -88,7 +100,13 @@ def _add(tar: tarfile.TarFile, name: str, content: bytes) -> None:
 
 
 def write_parquet(examples: Sequence[Example], out: Path, shard_size: int) -> None:
-    """parquet/train-NNNNN-of-NNNNN.parquet with the PNG bytes, which Hugging Face's `datasets` shows as images."""
+    """parquet/train-NNNNN-of-NNNNN.parquet with the PNG bytes, which Hugging Face's `datasets` shows as images.
+
+    Args:
+        examples: In the order of their names.
+        out: The folder.
+        shard_size: Images a file.
+    """
     import pyarrow
     from pyarrow import parquet
 
@@ -112,7 +130,13 @@ def write_parquet(examples: Sequence[Example], out: Path, shard_size: int) -> No
 
 
 def write_llava(examples: Sequence[Example], out: Path, shard_size: int) -> None:
-    """llava.json: LLaVA's instruction format, in which the report is the answer to a question about the image."""
+    """llava.json: LLaVA's instruction format, in which the report is the answer to a question about the image.
+
+    Args:
+        examples: In the order of their names.
+        out: The folder.
+        shard_size: Without effect: there is one file.
+    """
     conversations = [
         {
             "id": Path(example.row.name).with_suffix("").as_posix(),

@@ -19,9 +19,11 @@ THREADS = 2
 
 
 class Overlap:
-    """decoder: the module that a call comes to when its sampling is over; None overlaps nothing.
+    """Decoding of one batch of images while the next one is sampled.
 
-    device: `cpu`, where each thread works with one core, or a GPU, where each has a stream of its own.
+    Args:
+        decoder: The module that a call comes to when its sampling is over; None overlaps nothing.
+        device: `cpu`, where each thread works with one core, or a GPU, where each has a stream of its own.
     """
 
     def __init__(self, decoder: nn.Module | None, device: str) -> None:

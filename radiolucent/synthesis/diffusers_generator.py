@@ -82,7 +82,11 @@ def tokenizer_lengths(checkpoint: str) -> Lengths | None:
 
 
 class DiffusersGenerator:
-    """A folder of diffusers, safetensors only, with or without LoRA; the text is encoded once per distinct prompt."""
+    """A folder of diffusers, safetensors only, with or without LoRA; the text is encoded once per distinct prompt.
+
+    Args:
+        options: All that an image depends on besides its row.
+    """
 
     def __init__(self, options: GeneratorOptions) -> None:
         from transformers.utils import logging
@@ -117,6 +121,7 @@ class DiffusersGenerator:
         return getattr(vae, "decoder", None)
 
     def generate(self, rows: Sequence[Row]) -> np.ndarray:
+        """Images float32 (len(rows), H, W) in [-1, 1], bones bright."""
         with self.overlap.turn():
             return self._generate(rows)
 

@@ -34,7 +34,19 @@ def draw_rows(
 ) -> dict[str, Any]:
     """Draw those of a batch's rows that are not there yet; threads write while the next ones are drawn.
 
-    payload: rows, or the reason why a row is skipped.
+    Args:
+        payload: Rows, or the reason why a row is skipped.
+        out: The folder.
+        options: All that an image depends on besides its row.
+        bits: 8 or 16.
+        settings: Their hash, for the images' descriptions.
+        about: What the model was trained on, in a sentence.
+
+    Returns:
+        The record for the manifest.
+
+    Raises:
+        ValueError: The row is skipped.
     """
     from radiolucent.synthesis.dataset import find_image
     from radiolucent.synthesis.dataset_formats import IMAGES

@@ -1,7 +1,7 @@
 """What draws images from rows: our SynthesisPipeline or any text-to-image folder of diffusers, behind one protocol.
 
 An image depends on its row alone. Its noise comes from its own seed, drawn on the CPU; the networks always see the same
-number of images at once (`micro_batch`, the last lot filled up), because floating-point sums change with a matrix's
+number of images at once (`micro_batch`, the last ones filled up), because floating-point sums change with a matrix's
 size; and on a CPU one process uses one thread, because they change with the number of threads too.
 """
 
@@ -33,9 +33,20 @@ _held: list[Any] = []  # lock files of the GPUs that this process works on
 class GeneratorOptions:
     """All that an image depends on besides its row.
 
-    guidance: (condition, scale) for our own model, ("", scale) for diffusers'. size: side in pixels, None for the
-    model's own. dtype: float32, bfloat16 or float16. device: cpu or cuda. template: how `{prompt}` and `{view}` make
-    the text. cut: texts beyond the encoder's limit are cut.
+    Attributes:
+        checkpoint: The model's folder.
+        steps: Of sampling.
+        guidance: (condition, scale) for our own model, ("", scale) for diffusers'.
+        size: Side in pixels, None for the model's own.
+        micro_batch: Images that go through the networks at once.
+        dtype: float32, bfloat16 or float16.
+        device: cpu or cuda.
+        lora: A file, or None.
+        lora_scale: What its change of the weights is multiplied by.
+        negative_prompt: For diffusers' models.
+        template: How `{prompt}` and `{view}` make the text.
+        text_encoder: Its folder, if the model's does not say it.
+        cut: Texts beyond the encoder's limit are cut.
     """
 
     checkpoint: str
@@ -97,7 +108,18 @@ def pipeline_class(checkpoint: str | Path) -> str:
 
 
 def read_guidance(given: Sequence[str], own: bool) -> tuple[tuple[str, float], ...]:
-    """`4.5` or `report=4.5` as (condition, scale); a number alone is the report's scale of our own model."""
+    """Scales of guidance as a user gives them.
+
+    Args:
+        given: 4.5 or report=4.5; a number alone is the report's scale of our own model.
+        own: Whether it is our own model.
+
+    Returns:
+        (condition, scale).
+
+    Raises:
+        ValueError: No number, or a condition that the model does not have.
+    """
     from diffusion.networks.conditions import CONDITIONS
 
     found = {}
@@ -118,7 +140,16 @@ def read_guidance(given: Sequence[str], own: bool) -> tuple[tuple[str, float], .
 
 
 def draw(generator: Generator, rows: Sequence[Row], micro_batch: int) -> Iterator[tuple[Row, np.ndarray]]:
-    """Each row with its image, `micro_batch` at a time; the last lot is filled up with its last row."""
+    """Each row with its image; the last micro-batch is filled up with its last row.
+
+    Args:
+        generator: Of `load_generator`.
+        rows: What is asked for.
+        micro_batch: Images at once.
+
+    Yields:
+        (row, image float32 (H, W) in [-1, 1]).
+    """
     lots = [list(rows[start : start + micro_batch]) for start in range(0, len(rows), micro_batch)]
     full = [lot + lot[-1:] * (micro_batch - len(lot)) for lot in lots]
     for lot, images in zip(lots, generator.overlap.map(generator.generate, full)):

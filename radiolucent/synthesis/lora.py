@@ -46,9 +46,15 @@ def add_lora(pipeline: Any, path: Path, scale: float) -> None:
 
 
 def refuse_left_over(pipeline: Any, path: Path, wanted: dict[str, Tensor]) -> None:
-    """ValueError unless each tensor of a LoRA is now, value for value, one of the adapter's in the pipeline.
+    """Check that each tensor of a LoRA is now, value for value, one of the adapter's in the pipeline.
 
-    wanted: the file's tensors as diffusers has renamed them (and divided, where a model keeps q, k and v apart).
+    Args:
+        pipeline: With the LoRA loaded.
+        path: The file, for messages.
+        wanted: Its tensors as diffusers has renamed them (and divided, if a model keeps q, k and v apart).
+
+    Raises:
+        ValueError: One found no place.
     """
     from safetensors import safe_open
 

@@ -16,7 +16,11 @@ if TYPE_CHECKING:
 
 
 class OwnGenerator:
-    """SynthesisPipeline: view and report, with the text encoder that it was trained with."""
+    """SynthesisPipeline: view and report, with the text encoder that it was trained with.
+
+    Args:
+        options: All that an image depends on besides its row.
+    """
 
     def __init__(self, options: GeneratorOptions) -> None:
         import torch
@@ -36,6 +40,7 @@ class OwnGenerator:
         self.overlap = Overlap(getattr(pipeline.vqgan, "decoder", None), device)
 
     def generate(self, rows: Sequence[Row]) -> np.ndarray:
+        """Images float32 (len(rows), H, W) in [-1, 1], bones bright."""
         with self.overlap.turn():
             return self._generate(rows)
 
@@ -60,9 +65,18 @@ class OwnGenerator:
 
 
 def own_text_encoder(options: GeneratorOptions, device: str = "cpu") -> Any:
-    """The TextEncoder of a SynthesisPipeline's folder, checked by its fingerprint; None if the model reads no text.
+    """The TextEncoder of a SynthesisPipeline's folder, checked by its fingerprint.
 
-    ValueError, before a batch begins: the conditioner is another version's; or no text encoder, or the wrong one.
+    Args:
+        options: With the folder.
+        device: Where it computes.
+
+    Returns:
+        The encoder; None if the model reads no text.
+
+    Raises:
+        FileNotFoundError: Before a batch begins: a part is missing.
+        ValueError: The conditioner is another version's; or no text encoder, or the wrong one.
     """
     from diffusion import Conditioner, TextEncoder
 
@@ -84,5 +98,6 @@ def own_text_encoder(options: GeneratorOptions, device: str = "cpu") -> Any:
 
 
 def own_lengths(options: GeneratorOptions) -> Lengths | None:
+    """The measure of a text's length; None for a model that reads no text."""
     encoder = own_text_encoder(options)
     return None if encoder is None else lambda text: (encoder.tokens(text), encoder.limit)

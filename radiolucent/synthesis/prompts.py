@@ -23,9 +23,14 @@ LARGEST_SEED = 2**63 - 1
 
 @dataclass(frozen=True)
 class Row:
-    """What is asked for: the image's name (a relative path that ends in .png), its prompt, view, seed and labels.
+    """What is asked for.
 
-    labels: (name, 1 present, 0 absent or -1 uncertain) as they were given; they do not change the image.
+    Attributes:
+        name: Of the image, a relative path that ends in .png.
+        prompt: Its text.
+        view: One that the model knows, or None.
+        seed: Of its noise.
+        labels: (name, 1 present, 0 absent or -1 uncertain) as they were given; they do not change the image.
     """
 
     name: str
@@ -43,13 +48,25 @@ class Row:
 def read_prompts(
     path: str | Path, seed: int = 0, views: Collection[str] = (), classes: Collection[str] = ()
 ) -> tuple[list[Row], dict[str, str]]:
-    """The rows that can be drawn, and {line: reason} of those that cannot.
+    """The rows that can be drawn.
 
     A prompt in `annotated_prompt` or `prompt`; optional columns: the image's name (`img_savename`, `filename`, `image`
     or `name`), `view` (one of `views`), `seed`, and labels: a dict in `labels_dict`, `chexpert_labels` or `labels`, or
     columns named as in `classes`. A row without a name is named after what it holds, and one without a seed gets it
     from its name and `seed` by a hash: neither depends on the rows around it.
-    ValueError: no prompt column, no rows, a damaged file, names that occur twice.
+
+    Args:
+        path: The table.
+        seed: For rows without a seed.
+        views: Those that the model knows.
+        classes: Columns that are labels.
+
+    Returns:
+        The rows, and {line: reason} of those that cannot be drawn.
+
+    Raises:
+        FileNotFoundError: No such table.
+        ValueError: No prompt column, no rows, a damaged file, names that occur twice.
     """
     path = Path(path)
     if not path.is_file():

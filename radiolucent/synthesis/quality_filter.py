@@ -12,10 +12,15 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Judge:
-    """source: a TorchScript classifier's file, or a CLIP-like model's folder or hf://owner/name.
+    """What judges images.
 
-    classes, transform: the classifier's, see evaluation.features.labels. threshold: of the agreement, in 0 .. 1.
-    workers: processes that read the images.
+    Attributes:
+        source: A TorchScript classifier's file, or a CLIP-like model's folder or hf://owner/name.
+        threshold: Of the agreement, in [0, 1].
+        classes: The classifier's, see evaluation.features.labels.
+        transform: The classifier's, see evaluation.features.labels.
+        device: Where it computes.
+        workers: Processes that read the images.
     """
 
     source: str
@@ -28,9 +33,13 @@ class Judge:
 
 @dataclass(frozen=True)
 class Verdict:
-    """score: the probability that the judge gives to the label it doubts most; None where no label could be judged.
+    """How far an image agrees with its prompt.
 
-    label, wanted, probability: that label, 1 or 0 as the prompt has it, and the judge's probability that it is present.
+    Attributes:
+        score: The probability that the judge gives to the label it doubts most; None if no label could be judged.
+        label: That label.
+        wanted: 1 or 0 as the prompt has it.
+        probability: The judge's that it is present.
     """
 
     score: float | None
@@ -42,7 +51,15 @@ class Verdict:
 def agreement(labels: Mapping[str, int], probabilities: Mapping[str, float]) -> Verdict:
     """The worst of p (label 1) and 1 - p (label 0) over the labels that both know; uncertain labels (-1) do not count.
 
-    ValueError where a probability is not a number.
+    Args:
+        labels: Of the prompt.
+        probabilities: The judge's.
+
+    Returns:
+        The verdict.
+
+    Raises:
+        ValueError: A probability is not a number.
     """
     worst = Verdict(None)
     for name, wanted in labels.items():
@@ -58,7 +75,19 @@ def agreement(labels: Mapping[str, int], probabilities: Mapping[str, float]) -> 
 
 
 def judge(paths: Mapping[str, Path], labels: Mapping[str, Mapping[str, int]], by: Judge) -> dict[str, Verdict]:
-    """A verdict for each image name. ValueError where not one label of the prompts is among those that `by` knows."""
+    """A verdict for each image.
+
+    Args:
+        paths: {name: file}.
+        labels: {name: its prompt's}.
+        by: The judge.
+
+    Returns:
+        {name: verdict}.
+
+    Raises:
+        ValueError: Not one label of the prompts is among those that `by` knows.
+    """
     names, found = _probabilities(paths, by)
     if not any(name in names and value in (0, 1) for row in labels.values() for name, value in row.items()):
         raise ValueError(f"--filter: the prompts have no label that {by.source} knows ({', '.join(names)})")

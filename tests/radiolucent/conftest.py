@@ -37,6 +37,20 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def regression(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small BoneRegressionPipeline's folder, for images of 32 x 32 pixels, which a new process opens in no time."""
+    from diffusion.networks.bone_unet import BoneUNet
+    from diffusion.pipelines.regression import BoneRegressionPipeline
+
+    torch.manual_seed(0)
+    network = BoneUNet((8, 16), sigma=8.0)
+    torch.nn.init.normal_(network.last.weight, 0, 0.1)
+    folder = tmp_path_factory.mktemp("model") / "regression"
+    BoneRegressionPipeline(network, 2, 32).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
 def stable_diffusion(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A StableDiffusionPipeline's folder, 32 x 32 pixels, texts of 40 tokens, a token a letter."""
     pytest.importorskip("transformers", reason=NO_TRANSFORMERS)

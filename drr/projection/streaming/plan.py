@@ -13,7 +13,18 @@ AXES = {0: (0, 2, 1), 1: (1, 2, 0), 2: (2, 1, 0)}  # slices along x, y, z; then 
 
 
 class Sweep(NamedTuple):
-    """A pass over the slices along `axis`. Positions in voxels, ordered (slice, row, column) as AXES says."""
+    """A pass over the slices along an axis. Positions in voxels, ordered (slice, row, column) as AXES says.
+
+    Attributes:
+        axis: x (0), y (1) or z (2).
+        source: (3,) of the beam.
+        far: The far slice, whose plane the virtual detector lies in.
+        start: (row, column) of the virtual detector's first pixel.
+        step: From a pixel to the next.
+        shape: (rows, columns) of the virtual detector.
+        flip: Signs of rows and columns where the virtual detector is the real one; None where it is not.
+        swap: Whether rows and columns change places then.
+    """
 
     axis: int
     source: np.ndarray

@@ -68,9 +68,17 @@ _lerp_one, _lerp_two = _lerp16(1), _lerp16(2)
 def resample(q: Any, index: Any, offset: Any, weight: Any, out: Any, first: int, last: int, registers: int) -> None:
     """out[c] = (1 - weight[c]) * q[index[c]] + weight[c] * q[index[c] + 1] for c from `first` to `last`; float32.
 
-    first: a multiple of 16. offset[c] = index[c] - index[16 * (c // 16)]. registers: how many, of 16 inputs each, hold
-    those of 16 outputs: 1 or 2 (WIDEST_STEPS), or more.
     With AVX-512 up to 15 elements after `last` are written too, and 31 of q after those asked for are read.
+
+    Args:
+        q: A row.
+        index: int, a place in q for each output.
+        offset: offset[c] = index[c] - index[16 * (c // 16)].
+        weight: In [0, 1], one an output.
+        out: Filled.
+        first: A multiple of 16.
+        last: Not included.
+        registers: How many, of 16 inputs each, hold those of 16 outputs: 1 or 2 (WIDEST_STEPS), or more.
     """
     if HAS_AVX512 and registers == 1:
         for c in range(first, last, LANES):

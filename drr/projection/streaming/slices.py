@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
-from weakref import WeakKeyDictionary
 
 import cv2
 import numba
 import numpy as np
 
+from drr.projection.kept import kept_of, lock
 from drr.projection.ray import NO_BONE, Q_SOFT, read_only
 from drr.volume import Volume
 
@@ -39,13 +39,10 @@ class Slices(NamedTuple):
     spans: np.ndarray
 
 
-_known: WeakKeyDictionary[Volume, dict[str, tuple]] = WeakKeyDictionary()
-
-
 def keep_spans(volume: Volume, spans: np.ndarray) -> Volume:
     """The volume, of which the spans along x (see Slices) are known already; its arrays become read-only."""
-    _known[volume] = {"natural": (*_flat(volume), spans)}
-    _lock(volume)
+    kept_of(volume).slices = {"natural": (*_flat(volume), spans)}
+    lock(volume)
     return volume
 
 
@@ -62,11 +59,11 @@ def slices_along(volume: Volume, axis: int) -> Slices:
     Returns:
         The slices.
     """
-    kept = _known.setdefault(volume, {})
+    kept = kept_of(volume).slices
     name = "turned" if axis == 0 else "natural"
     if name not in kept:
         kept[name] = _turned(volume) if axis == 0 else _natural(volume)
-        _lock(volume)
+        lock(volume)
     voxels, bone, spans = kept[name]
     nz, ny, nx = volume.hu.shape
     if axis == 2:
@@ -89,12 +86,6 @@ def occupied(volume: Volume) -> np.ndarray | None:
         return None
     z, y = (np.flatnonzero(filled.any(axis=a)) for a in (1, 0))
     return np.array([[spans[0][filled].min(), spans[1].max() - 1], [y[0], y[-1]], [z[0], z[-1]]])
-
-
-def _lock(volume: Volume) -> None:
-    for array in (volume.hu, volume.bone):
-        if array is not None:
-            array.flags.writeable = False
 
 
 def _flat(volume: Volume) -> tuple[np.ndarray, np.ndarray]:
@@ -161,7 +152,13 @@ def _find_spans(hu: Any, bone: Any, spans: Any) -> None:
 
 @numba.njit(cache=True, nogil=True)
 def find_row_spans(section: Any, limit: int, spans: Any) -> None:
-    """Into spans (2, rows): in each row of a section, the first column above `limit` and the one after the last."""
+    """In each row of a section, the first column that is dense and the one after the last.
+
+    Args:
+        section: (rows, columns).
+        limit: Above which a voxel is dense.
+        spans: (2, rows), filled; 0, 0 for an empty row.
+    """
     for row in range(section.shape[0]):
         spans[0, row], spans[1, row] = _span(section[row], limit)
 

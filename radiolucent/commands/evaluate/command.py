@@ -81,6 +81,7 @@ def add_model(parser: ArgumentParser) -> None:
 
 
 def add_reading(parser: ArgumentParser) -> None:
+    """How images are read, in the protocols that extract features."""
     parser.add_argument(
         "--accept", type=list[str], default=[], help="take a set with mixed 'sizes' or 'polarity'; repeat"
     )
@@ -89,6 +90,7 @@ def add_reading(parser: ArgumentParser) -> None:
 
 
 def add_features(parser: ArgumentParser) -> None:
+    """Which networks' features are compared."""
     networks = "[NAME=]TorchScript file, Hugging Face folder, hf://owner/name or inception:WEIGHTS; repeat"
     parser.add_argument("--features", type=list[str], default=[], help=networks)
     parser.add_argument("--transform", type=list[str], default=[], help="[NAME=]input of a TorchScript network; repeat")
@@ -156,12 +158,21 @@ def add_utility(parser: ArgumentParser) -> None:
     add_reading(parser)
 
 
+def add_views(parser: ArgumentParser) -> None:
+    """Which view each picture shows (PA, AP, LL, RL, other), and the one asked for; turned pictures, negatives."""
+    parser.add_argument("--images", type=str, required=True, help="folder, or CSV that names images")
+    parser.add_argument("--root", type=str | None, default=None, help="folder of the CSV's images; default its own")
+    parser.add_argument("--column", type=str, default="view", help="of the CSV, with the view that was asked for")
+    parser.add_argument("--classifier", type=str | None, default=None, help="folder of benchmarks.train_views' model")
+
+
 PROTOCOLS = {
     "suppression": add_suppression,
     "nodules": add_nodules,
     "synthesis": add_synthesis,
     "privacy": add_privacy,
     "utility": add_utility,
+    "views": add_views,
 }
 
 
@@ -172,6 +183,7 @@ WRITTEN = (
     "scores.csv",
     "gains.csv",
     "nodules.csv",
+    "views.csv",
     "images.html",
     "examples.png",
     "worst.png",

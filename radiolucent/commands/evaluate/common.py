@@ -9,7 +9,17 @@ from radiolucent.commands.evaluate.console import Progress
 
 
 def named_folders(given: list[str]) -> dict[str, str]:
-    """`NAME=PATH` or `PATH` -> {name: path}, the name of a plain path being its last part."""
+    """Folders with their names.
+
+    Args:
+        given: NAME=PATH, or PATH, whose name is its last part.
+
+    Returns:
+        {name: path}.
+
+    Raises:
+        ValueError: Two of one name.
+    """
     pairs = [
         (name, folder) if mark else (Path(name).name, name) for name, mark, folder in (g.partition("=") for g in given)
     ]
@@ -39,7 +49,18 @@ def reading(args: Any, progress: Progress) -> Any:
 
 
 def refuse_leak(pattern: str | None, sets: dict[str, Any]) -> dict[str, str]:
-    """{name: patient} by the pattern, after refusing patients who are in two sets; empty without a pattern."""
+    """Refuse sets that share a patient.
+
+    Args:
+        pattern: Of the patient in a name, or None.
+        sets: {name: images}.
+
+    Returns:
+        {image: patient}; empty without a pattern.
+
+    Raises:
+        ValueError: A patient in two sets.
+    """
     from radiographs.splits import patients_from_names, refuse_overlap
 
     if pattern is None:

@@ -55,6 +55,13 @@ class Progress:
         self.bars.stop()
 
     def __call__(self, what: str, done: int, total: int) -> None:
+        """Move a bar, which is made at the first call.
+
+        Args:
+            what: Is being done.
+            done: How many.
+            total: Of how many.
+        """
         if what not in self.tasks:
             self.tasks[what] = self.bars.add_task(what, total=total)
         self.bars.update(self.tasks[what], completed=done)

@@ -72,7 +72,15 @@ def add_implants(
     args: Any,
     progress: Callable[[int, int], None],
 ) -> None:
-    """Implant nodules into the radiographs: a table before the others, the rows, and implants.csv."""
+    """Implant nodules into the radiographs: a table before the others, the rows, and implants.csv.
+
+    Args:
+        report: What the table is added to.
+        radiographs: {name: file}.
+        suppress: The model, (H, W) to (H, W).
+        args: The command's.
+        progress: Called with images done and of how many.
+    """
     from evaluation.nodules.implant_protocol import evaluate_implants
     from evaluation.nodules.implant_report import implant_table, write_implants
 

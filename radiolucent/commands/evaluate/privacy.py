@@ -10,6 +10,7 @@ from radiolucent.commands.evaluate.console import Progress, finish
 
 
 def run_privacy(args: Any) -> None:
+    """Measure, and write the report with the worst offenders' picture."""
     from evaluation.features.siamese import load_siamese
     from evaluation.inputs import read_set
     from evaluation.synthesis.privacy import PrivacyProtocol, evaluate_privacy

@@ -7,6 +7,7 @@ from radiolucent.commands.evaluate.privacy import run_privacy
 from radiolucent.commands.evaluate.suppression import run_suppression
 from radiolucent.commands.evaluate.synthesis import run_synthesis
 from radiolucent.commands.evaluate.utility import run_utility
+from radiolucent.commands.evaluate.views import run_views
 
 RUN = {
     "suppression": run_suppression,
@@ -14,4 +15,5 @@ RUN = {
     "synthesis": run_synthesis,
     "privacy": run_privacy,
     "utility": run_utility,
+    "views": run_views,
 }

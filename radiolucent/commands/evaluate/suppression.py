@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 
 def run_suppression(args: Any) -> None:
+    """Measure folders and models, and write the report with its pages and CSVs; ValueError if none is given."""
     from evaluation.suppression.legacy_lpips import load_alexnet
     from evaluation.suppression.protocol import SuppressionProtocol
     from radiolucent.commands.evaluate.model import load_suppressor

@@ -9,6 +9,7 @@ from radiolucent.commands.evaluate.console import Progress, finish
 
 
 def run_synthesis(args: Any) -> None:
+    """Measure, and write the report with CheXGenBench's files."""
     from evaluation.features.clip import DESCRIPTORS, Clip
     from evaluation.features.labels import CHEXPERT, load_classifier
     from evaluation.inputs import read_set

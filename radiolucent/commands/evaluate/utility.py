@@ -9,6 +9,7 @@ from radiolucent.commands.evaluate.console import Progress, finish
 
 
 def run_utility(args: Any) -> None:
+    """Train and test the classifiers, and write the report."""
     from evaluation.features.labels import CHEXPERT
     from evaluation.inputs import read_set
     from evaluation.synthesis.utility import UtilityProtocol, evaluate_utility

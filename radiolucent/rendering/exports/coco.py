@@ -10,16 +10,15 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from radiographs.vocabulary import FINDINGS
 from radiolucent.rendering.exports.common import NOTICE, Truth, shown, write_json
 from radiolucent.rendering.masks import decode_mask
-
-KINDS = ("nodule", "consolidation", "pleural effusion", "pneumothorax", "cardiomegaly")
 
 
 def write_coco(truths: Callable[[], Iterable[Truth]], folder: Path) -> None:
     """folder/coco.json of all pictures. Categories have the same ids as long as the structures' names are the same."""
     names = sorted({(kind, name) for truth in truths() for kind, name, _ in _parts(truth) if kind != "finding"})
-    ids = {pair: number for number, pair in enumerate([*(("finding", kind) for kind in KINDS), *names], start=1)}
+    ids = {pair: number for number, pair in enumerate([*(("finding", kind) for kind in FINDINGS), *names], start=1)}
     images: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []
     for truth in truths():

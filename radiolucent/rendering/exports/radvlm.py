@@ -1,8 +1,8 @@
-"""RadVLM's conversations: reports, labels, and the grounding of regions, abnormalities and phrases.
+r"""RadVLM's conversations: reports, labels, and the grounding of regions, abnormalities and phrases.
 
 One list of {"id", "image", "conversations": [{"from": "human" | "gpt", "value"}]}, as RadVLM's data set is built
 (github.com/uzh-dqbm-cmi/RadVLM, `radvlm/data/create_instructions.py`: `create_json_cell_llava`, `format_boxes`): the
-first question begins with "<image>\\n", boxes are [x1, y1, x2, y2] in 0..1 with two decimals, several are joined by
+first question begins with "<image>\n", boxes are [x1, y1, x2, y2] in 0..1 with two decimals, several are joined by
 commas and "and". The questions' and answers' wording is ours.
 """
 

@@ -13,6 +13,7 @@ from radiolucent.rendering.exports.libra import write_libra
 from radiolucent.rendering.exports.llava import write_llava
 from radiolucent.rendering.exports.mlrg import write_mlrg
 from radiolucent.rendering.exports.radvlm import write_radvlm
+from radiolucent.rendering.exports.table import write_table
 from radiolucent.rendering.truth import read_truths
 
 FOLDER = "exports"
@@ -25,6 +26,7 @@ EXPORTS: dict[str, Callable[[Truths, Path], None]] = {
     "llava": write_llava,
     "imagenome": write_imagenome,
     "coco": write_coco,
+    "table": write_table,
 }
 OF_LOCATIONS = ("imagenome",)
 OF_PAIRS = ("libra", "mlrg", "llava")  # that are made of priors and currents

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
+
 import numpy as np
 import pytest
 import torch
 
-from drr import ConeBeam, Volume, project
+from drr import ConeBeam, Projector, Volume, project
 from drr.projection.attenuation import MU_SOFT_PER_MM, bone_per_mm, mu_per_mm
+from drr.projection.kept import kept_of
 
 WATER = 0.0206
 BACKENDS = ["torch", "cpu"]
@@ -185,3 +189,26 @@ def test_bad_requests_say_what_to_do():
     ):
         with pytest.raises(ValueError, match=words):
             project(*arguments)
+
+
+def test_a_projector_finds_what_it_needs_once_and_frees_it():
+    """What is found of a CT is kept for its next views, until it is forgotten or the CT is gone."""
+    hu = np.random.default_rng(0).integers(-1000, 1000, (24, 26, 28)).astype(np.int16)
+    volume = centred(hu)
+    projector = Projector(volume)
+    views = [[beam_along(axis)] for axis in range(3)]
+    lines = [projector(beams, ["total"], "cpu") for beams in views]
+    for beams, expected in zip(views, lines):
+        torch.testing.assert_close(project(centred(hu.copy()), beams, ["total"], "cpu"), expected, rtol=0, atol=0)
+    found = kept_of(volume).slices
+    assert set(found) == {"natural", "turned"} and not hu.flags.writeable
+    first = found["turned"]
+    projector(views[0], ["total"], "cpu")
+    assert kept_of(volume).slices["turned"] is first  # not found anew
+    projector.forget()
+    assert not kept_of(volume).slices and not hu.flags.writeable
+    torch.testing.assert_close(projector(views[0], ["total"], "cpu"), lines[0], rtol=0, atol=0)
+    gone = weakref.ref(first[0])
+    del found, first, projector, volume
+    gc.collect()
+    assert gone() is None

@@ -62,6 +62,29 @@ def test_batches_hold_what_belongs_together(root):
             assert batch["images"][i, k].mean().item() == pytest.approx(grey, abs=1e-3)
 
 
+def test_boxes_become_maps_of_the_framed_picture(root, tmp_path):
+    """Pictures are 12 x 20; a box over their left 4 columns is cut off by the middle square and kept by padding."""
+    with open(root / "reports.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    table = tmp_path / "boxes.csv"
+    with open(table, "w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["image", "report", "view", "boxes"])
+        for row in rows:
+            writer.writerow([row["image"], "", "PA", "nodule 0 0 0.2 1; pneumothorax 0.2 0 0.5 0.5"])
+    crop = next(iter(data(root, table=str(table), region_size=4).train_dataloader()))["regions"][0]
+    assert crop.shape == (5, 4, 4) and not crop[0].any()
+    np.testing.assert_allclose(crop[3], np.outer([1, 1, 0, 0], [1, 1, 0, 0]))
+    pad = next(iter(data(root, table=str(table), region_size=10, framing="pad").train_dataloader()))["regions"][0]
+    np.testing.assert_allclose(
+        pad[0], np.outer([0, 0, 1, 1, 1, 1, 1, 1, 0, 0], [1, 1, 0, 0, 0, 0, 0, 0, 0, 0]), atol=1e-6
+    )
+    assert "regions" not in next(iter(data(root).train_dataloader()))
+    table.write_text("image,report,view,boxes\n0_PA.png,,PA,nodule 0.5 0 0.2 1\n")
+    with pytest.raises(ValueError, match=r"boxes.csv line 2: the box of the nodule is 0.5 0 0.2 1"):
+        data(root, table=str(table)).setup()
+
+
 def test_padding_keeps_what_the_crop_cuts(root):
     cropped, padded = (next(iter(data(root, framing=framing).test_dataloader())) for framing in ("crop", "pad"))
     assert (cropped["radiograph"] < 0.99).all()

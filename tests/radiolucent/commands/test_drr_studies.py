@@ -218,6 +218,24 @@ def test_a_ct_without_a_label_map_is_skipped_and_one_with_it_is_done(plan, tmp_p
         drr(*words, "--label-maps", tmp_path / "none")
 
 
+def test_lobes_and_heart_of_a_ct_without_a_label_map_are_inferred_on_request(tmp_path):
+    volume = sample_ct()
+    image = nibabel.Nifti1Image(np.ascontiguousarray(volume.hu.T), LPS_FROM_RAS @ volume.affine)
+    image.to_filename(tmp_path / "unlabelled.nii.gz")
+    (tmp_path / "plan.yaml").write_text(
+        "seed: 3\nstudies: 1\nfindings:\n  - {kind: consolidation, place: right lower lobe, lobe_fraction: 0.8}\n"
+    )
+    words = ["--findings", tmp_path / "plan.yaml", "--materials", "total", "--out", tmp_path / "out"]
+    assert drr(tmp_path / "unlabelled.nii.gz", *words, "--label-maps", "infer") == 0
+    (truth,) = truths(tmp_path / "out").values()
+    (finding,) = truth["findings"]
+    filled = decode_mask(finding["mask"])
+    assert filled.sum() > 200 and finding["place"] == "right lower lobe"
+    assert np.argwhere(filled)[:, 1].mean() < SIZE / 2 < np.argwhere(filled)[:, 0].mean()  # on the left, below
+    record = (tmp_path / "out/manifest.jsonl").read_text()
+    assert "Lobes and heart were inferred" in record and "label map inferred" in record
+
+
 def test_looks_orbits_and_obliques_of_a_ct_as_it_is(tmp_path):
     volume = separate_bone(isolate_body(sample_ct()))
     beam = ConeBeam.preset("PA", volume, (SIZE, SIZE), box=body_box(volume))

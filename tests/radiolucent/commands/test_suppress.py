@@ -161,10 +161,10 @@ def test_bad_inputs_are_set_aside_and_the_run_goes_on(checkpoint: Path, tmp_path
         suppress(checkpoint, tmp_path / "out", str(tmp_path / "in"), "--seed", "5")
 
 
-def test_workers_give_the_same_images(checkpoint: Path, tmp_path: Path) -> None:
+def test_workers_give_the_same_images(regression: Path, tmp_path: Path) -> None:
     write_radiograph(tmp_path / "a.png", radiograph((32, 32)), 8)
-    assert suppress(checkpoint, tmp_path / "0", str(tmp_path / "a.png")) == 0
-    assert suppress(checkpoint, tmp_path / "1", str(tmp_path / "a.png"), "--workers", "1") == 0
+    assert suppress(regression, tmp_path / "0", str(tmp_path / "a.png")) == 0
+    assert suppress(regression, tmp_path / "1", str(tmp_path / "a.png"), "--workers", "1") == 0
     here, there = (to_levels(read_radiograph(tmp_path / n / "a.png").pixels, 8).astype(int) for n in "01")
     assert np.abs(here - there).max() <= 1
 

@@ -127,18 +127,18 @@ def test_ten_bits_in_sixteen_is_the_same_radiograph(checkpoint: Path, tmp_path: 
     assert "use 10 of 16 bits" in records(tmp_path / "out")["ten.png"]["warnings"][0]
 
 
-def test_uids_of_one_run_go_together_and_another_run_has_others(checkpoint: Path, tmp_path: Path) -> None:
+def test_uids_of_one_run_go_together_and_another_run_has_others(regression: Path, tmp_path: Path) -> None:
     for name in ("1", "2"):
         write_radiograph(tmp_path / "in" / f"{name}.dcm", np.roll(chest(), int(name), 0), 12)
         dataset = dcmread(tmp_path / "in" / f"{name}.dcm")
         dataset.StudyInstanceUID = "2.25.77"
         dataset.save_as(tmp_path / "in" / f"{name}.dcm")
-    assert suppress(checkpoint, tmp_path / "one", tmp_path / "in", "--workers", "2") == 0
-    assert suppress(checkpoint, tmp_path / "two", tmp_path / "in") == 0
+    assert suppress(regression, tmp_path / "one", tmp_path / "in", "--workers", "2") == 0
+    assert suppress(regression, tmp_path / "two", tmp_path / "in") == 0
     studies = {run: {dcmread(tmp_path / run / f"{n}.dcm").StudyInstanceUID for n in (1, 2)} for run in ("one", "two")}
     assert len(studies["one"]) == len(studies["two"]) == 1 and studies["one"] != studies["two"]
     assert "2.25.77" not in studies["one"]
     assert (tmp_path / "one" / KEY_NAME).is_file()
-    assert suppress(checkpoint, tmp_path / "kept", tmp_path / "in", "--keep-identity") == 0
+    assert suppress(regression, tmp_path / "kept", tmp_path / "in", "--keep-identity") == 0
     assert dcmread(tmp_path / "kept" / "1.dcm").StudyInstanceUID == "2.25.77"
     assert not (tmp_path / "kept" / KEY_NAME).exists()

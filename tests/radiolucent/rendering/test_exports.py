@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import re
 
@@ -10,6 +11,9 @@ import pytest
 
 from drr import ConeBeam, Finding, Volume
 from drr.anatomy.structures import project_mask
+from radiographs import write_radiograph
+from radiographs.readers.table import read_table
+from radiographs.regions import Region
 from radiolucent.rendering.exports.coco import write_coco
 from radiolucent.rendering.exports.common import unit_box
 from radiolucent.rendering.exports.imagenome import scene_graph
@@ -18,6 +22,7 @@ from radiolucent.rendering.exports.llava import write_llava
 from radiolucent.rendering.exports.mlrg import write_mlrg
 from radiolucent.rendering.exports.radvlm import conversations, format_boxes, write_radvlm
 from radiolucent.rendering.exports.registry import EXPORTS, refuse_unknown
+from radiolucent.rendering.exports.table import write_table
 from radiolucent.rendering.masks import encode_mask
 from radiolucent.rendering.truth import finding_truth
 
@@ -194,6 +199,23 @@ def test_coco_is_opened_by_its_readers(tmp_path):
     np.testing.assert_array_equal(coco.annToMask(found[0]).astype(bool), MASK)
     kinds = {one["supercategory"] for one in coco.loadCats(coco.getCatIds())}
     assert kinds == {"finding", "location", "structure"}
+
+
+def test_the_table_is_what_our_own_reader_takes(tmp_path):
+    for truth in (PRIOR, CURRENT):
+        write_radiograph(tmp_path / str(truth["image"]), np.zeros(SIZE, np.float32), bits=8)
+    oblique = {**PRIOR, "view": "RAO", "image": PRIOR["image"]}
+    write_table(lambda: iter([PRIOR, CURRENT]), tmp_path / "exports")
+    prior, now = read_table(tmp_path, tmp_path / "exports" / "table.csv").images
+    assert (prior.view, prior.patient, prior.study) == ("PA", "ct1", "ct1_s0000_prior")
+    assert prior.report == "There is a 12 mm nodule. Nodule."
+    assert now.boxes == (Region("nodule", (0.25, 0.2, 0.3, 0.4)),)  # what has resolved has none
+    with open(tmp_path / "exports" / "table.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert rows[1]["prior_image"] == PRIOR["image"] and rows[1]["prior_report"] == prior.report
+    assert rows[0]["prior_image"] == "" and "increased" in rows[1]["comparison"]
+    write_table(lambda: iter([oblique]), tmp_path / "exports")
+    assert read_table(tmp_path, tmp_path / "exports" / "table.csv").images[0].view is None
 
 
 def test_what_is_asked_for_in_vain():

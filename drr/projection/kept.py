@@ -1,0 +1,49 @@
+"""What the backends find of a CT and keep for its next views: one record a volume, gone with it.
+
+A change of the voxels would not be seen, so a record makes the volume's arrays read-only.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+from weakref import WeakKeyDictionary
+
+import numpy as np
+
+from drr.volume import Volume
+
+if TYPE_CHECKING:
+    import torch
+
+
+class Kept:
+    """One volume's record.
+
+    Attributes:
+        slices: What slice streaming found, by the order in which it reads the voxels (see streaming.slices).
+        on_device: HU and bone map on the GPU (see cuda); None before they are copied there.
+    """
+
+    def __init__(self) -> None:
+        self.slices: dict[str, tuple] = {}
+        self.on_device: tuple[torch.Tensor, torch.Tensor | None] | None = None
+
+
+_records: WeakKeyDictionary[Volume, Kept] = WeakKeyDictionary()
+
+
+def kept_of(volume: Volume) -> Kept:
+    """The record of a volume; an empty one if nothing has been found of it."""
+    return _records.setdefault(volume, Kept())
+
+
+def lock(volume: Volume) -> None:
+    """Make a volume's arrays read-only, since something has been found of them."""
+    for array in (volume.hu, volume.bone):
+        if isinstance(array, np.ndarray):
+            array.flags.writeable = False
+
+
+def forget(volume: Volume) -> None:
+    """Drop a volume's record, and with it up to two copies of the CT; its arrays stay read-only: others share them."""
+    _records.pop(volume, None)

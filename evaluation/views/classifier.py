@@ -1,0 +1,148 @@
+"""A small network that tells a radiograph's view, its turn in quarters, and negatives.
+
+It sees ranks: each pixel of a 96 x 96 copy by its place among all, so that exposure, window and gamma do not matter.
+Trained on radiographs rendered from CT, with no patient's radiograph (`benchmarks.train_views`; model/README.md).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from radiographs.files import atomic_path, read_json
+
+SIDE = 96  # pixels of the copy that the network sees
+CLASSES = ("PA", "AP", "LL", "RL", "other")
+TURNS = (0, 90, 180, 270)  # degrees counter-clockwise by which the picture lies turned
+WIDTHS = (24, 48, 80, 112)
+MODEL = Path(__file__).parent / "model"
+
+
+class ViewNet(nn.Module):
+    """Three heads, of view, turn and negative, on four strided convolutions.
+
+    Args:
+        widths: Channels of the stages, each of half the size of the one before.
+    """
+
+    def __init__(self, widths: Sequence[int] = WIDTHS) -> None:
+        super().__init__()
+        stages: list[nn.Module] = []
+        before = 1
+        for width in widths:
+            stages += [nn.Conv2d(before, width, 3, stride=2, padding=1, bias=False), nn.BatchNorm2d(width), nn.ReLU()]
+            before = width
+        self.stages = nn.Sequential(*stages)
+        self.dropout = nn.Dropout(0.2)
+        self.head = nn.Linear(before * 9, len(CLASSES) + len(TURNS) + 1)
+
+    def forward(self, ranks: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Logits of views (B, 5), turns (B, 4) and negative (B,), of ranks (B, 1, 96, 96)."""
+        pooled = F.adaptive_avg_pool2d(self.stages(ranks), 3).flatten(1)
+        logits = self.head(self.dropout(pooled))
+        views, turns, negative = logits.split([len(CLASSES), len(TURNS), 1], dim=1)
+        return views, turns, negative[:, 0]
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What the classifier says of one picture.
+
+    Args:
+        view: One of CLASSES, of the picture once it is upright and positive.
+        probability: Of that view.
+        turn_degrees: By which it lies turned, counter-clockwise.
+        negative: Whether its bones are dark.
+        probabilities: {class: probability}.
+    """
+
+    view: str
+    probability: float
+    turn_degrees: int
+    negative: bool
+    probabilities: dict[str, float]
+
+
+def to_ranks(pixels: np.ndarray) -> np.ndarray:
+    """What the network sees of a radiograph.
+
+    Args:
+        pixels: (H, W), of any range.
+
+    Returns:
+        float32 (96, 96) in [-1, 1], 1 the brightest; longer pictures get borders of their darkest grey.
+    """
+    height, width = pixels.shape
+    scale = SIDE / max(height, width)
+    size = max(1, round(width * scale)), max(1, round(height * scale))
+    small = cv2.resize(np.asarray(pixels, np.float32), size, interpolation=cv2.INTER_AREA)
+    values = np.sort(small, axis=None)
+    first, last = (np.searchsorted(values, small, side) for side in ("left", "right"))
+    ranks = (first + last) / small.size - 1  # equal greys share the middle of their places
+    left, top = (SIDE - size[0]) // 2, (SIDE - size[1]) // 2
+    canvas = np.full((SIDE, SIDE), ranks.min(), np.float32)
+    canvas[top : top + size[1], left : left + size[0]] = ranks
+    return canvas
+
+
+def judge_views(pictures: Sequence[np.ndarray], model: ViewNet | None = None) -> list[Verdict]:
+    """The verdict on each picture (H, W), bones supposed to be bright.
+
+    Args:
+        pictures: Of any sizes and ranges.
+        model: By default the packaged one.
+    """
+    if not len(pictures):
+        return []
+    network = load_view_net() if model is None else model.eval()
+    with torch.inference_mode():
+        batch = torch.from_numpy(np.stack([to_ranks(picture) for picture in pictures]))[:, None]
+        views, turns, negative = network(batch)
+    verdicts = []
+    for view, turn, logit in zip(views.softmax(1).tolist(), turns.argmax(1).tolist(), negative.tolist()):
+        best = int(np.argmax(view))
+        named = {name: round(value, 6) for name, value in zip(CLASSES, view)}
+        verdicts.append(Verdict(CLASSES[best], view[best], TURNS[turn], logit > 0, named))
+    return verdicts
+
+
+def save_view_net(model: ViewNet, folder: Path, about: dict[str, object]) -> None:
+    """model.safetensors (16 bit) and config.json with what is said about it, and the weights' sha256."""
+    folder.mkdir(parents=True, exist_ok=True)
+    weights = {k: v.half() if v.is_floating_point() else v for k, v in model.state_dict().items()}
+    with atomic_path(folder / "model.safetensors") as part:
+        save_file({name: value.contiguous() for name, value in weights.items()}, part)
+    digest = hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()
+    config = {"widths": list(WIDTHS), "classes": list(CLASSES), "turns": list(TURNS), "sha256": digest, **about}
+    with atomic_path(folder / "config.json") as part:
+        part.write_text(json.dumps(config, indent=1) + "\n", encoding="utf-8")
+
+
+@lru_cache(maxsize=2)
+def load_view_net(folder: Path = MODEL) -> ViewNet:
+    """The network of a folder that `save_view_net` wrote, ready to judge.
+
+    Raises:
+        FileNotFoundError: The folder lacks it.
+        ValueError: Other classes than this version's, or weights that are not those of the config.
+    """
+    config = read_json(folder / "config.json")
+    if (config.get("classes"), config.get("turns")) != (list(CLASSES), list(TURNS)):
+        raise ValueError(f"{folder}: a classifier of {config.get('classes')}, where {list(CLASSES)} were expected")
+    weights = folder / "model.safetensors"
+    if hashlib.sha256(weights.read_bytes()).hexdigest() != config.get("sha256"):
+        raise ValueError(f"{weights}: not the weights that config.json names by their sha256; copy the folder again")
+    model = ViewNet(config["widths"])
+    model.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in load_file(weights).items()})
+    return model.eval()

@@ -1,0 +1,143 @@
+"""Where findings shall be: boxes as a table's column holds them, and as maps that a network can be conditioned on.
+
+A cell of the column `boxes` is a list of `KIND x1 y1 x2 y2` with semicolons between them, such as
+`nodule 0.25 0.20 0.30 0.40; pleural effusion 0.55 0.60 0.90 1.00`: fractions of the picture's width and height from
+its upper left corner, x2 and y2 the box's outer edges, so that 0 0 1 1 is the whole picture. An empty cell asks for
+nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from radiographs.vocabulary import FINDINGS
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
+
+
+@dataclass(frozen=True)
+class Region:
+    """A box in which a finding lies, or shall lie.
+
+    Attributes:
+        kind: One of FINDINGS.
+        box: (x1, y1, x2, y2) in 0..1, the last two the outer edges.
+    """
+
+    kind: str
+    box: tuple[float, float, float, float]
+
+
+def parse_regions(text: str) -> tuple[Region, ...]:
+    """The regions of a cell.
+
+    Args:
+        text: As in the module's description; white space does not matter.
+
+    Returns:
+        The regions in their order; none for an empty text.
+
+    Raises:
+        ValueError: Another kind, a box of other than four numbers, outside of 0..1, or without area.
+    """
+    return tuple(_parse(part) for part in text.split(";") if part.strip())
+
+
+def _parse(part: str) -> Region:
+    words = part.split()
+    kind = " ".join(words[:-4])
+    try:
+        box = tuple(float(word) for word in words[-4:])
+    except ValueError:
+        box = ()
+    if len(box) != 4:
+        raise ValueError(f"the box is '{part.strip()[:60]}'; expected KIND x1 y1 x2 y2, such as nodule 0.2 0.3 0.4 0.5")
+    if kind not in FINDINGS:
+        raise ValueError(f"the box is of '{kind[:40]}'; expected one of {', '.join(FINDINGS)}")
+    x1, y1, x2, y2 = box
+    if not (0 <= x1 < x2 <= 1 and 0 <= y1 < y2 <= 1):
+        raise ValueError(
+            f"the box of the {kind} is {x1:g} {y1:g} {x2:g} {y2:g}; expected 0 <= x1 < x2 <= 1, y likewise"
+        )
+    return Region(kind, (x1, y1, x2, y2))
+
+
+def format_regions(regions: Iterable[Region]) -> str:
+    """The cell of regions, four decimals.
+
+    Args:
+        regions: In the order of the cell.
+
+    Returns:
+        What `parse_regions` reads.
+    """
+    return "; ".join(f"{one.kind} {' '.join(f'{edge:.4f}' for edge in one.box)}" for one in regions)
+
+
+def framed(regions: Sequence[Region], shape: tuple[int, int], framing: str) -> tuple[Region, ...]:
+    """The regions of a picture that is made square, as fractions of the square.
+
+    Args:
+        regions: Of the picture.
+        shape: Its (H, W).
+        framing: "crop", the middle square, or "pad", borders at its shorter sides (`radiographs.letterbox`).
+
+    Returns:
+        Those of which something is left, cut at the square's edges.
+    """
+    height, width = shape
+    side = min(shape) if framing == "crop" else max(shape)
+    left, top = (width - side) // 2, (height - side) // 2  # negative: borders
+    found = []
+    for one in regions:
+        x1, x2 = (min(max((edge * width - left) / side, 0.0), 1.0) for edge in one.box[::2])
+        y1, y2 = (min(max((edge * height - top) / side, 0.0), 1.0) for edge in one.box[1::2])
+        if x1 < x2 and y1 < y2:
+            found.append(Region(one.kind, (x1, y1, x2, y2)))
+    return tuple(found)
+
+
+def region_map(regions: Iterable[Region], size: int) -> Float[np.ndarray, "kinds size size"]:
+    """The regions as a map for each kind.
+
+    Args:
+        regions: Of a square picture.
+        size: Side of the maps in pixels; it need not be the picture's own.
+
+    Returns:
+        float32 (5, size, size) in [0, 1], in the order of FINDINGS: the part of each pixel that lies in a box.
+    """
+    maps = np.zeros((len(FINDINGS), size, size), np.float32)
+    edges = np.arange(size + 1) / size
+    for one in regions:
+        x1, y1, x2, y2 = one.box
+        columns, rows = (
+            np.clip((np.minimum(edges[1:], high) - np.maximum(edges[:-1], low)) * size, 0, 1)
+            for low, high in ((x1, x2), (y1, y2))
+        )
+        part = maps[FINDINGS.index(one.kind)]
+        np.maximum(part, np.outer(rows, columns).astype(np.float32), out=part)
+    return maps
+
+
+def mask_region(kind: str, mask: np.ndarray) -> Region | None:
+    """The box around a mask.
+
+    Args:
+        kind: One of FINDINGS.
+        mask: bool (H, W).
+
+    Returns:
+        Its region; None of an empty mask.
+    """
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    if not len(rows):
+        return None
+    height, width = mask.shape
+    ends = (columns[0] / width, rows[0] / height, (columns[-1] + 1) / width, (rows[-1] + 1) / height)
+    return Region(kind, (float(ends[0]), float(ends[1]), float(ends[2]), float(ends[3])))

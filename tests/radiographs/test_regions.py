@@ -1,0 +1,59 @@
+"""Boxes in a table's cell, and as maps."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from radiographs.regions import Region, format_regions, framed, mask_region, parse_regions, region_map
+from radiographs.vocabulary import FINDINGS
+
+
+def test_there_and_back():
+    regions = parse_regions(" nodule 0.25 0.2 0.3 0.4 ;pleural  effusion 0 0 1 1;")
+    assert regions == (Region("nodule", (0.25, 0.2, 0.3, 0.4)), Region("pleural effusion", (0, 0, 1, 1)))
+    assert format_regions(regions).startswith("nodule 0.2500 0.2000 0.3000 0.4000; pleural effusion 0.0000")
+    assert parse_regions(format_regions(regions)) == regions and parse_regions("") == () == parse_regions(" ; ")
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("nodule", "the box is 'nodule'; expected KIND x1 y1 x2 y2"),
+        ("nodule 1 2 3", "expected KIND x1 y1 x2 y2"),
+        ("nodule a b c d", "expected KIND x1 y1 x2 y2"),
+        ("0.1 0.2 0.3 0.4", "the box is of ''; expected one of nodule"),
+        ("fracture 0.1 0.2 0.3 0.4", "the box is of 'fracture'"),
+        ("nodule 0.3 0.2 0.1 0.4", "expected 0 <= x1 < x2 <= 1"),
+        ("nodule 0.1 0.2 0.3 1.4", "expected 0 <= x1 < x2 <= 1"),
+        ("nodule 0.1 0.2 nan 0.4", "expected 0 <= x1 < x2 <= 1"),
+        ("nodule 10 20 30 40", "expected 0 <= x1 < x2 <= 1"),
+    ],
+)
+def test_what_is_refused(text, said):
+    with pytest.raises(ValueError) as error:
+        parse_regions(text)
+    assert said in str(error.value) and "\n" not in str(error.value)
+
+
+def test_a_map_holds_the_part_of_each_pixel_in_a_box():
+    maps = region_map(parse_regions("consolidation 0.25 0 0.625 0.5; consolidation 0.5 0 0.75 0.25"), 4)
+    assert maps.shape == (len(FINDINGS), 4, 4) and maps.dtype == np.float32
+    expected = [[0, 1, 1, 0], [0, 1, 0.5, 0], [0, 0, 0, 0], [0, 0, 0, 0]]
+    np.testing.assert_allclose(maps[FINDINGS.index("consolidation")], expected)
+    assert maps.sum() == np.sum(expected)
+    whole = region_map([Region("nodule", (0.1, 0.2, 0.75, 0.9))], 7)
+    assert whole.sum() / 49 == pytest.approx(0.65 * 0.7)
+    assert not region_map([], 5).any()
+
+
+def test_a_mask_and_its_map_agree():
+    mask = np.zeros((20, 40), bool)
+    mask[5:10, 8:20] = True
+    region = mask_region("nodule", mask)
+    assert region == Region("nodule", (0.2, 0.25, 0.5, 0.5)) and mask_region("nodule", mask & False) is None
+    (square,) = framed([region], mask.shape, "crop")
+    assert square.box == (0, 0.25, 0.5, 0.5)  # columns 10 to 30 are left
+    (padded,) = framed([region], mask.shape, "pad")
+    assert padded.box == (0.2, 0.375, 0.5, 0.5)
+    assert framed([Region("nodule", (0, 0, 0.2, 1))], mask.shape, "crop") == ()
