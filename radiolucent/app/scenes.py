@@ -10,7 +10,8 @@ from typing import Any
 from radiolucent.app.limits import Limits
 from radiolucent.app.scene import Scene, Shot, picture
 from radiolucent.app.store import Entry, Store
-from radiolucent.app.uploads import check_slices, check_volume, unpack_series, volume_suffix
+from radiolucent.app.uploads import check_slices, check_volume, volume_suffix
+from radiolucent.app.zips import unpack_series
 
 SAMPLE = "sample"
 
