@@ -30,7 +30,7 @@ def add_routes(app: FastAPI, services: Services) -> None:
                 return make()
         except Exception as error:  # one line, whatever was asked for
             entry = store.get(folder_of) if folder_of and folder_of in store else None
-            line = line_about(error, entry and entry.folder, entry.name if entry else "")
+            line = line_about(error, entry.folder if entry else None, entry.name if entry else "")
             return Response(f"{line}\n", 400, PRIVATE, "text/plain; charset=utf-8")
 
     def file(content: bytes, name: str, kind: str) -> Response:
