@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 OUT ?= demo_output
-JOBS ?= 2
+JOBS ?= 0
 INSTALL := $(BIN)/python -m pip install --quiet --constraint constraints.txt --editable
 
 .PHONY: help install demo test lint types docs bench clean
@@ -22,7 +22,7 @@ $(STAMP): setup.cfg constraints.txt pyproject.toml
 demo: $(STAMP)  ## sample CT -> pairs -> VQ-GAN -> latent diffusion -> bones suppressed, into OUT (demo_output)
 	$(BIN)/radiolucent demo --out $(OUT)
 
-test: $(STAMP)  ## run the tests, JOBS (2) at a time, and list the slowest 20
+test: $(STAMP)  ## run the tests in one process, or in JOBS=2; lists the slowest 20
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadgroup --no-loadscope-reorder --durations 20
 
 lint: $(STAMP)  ## check style and formatting with ruff
