@@ -4,7 +4,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 OUT ?= demo_output
-JOBS ?= 0
+JOBS ?= 1
+PYTEST = $(if $(filter 1,$(JOBS)),,OMP_NUM_THREADS=1) $(BIN)/python -m pytest $(if $(filter 1,$(JOBS)),,--numprocesses $(JOBS) --dist loadgroup --no-loadscope-reorder)
 INSTALL := $(BIN)/python -m pip install --quiet --constraint constraints.txt --editable
 
 .PHONY: help install demo test lint types docs bench clean
@@ -23,7 +24,7 @@ demo: $(STAMP)  ## sample CT -> pairs -> VQ-GAN -> latent diffusion -> bones sup
 	$(BIN)/radiolucent demo --out $(OUT)
 
 test: $(STAMP)  ## run the tests in one process, or in JOBS=2; lists the slowest 20
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadgroup --no-loadscope-reorder --durations 20
+	$(PYTEST) --durations 20
 
 lint: $(STAMP)  ## check style and formatting with ruff
 	$(BIN)/ruff check .
