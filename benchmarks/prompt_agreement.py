@@ -1,4 +1,4 @@
-"""The packaged synthesis model, and whether it draws what is asked: `python -m benchmarks.prompt_agreement --out DIR`.
+"""A synthesis model for the package, and whether it draws what is asked: `python -m benchmarks.prompt_agreement`.
 
 On data whose truth is known: radiographs rendered from CTs with random findings, views and reports (proof_data) ->
 a classifier of findings and views trained on these rendered radiographs, never on drawn ones (proof_classifier) ->
