@@ -17,16 +17,19 @@ from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
 
+import cv2
 import numpy as np
 
 from benchmarks.proof_bodies import body_of, chest, chest_mm, own_findings
 from drr import ConeBeam, Finding, Look, Volume, deform, project, render_pair
+from drr.anatomy.structures import project_mask
 from drr.findings.heart import add_cardiomegaly
 from drr.findings.lung import LOBES, add_consolidation, add_nodule
 from drr.findings.pleura import add_pleural_effusion, add_pneumothorax
 from drr.findings.report import report
 from radiographs import write_radiograph
 from radiographs.files import atomic_path
+from radiographs.regions import format_regions, mask_region
 
 VIEWS = ("PA", "AP", "LL", "RL")
 FRONTAL = ("PA", "AP")
@@ -41,7 +44,7 @@ ABSENT = {
     "pneumothorax": ("No pneumothorax.", "There is no pneumothorax."),
 }
 COUNTS = (0.1, 0.35, 0.35, 0.2)  # of scenes with 0, 1, 2 and 3 findings
-COLUMNS = ("image", "report", "view", "patient", "study", "split", "labels")
+COLUMNS = ("image", "report", "view", "patient", "study", "split", "labels", "boxes", "masks")
 Row = dict[str, str]
 
 
@@ -63,8 +66,13 @@ class Scene:
     ct: str | None = None
 
 
-def random_scene(volume: Volume, rng: np.random.Generator, own: Sequence[Finding] = ()) -> tuple[Volume, list[Finding]]:
-    """A volume with random findings, large enough to be seen in a small picture; `own` are there already."""
+def random_scene(
+    volume: Volume, rng: np.random.Generator, own: Sequence[Finding] = ()
+) -> tuple[Volume, list[Finding], Volume]:
+    """A volume with random findings, large enough to be seen in a small picture; `own` are there already.
+
+    The third is the part of it that the findings' masks lie in.
+    """
     chosen = set(rng.choice(KINDS, rng.choice(len(COUNTS), p=COUNTS), replace=False))
     chosen -= {finding.kind for finding in own}
     places = choose_places(chosen, rng)
@@ -84,7 +92,7 @@ def random_scene(volume: Volume, rng: np.random.Generator, own: Sequence[Finding
         findings.append(finding)
     hu = volume.hu.copy()
     hu[box] = part.hu
-    return volume.replace(hu=hu), findings
+    return volume.replace(hu=hu), findings, part
 
 
 def choose_places(chosen: Container[str], rng: np.random.Generator) -> dict[str, str]:
@@ -188,7 +196,7 @@ def render_scene(scene: Scene) -> list[Row]:
         return json.loads(done.read_text())
     rng = np.random.default_rng([scene.seed, scene.number])
     body = deform(body_of(scene.ct), int(rng.integers(2**31)))
-    volume, findings = random_scene(body, rng, own_findings(scene.ct))
+    volume, findings, part = random_scene(body, rng, own_findings(scene.ct))
     labels, box = json.dumps(scene_labels(findings)), chest_mm(volume)
     rows = []
     for pose, view in enumerate(scene.views):
@@ -198,11 +206,32 @@ def render_scene(scene: Scene) -> list[Row]:
         for kind, image in zip(("CXR", "BS"), render_pair(soft, bone, random_look(view, rng))):
             write_radiograph(folder / kind / name, image)
         text, patient = scene_report(findings, view, rng), f"scene{scene.number:05d}"
-        rows.append(dict(zip(COLUMNS, (name, text, view, patient, patient, scene.split, labels))))
+        places = outlines(part, findings, beam, folder / "masks", Path(name).stem)
+        rows.append(dict(zip(COLUMNS, (name, text, view, patient, patient, scene.split, labels, *places))))
     done.parent.mkdir(exist_ok=True)
     with atomic_path(done) as part:
         part.write_text(json.dumps(rows))
     return rows
+
+
+def outlines(part: Volume, findings: Iterable[Finding], beam: ConeBeam, folder: Path, stem: str) -> tuple[str, str]:
+    """The cells boxes and masks of a picture; a finding that the CT came with has none, and none is out of the picture.
+
+    The masks are written into `folder`, which lies beside the table.
+    """
+    folder.mkdir(exist_ok=True)
+    found, files = [], []
+    for finding in findings:
+        if finding.mask.shape != part.hu.shape:
+            continue
+        mask = project_mask(part, finding.mask, beam, "cpu").mask
+        region = mask_region(finding.kind, mask)
+        if region is not None:
+            path = folder / f"{stem}_{finding.kind.replace(' ', '_')}.png"
+            cv2.imwrite(str(path), mask.astype(np.uint8) * 255)
+            found.append(region)
+            files.append(f"{finding.kind} {folder.name}/{path.name}")
+    return format_regions(found), "; ".join(files)
 
 
 def render(

@@ -224,7 +224,20 @@ class SynthesisModule(LatentModule):
             batch["demographics"] if conditioner.config.demographics else None,
             image,
             batch["image_views"] if image is not None else None,
+            self._regions(batch),
         ).to(self.device, torch.float32)
+
+    def _regions(self, batch: dict[str, Any]) -> Tensor | None:
+        """Maps of where findings are, for a conditioner that takes them; ValueError if the data do not give them."""
+        conditioner: Any = self.networks["conditioner"]
+        if not conditioner.config.regions:
+            return None
+        if "regions" not in batch:
+            raise ValueError(
+                "the conditioner takes maps of regions and the data give none: set the data's region_size to the "
+                "latents' side"
+            )
+        return batch["regions"]
 
     def _embed(self, batch: dict[str, Any]) -> tuple[Tensor | None, Tensor | None]:
         if self.text_encoder is None:
@@ -278,6 +291,7 @@ class SynthesisModule(LatentModule):
             num_inference_steps=self.sampling_steps,
             guidance=self.guidance,
             seeds=image_seeds(batch, self.seed),
+            regions=self._regions(batch),
         )
         return output.images.to(self.device)
 

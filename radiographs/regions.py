@@ -3,34 +3,39 @@
 A cell of the column `boxes` is a list of `KIND x1 y1 x2 y2` with semicolons between them, such as
 `nodule 0.25 0.20 0.30 0.40; pleural effusion 0.55 0.60 0.90 1.00`: fractions of the picture's width and height from
 its upper left corner, x2 and y2 the box's outer edges, so that 0 0 1 1 is the whole picture. An empty cell asks for
-nothing.
+nothing. A cell of the column `masks` is a list of `KIND FILE` with semicolons between them: a grey picture of the
+radiograph's own aspect, beside the table or below its folder, that is not black where the finding is.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+import cv2
 import numpy as np
 
 from radiographs.vocabulary import FINDINGS
 
 if TYPE_CHECKING:
-    from jaxtyping import Float
+    from jaxtyping import Bool, Float
 
 
 @dataclass(frozen=True)
 class Region:
-    """A box in which a finding lies, or shall lie.
+    """A box in which a finding lies, or shall lie, or its outline.
 
     Attributes:
         kind: One of FINDINGS.
         box: (x1, y1, x2, y2) in 0..1, the last two the outer edges.
+        mask: File of a mask within the box; None: the box is all that is known.
     """
 
     kind: str
     box: tuple[float, float, float, float]
+    mask: Path | None = None
 
 
 def parse_regions(text: str) -> tuple[Region, ...]:
@@ -65,6 +70,51 @@ def _parse(part: str) -> Region:
             f"the box of the {kind} is {x1:g} {y1:g} {x2:g} {y2:g}; expected 0 <= x1 < x2 <= 1, y likewise"
         )
     return Region(kind, (x1, y1, x2, y2))
+
+
+def parse_masks(text: str, folder: Path) -> tuple[Region, ...]:
+    """The regions of a cell of masks.
+
+    Args:
+        text: As in the module's description.
+        folder: What the files' paths are relative to.
+
+    Returns:
+        The regions in their order; none for an empty text.
+
+    Raises:
+        ValueError: Another kind, no such file, one that is no picture, or a mask that is black.
+    """
+    return tuple(_parse_mask(part.strip(), folder) for part in text.split(";") if part.strip())
+
+
+def _parse_mask(part: str, folder: Path) -> Region:
+    kind = next((kind for kind in FINDINGS if part.startswith(f"{kind} ")), None)
+    if kind is None:
+        raise ValueError(f"the mask is '{part[:60]}'; expected KIND FILE with a kind of {', '.join(FINDINGS)}")
+    path = folder / part.removeprefix(kind).strip()
+    region = mask_region(kind, read_mask(path))
+    if region is None:
+        raise ValueError(f"the mask of the {kind}, {path.name}, is black: leave it out, or mark where the finding is")
+    return Region(kind, region.box, path)
+
+
+def read_mask(path: Path) -> Bool[np.ndarray, "height width"]:
+    """A picture of a mask.
+
+    Args:
+        path: PNG or another format that OpenCV reads.
+
+    Returns:
+        bool (H, W), true where it is not black.
+
+    Raises:
+        ValueError: No such file, or no picture.
+    """
+    pixels = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE) if path.is_file() else None
+    if pixels is None:
+        raise ValueError(f"the mask {path} {'is no picture' if path.is_file() else 'does not exist'}")
+    return pixels > 0
 
 
 def format_regions(regions: Iterable[Region]) -> str:
@@ -102,27 +152,47 @@ def framed(regions: Sequence[Region], shape: tuple[int, int], framing: str) -> t
     return tuple(found)
 
 
-def region_map(regions: Iterable[Region], size: int) -> Float[np.ndarray, "kinds size size"]:
+def region_map(
+    regions: Iterable[Region], size: int | tuple[int, int], framing: str | None = None
+) -> Float[np.ndarray, "kinds height width"]:
     """The regions as a map for each kind.
 
     Args:
-        regions: Of a square picture.
-        size: Side of the maps in pixels; it need not be the picture's own.
+        regions: Of the picture.
+        size: Of the maps, (h, w) or the side of a square, in pixels; it need not be the picture's own.
+        framing: How masks are made square, as in `framed`, which does it for boxes; None: they are of the map's aspect.
 
     Returns:
-        float32 (5, size, size) in [0, 1], in the order of FINDINGS: the part of each pixel that lies in a box.
+        float32 (5, h, w) in [0, 1], in the order of FINDINGS: the part of each pixel that lies in a box or mask.
     """
-    maps = np.zeros((len(FINDINGS), size, size), np.float32)
-    edges = np.arange(size + 1) / size
+    height, width = (size, size) if isinstance(size, int) else size
+    maps = np.zeros((len(FINDINGS), height, width), np.float32)
     for one in regions:
-        x1, y1, x2, y2 = one.box
-        columns, rows = (
-            np.clip((np.minimum(edges[1:], high) - np.maximum(edges[:-1], low)) * size, 0, 1)
-            for low, high in ((x1, x2), (y1, y2))
-        )
         part = maps[FINDINGS.index(one.kind)]
-        np.maximum(part, np.outer(rows, columns).astype(np.float32), out=part)
+        if one.mask is None:
+            x1, y1, x2, y2 = one.box
+            inside = np.outer(_covered(y1, y2, height), _covered(x1, x2, width))
+        else:
+            outline = _square(read_mask(one.mask), framing).astype(np.float32)
+            inside = cv2.resize(outline, (width, height), interpolation=cv2.INTER_AREA)
+        np.maximum(part, inside, out=part)
     return maps
+
+
+def _covered(low: float, high: float, count: int) -> Float[np.ndarray, " count"]:
+    """How much of each of `count` pixels lies between two fractions of their row."""
+    edges = np.arange(count + 1) / count
+    part = (np.minimum(edges[1:], high) - np.maximum(edges[:-1], low)) * count
+    return np.clip(part, 0, 1).astype(np.float32)
+
+
+def _square(mask: Bool[np.ndarray, "height width"], framing: str | None) -> Bool[np.ndarray, "rows columns"]:
+    if framing is None:
+        return mask
+    side = min(mask.shape) if framing == "crop" else max(mask.shape)
+    before = [(side - length) // 2 for length in mask.shape]  # negative: cut off
+    cut = mask[tuple(slice(max(0, -first), max(0, -first) + side) for first in before)]
+    return np.pad(cut, [(max(0, first), side - length - max(0, first)) for first, length in zip(before, cut.shape)])
 
 
 def mask_region(kind: str, mask: np.ndarray) -> Region | None:

@@ -71,6 +71,7 @@ class Conditioner(ModelMixin, ConfigMixin):  # type: ignore[misc]
             for whoever samples.
         text_fingerprint: sha256 of that encoder's weights.
         views: How many of VIEWS, from the first, the model knows; folders that do not say so know five.
+        regions: R, of how many of radiographs.vocabulary.FINDINGS, from the first, it may be told the place; 0: none.
     """
 
     @register_to_config
@@ -85,6 +86,7 @@ class Conditioner(ModelMixin, ConfigMixin):  # type: ignore[misc]
         text_encoder: str | None = None,
         text_fingerprint: str | None = None,
         views: int = 5,
+        regions: int = 0,
     ) -> None:
         super().__init__()
         self.view = nn.Embedding(1 + views, width)
@@ -124,6 +126,7 @@ class Conditioner(ModelMixin, ConfigMixin):  # type: ignore[misc]
         """Which of CONDITIONS this model has."""
         config: Any = self.config
         absent = {"image": config.images, "demographics": config.demographics, "report": config.text_width}
+        absent["region"] = config.regions
         return tuple(name for name in CONDITIONS if absent.get(name, True))
 
     def prepare(
@@ -134,6 +137,7 @@ class Conditioner(ModelMixin, ConfigMixin):  # type: ignore[misc]
         demographics: Sequence[Demographics | None] | None = None,
         image: Tensor | None = None,
         image_views: Sequence[Sequence[str | None]] | None = None,
+        region: Tensor | None = None,
     ) -> Conditions:
         """Conditions of B images, checked and padded to fixed sizes.
 
@@ -144,6 +148,7 @@ class Conditioner(ModelMixin, ConfigMixin):  # type: ignore[misc]
             demographics: Of each image, see `demographics_row`.
             image: (B, K, C, h, w), scaled latents of other views.
             image_views: The view of each of them; None where there is no image.
+            region: (B, R, h, w) in [0, 1], maps of where findings shall be, 0 where nothing is said.
 
         Returns:
             Conditions of B images.
@@ -160,7 +165,17 @@ class Conditioner(ModelMixin, ConfigMixin):  # type: ignore[misc]
         people = torch.tensor([demographics_row(row) for row in demographics or [None] * count]).reshape(count, 4)
         image, image_view = self._pad_images(count, image, image_views)
         view = torch.tensor([view_index(view, config.views) for view in views], dtype=torch.long)
-        return Conditions(view, report, kept, people, image, image_view)
+        return Conditions(view, report, kept, people, image, image_view, self._checked_region(count, region))
+
+    def _checked_region(self, count: int, region: Tensor | None) -> Tensor:
+        kinds = self.config["regions"]
+        if region is None:
+            return torch.zeros(count, kinds, 0, 0)
+        if not kinds:
+            raise ValueError("places of findings were given, but this model takes none (regions is 0)")
+        if region.ndim != 4 or region.shape[:2] != (count, kinds):
+            raise ValueError(f"places of findings are {tuple(region.shape)}; this model needs ({count}, {kinds}, h, w)")
+        return region
 
     def _pad_report(self, count: int, embeddings: Tensor | None, mask: Tensor | None) -> tuple[Tensor, Tensor]:
         config: Any = self.config

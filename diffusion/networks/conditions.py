@@ -1,4 +1,4 @@
-"""What is asked of images as tensors: view, demographics, report, and other views of the study."""
+"""What is asked of images as tensors: view, demographics, report, places of findings, other views of the study."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import Tensor
 
 from radiographs.vocabulary import SEXES, VIEWS
 
-CONDITIONS = ("image", "view", "demographics", "report")  # in the order of guidance
+CONDITIONS = ("image", "view", "demographics", "report", "region")  # in the order of guidance
 Demographics = Mapping[str, Any]
 
 
@@ -26,6 +26,7 @@ class Conditions:
         demographics: (B, 4): age in centuries, whether it is known, female, male.
         image: (B, K, C, h, w), scaled latents of other views of the study.
         image_view: (B, K) int as `view`, 0 for no image.
+        region: (B, R, h, w) in [0, 1], where findings shall be, a map for each kind (`radiographs.regions`).
     """
 
     view: Tensor
@@ -34,6 +35,7 @@ class Conditions:
     demographics: Tensor
     image: Tensor
     image_view: Tensor
+    region: Tensor
 
     def without(self, name: str, rows: Tensor | None = None) -> Conditions:
         """The same with one condition left out.
@@ -45,9 +47,9 @@ class Conditions:
         Returns:
             New Conditions.
         """
-        fields = {"view": ("view",), "demographics": ("demographics",), "report": ("report", "report_mask")}
+        fields = {"image": ("image", "image_view"), "report": ("report", "report_mask")}
         changed = {}
-        for field in fields.get(name, ("image", "image_view")):
+        for field in fields.get(name, (name,)):
             value = getattr(self, field)
             gone = value.new_ones(len(value), dtype=torch.bool) if rows is None else rows.to(value.device)
             changed[field] = value.masked_fill(gone.reshape(-1, *[1] * (value.ndim - 1)), 0)
@@ -69,7 +71,7 @@ class Conditions:
 
         Args:
             device: Of all tensors.
-            dtype: Of report, demographics and image.
+            dtype: Of report, demographics, image and region.
 
         Returns:
             New Conditions.

@@ -150,3 +150,17 @@ def check_other_views(images: Float[Tensor, "batch views 1 height width"], size:
     low, high = images.aminmax()
     if not (low >= -1.001 and high <= 1.001):  # false for NaN as well
         raise ValueError(f"other views' values run from {low:g} to {high:g}; expected [-1, 1], bones bright")
+
+
+def check_regions(regions: Float[Tensor, "batch kinds rows columns"]) -> None:
+    """Check the maps of where findings shall be.
+
+    Args:
+        regions: Expected: in [0, 1]; 1 where a finding of the kind shall be.
+
+    Raises:
+        ValueError: Another range.
+    """
+    low, high = regions.aminmax() if regions.numel() else (0.0, 0.0)
+    if not (low >= 0 and high <= 1):  # true for NaN as well
+        raise ValueError(f"maps of regions run from {low:g} to {high:g}; expected [0, 1], 1 where a finding shall be")

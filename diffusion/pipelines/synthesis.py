@@ -28,6 +28,7 @@ from diffusion.pipelines.requests import (
     asked_for,
     check_other_views,
     check_output_type,
+    check_regions,
     check_request,
     given_back,
     seeds_from,
@@ -127,6 +128,7 @@ class SynthesisPipeline(SavedPipeline):
         *,
         prompt: Prompt | None = None,
         view: View | None = None,
+        regions: Float[Tensor, "batch kinds rows columns"] | None = None,
         generator: torch.Generator | Sequence[torch.Generator] | None = None,
         output_type: str = "pt",
         return_dict: bool = True,
@@ -151,6 +153,9 @@ class SynthesisPipeline(SavedPipeline):
                 elsewhere.
             prompt: A text, or one an image.
             view: Of radiographs.vocabulary.VIEWS, one for all or one an image; None leaves it open.
+            regions: Where findings shall be, if the model takes it: maps (B, R, h, w) in [0, 1], one for each of
+                radiographs.vocabulary.FINDINGS and of any resolution (`radiographs.regions.region_map`), 0 where
+                nothing is said.
             generator: torch's, from which the seeds are drawn instead, or one an image.
             output_type: "pt", "np" or "pil", see SynthesisOutput.
             return_dict: Whether the result comes as an object instead of a tuple.
@@ -176,7 +181,9 @@ class SynthesisPipeline(SavedPipeline):
         check_request(count, seeds, steps, lot, (height, width), self.size_multiple)
         if images is not None:
             check_other_views(images, (height, width))
-        self.conditioner.prepare(views, embeddings, mask, demographics)
+        if regions is not None:
+            check_regions(regions)
+        self.conditioner.prepare(views, embeddings, mask, demographics, region=regions)
         guidance = (self.config["guidance"] or {}) if guidance is None else guidance
         terms = guidance_terms(self.conditioner.conditions, guidance)
         shape = (height // self.vqgan.downsampling, width // self.vqgan.downsampling)
@@ -190,6 +197,7 @@ class SynthesisPipeline(SavedPipeline):
                 None if demographics is None else [demographics[i] for i in rows],
                 None if images is None else self._encode(images[rows]),
                 None if image_views is None else [image_views[i] for i in rows],
+                None if regions is None else regions[rows],
             )
             latent = self._sample(given, terms, steps, [seeds[i] for i in rows], shape)
             image = decode(self.vqgan, latent.to(self.vqgan.dtype)).float().clamp(-1, 1).cpu()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import torch
 
@@ -40,7 +41,7 @@ def dropout_rates(
 def drop_conditions(
     given: Conditions, rates: Mapping[str, float], unconditional: float, generator: torch.Generator
 ) -> Conditions:
-    """Leave conditions out at random.
+    """Leave conditions out at random; of regions also each kind alone, since a user may say where one finding is.
 
     Args:
         given: Of B images.
@@ -58,4 +59,7 @@ def drop_conditions(
     for name, rate in rates.items():
         alone = torch.rand(len(given.view), generator=generator) < rate
         given = given.without(name, alone | everything)
+    if rates.get("region"):
+        kept = torch.rand(given.region.shape[:2], generator=generator) >= rates["region"]
+        given = replace(given, region=given.region * kept[..., None, None].to(given.region))
     return given

@@ -9,6 +9,7 @@ from diffusers.models.modeling_utils import ModelMixin
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from diffusers.schedulers.scheduling_flow_match_euler_discrete import FlowMatchEulerDiscreteScheduler
 from torch import Tensor
+from torch.nn.functional import adaptive_avg_pool2d
 
 from diffusion.networks.conditioning import Conditioner
 from diffusion.networks.conditions import Conditions
@@ -56,11 +57,11 @@ def check_networks(network: Any, conditioner: Conditioner) -> None:
         channels, extra = config["out_channels"], config["in_channels"] - config["out_channels"]
         if config["class_embed_type"] not in (None, "projection"):
             raise ValueError(f"class_embed_type is '{config['class_embed_type']}'; expected projection, or none")
-    wanted = condition["images"] * channels
+    wanted = condition["images"] * channels + condition["regions"]
     if extra != wanted:
         raise ValueError(
             f"the network takes {extra} channels beside the noisy latent's {channels}; with {condition['images']} "
-            f"other views it must take {wanted}"
+            f"other views and {condition['regions']} maps of regions it must take {wanted}"
         )
 
 
@@ -91,7 +92,10 @@ def ask(
     others = given.image.flatten(1, 2).to(noisy)
     if not others.numel():  # no image of the batch has another view
         others = noisy.new_zeros(count, given.image_view.shape[1] * channels, *noisy.shape[2:])
-    inputs = torch.cat([noisy, others], dim=1).to(network.dtype)
+    places = noisy.new_zeros(count, given.region.shape[1], *noisy.shape[2:])  # of findings: nothing is said of them
+    if given.region.numel():
+        places = adaptive_avg_pool2d(given.region.to(noisy), noisy.shape[2:])  # type: ignore[arg-type]
+    inputs = torch.cat([noisy, others, places], dim=1).to(network.dtype)
     takes_vector = isinstance(network, LatentDiT) or network.config["class_embed_type"] is not None
     labels = vector if takes_vector else None
     network_: Any = network

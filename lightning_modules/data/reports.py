@@ -39,7 +39,8 @@ class ReportDataset(Dataset):
         framing: `crop` or `pad`.
         others: K.
         seed: Of the choice of other views.
-        region_size: Side of the maps of boxes, `regions` (5, r, r) in the item (`radiographs.regions`); 0: none.
+        region_size: Side of the maps of boxes and masks, `regions` (5, r, r) in the item (`radiographs.regions`); 0:
+            none. Where an image has both, seed, epoch and index choose.
     """
 
     def __init__(
@@ -65,7 +66,9 @@ class ReportDataset(Dataset):
         square = centre_crop(pixels, self.size) if self.framing == "crop" else fit(pixels, self.size)[0]
         return torch.from_numpy(square).unsqueeze(0)
 
-    def _regions(self, image: ReportedImage) -> torch.Tensor:
+    def _regions(self, image: ReportedImage, rng: np.random.Generator) -> torch.Tensor:
+        if image.masks and (not image.boxes or rng.random() < 0.5):
+            return torch.from_numpy(region_map(image.masks, self.region_size, self.framing))
         boxes = framed(image.boxes, radiograph_size(image.path), self.framing) if image.boxes else ()
         return torch.from_numpy(region_map(boxes, self.region_size))
 
@@ -73,13 +76,14 @@ class ReportDataset(Dataset):
         epoch, index = key
         image = self.images[index]
         siblings = [i for i in self.studies[image.study] if i != index]
-        order = np.random.default_rng([self.seed, epoch, index]).permutation(len(siblings))[: self.others]
+        rng = np.random.default_rng([self.seed, epoch, index])
+        order = rng.permutation(len(siblings))[: self.others]
         chosen: list[ReportedImage | None] = [self.images[siblings[i]] for i in order]
         chosen += [None] * (self.others - len(chosen))
         black = torch.full((1, self.size, self.size), -1.0)
         pictures = [black if other is None else self._pixels(other) for other in chosen]
         return {
-            **({"regions": self._regions(image)} if self.region_size else {}),
+            **({"regions": self._regions(image, rng)} if self.region_size else {}),
             "radiograph": self._pixels(image),
             "name": image.name,
             "view": image.view,
@@ -115,7 +119,7 @@ class ReportDataModule(LightningDataModule):
         validation_fraction: Of the patients, dealt by hash; if the data set names every image's split, that is taken.
         test_fraction: Of the patients. A patient in two splits is refused.
         table_encoding: Of a CSV of one's own that is not UTF-8, such as cp1252.
-        region_size: Side of the maps of the table's boxes, `regions` (B, 5, r, r) in the batch; 0: none.
+        region_size: Side of the maps of the table's boxes and masks, `regions` (B, 5, r, r) in the batch; 0: none.
 
     Raises:
         ValueError: A size below 1, no table for a data set that needs one, or an encoding for one that needs none.

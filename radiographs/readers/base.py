@@ -34,6 +34,7 @@ class ReportedImage:
         sex: F, M or None.
         split: train, validation, test or None.
         boxes: Where findings are, as far as the data tell.
+        masks: Their outlines, likewise.
     """
 
     path: Path
@@ -46,6 +47,7 @@ class ReportedImage:
     sex: str | None = None
     split: str | None = None
     boxes: tuple[Region, ...] = ()
+    masks: tuple[Region, ...] = ()
 
 
 @dataclass

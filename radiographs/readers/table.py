@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 from radiographs.readers.base import Reading, ReportedImage, checked_age, checked_sex, checked_split, plain_text
-from radiographs.regions import Region, parse_regions
+from radiographs.regions import Region, parse_masks, parse_regions
 from radiographs.tables import Row, read_rows
 from radiographs.vocabulary import VIEWS
 
-OPTIONAL = ("patient", "study", "age", "sex", "split", "boxes")  # columns of a table of one's own
+OPTIONAL = ("patient", "study", "age", "sex", "split", "boxes", "masks")  # columns of a table of one's own
 
 
 def read_table(root: Path, table: Path, encoding: str | None = None) -> Reading:
@@ -18,7 +18,7 @@ def read_table(root: Path, table: Path, encoding: str | None = None) -> Reading:
     Args:
         root: The folder of the images.
         table: CSV, CSV.gz or Parquet. age in years; sex F or M; split train, validation or test, in every row. Without
-            a patient every image is its own. boxes as `radiographs.regions` describes them.
+            a patient every image is its own. boxes and masks as `radiographs.regions` describes them.
         encoding: Of a CSV that is not UTF-8, see `radiographs.tables.read_rows`.
 
     Returns:
@@ -43,15 +43,15 @@ def read_table(root: Path, table: Path, encoding: str | None = None) -> Reading:
         split = checked_split(row["split"], row) if "split" in row else None
         age, sex = checked_age(row), checked_sex(row)
         study = plain_text(row.get("study")) or name
-        report, boxes = plain_text(row["report"]), _boxes(row)
-        found.add(ReportedImage(root / name, name, view, report, patient, study, age, sex, split, boxes))
+        report, (boxes, masks) = plain_text(row["report"]), _regions(row, table.parent)
+        found.add(ReportedImage(root / name, name, view, report, patient, study, age, sex, split, boxes, masks))
     return found
 
 
-def _boxes(row: Row) -> tuple[Region, ...]:
-    """The column boxes, if there is one; ValueError with the line for what is none."""
+def _regions(row: Row, folder: Path) -> tuple[tuple[Region, ...], tuple[Region, ...]]:
+    """The columns boxes and masks, if they are there; ValueError with the line for what is none."""
     try:
-        return parse_regions(plain_text(row.get("boxes")))
+        return parse_regions(plain_text(row.get("boxes"))), parse_masks(plain_text(row.get("masks")), folder)
     except ValueError as error:
         raise ValueError(f"{row.where}: {error}") from None
 

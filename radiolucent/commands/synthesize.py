@@ -83,6 +83,7 @@ def run(args: Namespace) -> int:
 
     from evaluation.features.labels import CHEXPERT
     from radiographs.vocabulary import VIEWS
+    from radiolucent.synthesis.checks import check_lengths, refuse_regions, refuse_tokens
     from radiolucent.synthesis.dataset import Finish, dataset_files, finish_dataset
     from radiolucent.synthesis.dataset_card import settings_hash
     from radiolucent.synthesis.loading import load_generator
@@ -96,6 +97,8 @@ def run(args: Namespace) -> int:
     rows, bad = read_rows(prompts, args.seed, VIEWS, CHEXPERT)
     rows, taken = refuse_tokens(rows, args.format)
     bad |= taken
+    rows, unplaced = refuse_regions(rows, options)
+    bad |= unplaced
     rows, cut, too_long = check_lengths(rows, options)
     settings = settings_of(options, args.seed, args.bits)
     if not args.workers and args.executor == "local":
@@ -258,43 +261,3 @@ def read_rows(path: str, seed: int, views: Sequence[str], classes: Sequence[str]
 
     rows, bad = read_prompts(path, seed, views, classes)
     return sorted(rows, key=lambda row: (len(row.prompt), row.prompt, row.name)), bad
-
-
-def check_lengths(rows: Sequence[Row], options: GeneratorOptions) -> tuple[list[Row], dict[str, int], dict[str, str]]:
-    """The rows to draw, {name: tokens that are cut}, and {name: reason} of those that are skipped as too long."""
-    from radiolucent.synthesis.generator import OWN, pipeline_class
-    from radiolucent.synthesis.loading import load_lengths
-
-    measure = load_lengths(options)
-    if measure is None and any(row.prompt for row in rows):
-        print("This model reads no text: the images follow the views alone.")
-    if any(row.view for row in rows) and "{view}" not in options.template and pipeline_class(options.checkpoint) != OWN:
-        print("This model reads text alone: the column view changes no image unless --template holds {view}.")
-    kept: list[Row] = []
-    cut: dict[str, int] = {}
-    bad: dict[str, str] = {}
-    for row in rows:
-        tokens, limit = measure(options.text(row)) if measure else (0, 0)
-        if tokens > limit and not options.cut:
-            bad[row.name] = (
-                f"the text has {tokens} tokens and the encoder takes {limit}: shorten it, or allow --long-prompts cut"
-            )
-            continue
-        kept.append(row)
-        if tokens > limit:
-            cut[row.name] = tokens - limit
-    if cut:
-        print(f"{len(cut)} of {len(rows)} texts are longer than the encoder's limit and are cut: see tokens_cut")
-    return kept, cut, bad
-
-
-def refuse_tokens(rows: Sequence[Row], formats: Sequence[str]) -> tuple[list[Row], dict[str, str]]:
-    """The rows to draw, and {name: reason} of those whose prompt a format would take for something else than text."""
-    from radiolucent.synthesis.dataset_formats import MEDIA_TOKEN
-
-    bad = {
-        row.name: f"the prompt holds {found[0]}, which loaders of --format llava take for a picture: change the prompt"
-        for row in rows
-        if "llava" in formats and (found := MEDIA_TOKEN.search(row.prompt))
-    }
-    return [row for row in rows if row.name not in bad], bad

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from radiographs.files import atomic_path
+from radiographs.regions import format_regions
 from radiolucent.synthesis.prompts import Row
 
 IMAGES = "images"
@@ -54,6 +55,7 @@ class Example:
             "labels_dict": self.labels,
             "view": row.view or "",
             "seed": row.seed,
+            "boxes": format_regions(row.regions),
             "tokens_cut": self.tokens_cut,
             "agreement": agreement,
             "notice": NOTICE,
@@ -111,7 +113,7 @@ def write_parquet(examples: Sequence[Example], out: Path, shard_size: int) -> No
     from pyarrow import parquet
 
     kinds = {"filename": "string", "prompt": "string", "labels_dict": "string", "view": "string", "seed": "int64"}
-    kinds |= {"tokens_cut": "int64", "agreement": "string", "notice": "string"}
+    kinds |= {"boxes": "string", "tokens_cut": "int64", "agreement": "string", "notice": "string"}
     features = {
         "image": {"_type": "Image"},
         **{name: {"dtype": kind, "_type": "Value"} for name, kind in kinds.items()},

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
+from radiographs.files import read_json
+from radiographs.regions import region_map
 from radiolucent.synthesis.generator import TEXTS_KEPT, GeneratorOptions, Lengths, claim_device
 from radiolucent.synthesis.prompts import Row
-
-if TYPE_CHECKING:
-    pass
 
 
 class OwnGenerator:
@@ -60,8 +59,23 @@ class OwnGenerator:
             seeds=[row.seed for row in rows],
             size=None if size is None else (size, size),
             micro_batch=self.options.micro_batch,
+            regions=self._regions(rows),
         ).images
         return images[:, 0].numpy()
+
+    def _regions(self, rows: Sequence[Row]) -> Any:
+        """Maps (len(rows), 5, h, w) of where findings shall be, on the latents' grid; None if no row says it."""
+        import torch
+
+        if not any(row.regions for row in rows):
+            return None
+        side = (self.options.size or self.pipeline.config["image_size"]) // self.pipeline.vqgan.downsampling
+        return torch.from_numpy(np.stack([region_map(row.regions, side) for row in rows]))
+
+
+def takes_regions(checkpoint: str) -> bool:
+    """Whether a SynthesisPipeline's folder holds a model that can be told where findings shall be."""
+    return bool(read_json(Path(checkpoint) / "conditioner/config.json").get("regions"))
 
 
 def own_text_encoder(options: GeneratorOptions, device: str = "cpu") -> Any:

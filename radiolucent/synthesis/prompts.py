@@ -11,6 +11,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+from radiographs.regions import Region, format_regions, parse_masks, parse_regions
 from radiographs.tables import read_cells
 
 PROMPT_COLUMNS = ("annotated_prompt", "prompt")  # CheXGenBench's and SynthCheX-75K's
@@ -31,6 +32,7 @@ class Row:
         view: One that the model knows, or None.
         seed: Of its noise.
         labels: (name, 1 present, 0 absent or -1 uncertain) as they were given; they do not change the image.
+        regions: Where findings shall be (`radiographs.regions`).
     """
 
     name: str
@@ -38,11 +40,16 @@ class Row:
     view: str | None
     seed: int
     labels: tuple[tuple[str, int], ...] = ()
+    regions: tuple[Region, ...] = ()
 
     @property
     def digest(self) -> str:
         """Of all that the image depends on in this row."""
-        return hashlib.sha256(json.dumps([self.name, self.prompt, self.view, self.seed]).encode()).hexdigest()[:16]
+        asked: list[object] = [self.name, self.prompt, self.view, self.seed]
+        if self.regions:
+            outlines = [one.mask and hashlib.sha256(one.mask.read_bytes()).hexdigest() for one in self.regions]
+            asked += [format_regions(self.regions), outlines]
+        return hashlib.sha256(json.dumps(asked).encode()).hexdigest()[:16]
 
 
 def read_prompts(
@@ -51,7 +58,8 @@ def read_prompts(
     """The rows that can be drawn.
 
     A prompt in `annotated_prompt` or `prompt`; optional columns: the image's name (`img_savename`, `filename`, `image`
-    or `name`), `view` (one of `views`), `seed`, and labels: a dict in `labels_dict`, `chexpert_labels` or `labels`, or
+    or `name`), `view` (one of `views`), `seed`, where findings shall be as `boxes` or `masks` (`radiographs.regions`;
+    a mask's file is relative to the table), and labels: a dict in `labels_dict`, `chexpert_labels` or `labels`, or
     columns named as in `classes`. A row without a name is named after what it holds, and one without a seed gets it
     from its name and `seed` by a hash: neither depends on the rows around it.
 
@@ -96,7 +104,9 @@ def read_prompts(
             prompt = _checked_prompt(row[prompt_column])
             view = _checked_view(row.get("view", ""), views)
             name = _named_after(row, seen) if name_column is None else checked_name(row[name_column])
-            rows.append(Row(name, prompt, view, _checked_seed(row.get("seed", ""), name, seed), labels))
+            number = _checked_seed(row.get("seed", ""), name, seed)
+            regions = (*parse_regions(row.get("boxes", "")), *parse_masks(row.get("masks", ""), path.parent))
+            rows.append(Row(name, prompt, view, number, labels, regions))
         except ValueError as error:
             bad[f"{path.name} line {line}"] = str(error)
     twice = [name for name, count in Counter(row.name.casefold() for row in rows).items() if count > 1]

@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
+import cv2
 import numpy as np
 import pytest
 
-from radiographs.regions import Region, format_regions, framed, mask_region, parse_regions, region_map
+from radiographs.regions import (
+    Region,
+    format_regions,
+    framed,
+    mask_region,
+    parse_masks,
+    parse_regions,
+    region_map,
+)
 from radiographs.vocabulary import FINDINGS
 
 
@@ -57,3 +66,42 @@ def test_a_mask_and_its_map_agree():
     (padded,) = framed([region], mask.shape, "pad")
     assert padded.box == (0.2, 0.375, 0.5, 0.5)
     assert framed([Region("nodule", (0, 0, 0.2, 1))], mask.shape, "crop") == ()
+
+
+def test_masks_are_read_beside_their_table(tmp_path):
+    mask = np.zeros((20, 40), np.uint8)
+    mask[10:16, 8:24] = 1  # as label maps are saved: dark to the eye, and not black
+    (tmp_path / "masks").mkdir()
+    cv2.imwrite(str(tmp_path / "masks/a b.png"), mask)
+    (region,) = parse_masks(" pleural effusion masks/a b.png; ", tmp_path)
+    assert region == Region("pleural effusion", (0.2, 0.5, 0.6, 0.8), tmp_path / "masks/a b.png")
+    maps = region_map([region], (10, 20))
+    assert maps[2, 5:8, 4:12].min() == 1 and maps.sum() == 3 * 8
+    assert parse_masks("", tmp_path) == ()
+
+
+@pytest.mark.parametrize("framing", ["crop", "pad"])
+def test_a_mask_is_framed_as_its_box_is(tmp_path, framing):
+    mask = np.zeros((30, 48), np.uint8)
+    mask[6:18, 12:36] = 255
+    cv2.imwrite(str(tmp_path / "m.png"), mask)
+    (outline,) = parse_masks("nodule m.png", tmp_path)
+    box = Region("nodule", outline.box)
+    by_box = region_map(framed([box], mask.shape, framing), 6)
+    assert np.abs(region_map([outline], 6, framing) - by_box).max() < 1e-6 < by_box.sum()
+
+
+@pytest.mark.parametrize(
+    ("cell", "said"),
+    [
+        ("tumour m.png", "expected KIND FILE"),
+        ("nodule gone.png", "does not exist"),
+        ("nodule text.png", "is no picture"),
+        ("nodule black.png", "is black"),
+    ],
+)
+def test_bad_masks_are_refused(tmp_path, cell, said):
+    (tmp_path / "text.png").write_text("hello")
+    cv2.imwrite(str(tmp_path / "black.png"), np.zeros((4, 4), np.uint8))
+    with pytest.raises(ValueError, match=said):
+        parse_masks(cell, tmp_path)

@@ -167,20 +167,29 @@ def save_pixart(folder: Path) -> Path:
 @pytest.fixture(scope="session")
 def synthesis(stable_diffusion: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A SynthesisPipeline's folder, 16 x 16 pixels, with Stable Diffusion's text encoder, texts of 20 tokens."""
+    return save_synthesis(tmp_path_factory.mktemp("ours"), stable_diffusion)
+
+
+@pytest.fixture(scope="session")
+def placed_synthesis(stable_diffusion: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same, told where findings shall be."""
+    return save_synthesis(tmp_path_factory.mktemp("placed"), stable_diffusion, regions=5)
+
+
+def save_synthesis(folder: Path, stable_diffusion: Path, regions: int = 0) -> Path:
     from diffusers import UNet2DConditionModel
 
     from diffusion import Conditioner, SynthesisPipeline, ThresholdedDDIMScheduler
     from diffusion.networks.text import TextEncoder
     from vqgan import VQGAN
 
-    folder = tmp_path_factory.mktemp("ours")
     for part in ("text_encoder", "tokenizer"):
         shutil.copytree(stable_diffusion / part, folder / "encoder", dirs_exist_ok=True)
     encoder = TextEncoder(str(folder / "encoder"))
     torch.manual_seed(0)
     unet = UNet2DConditionModel(
         sample_size=8,
-        in_channels=4,
+        in_channels=4 + regions,
         out_channels=4,
         block_out_channels=(8, 16),
         layers_per_block=1,
@@ -193,7 +202,9 @@ def synthesis(stable_diffusion: Path, tmp_path_factory: pytest.TempPathFactory) 
         projection_class_embeddings_input_dim=16,
     )
     vqgan = VQGAN(channels=32, channel_multipliers=(1, 2), residual_blocks=1, resolution=16)
-    conditioner = Conditioner(16, 16, 20, text_encoder=encoder.source, text_fingerprint=encoder.fingerprint)
+    conditioner = Conditioner(
+        16, 16, 20, text_encoder=encoder.source, text_fingerprint=encoder.fingerprint, regions=regions
+    )
     scheduler = ThresholdedDDIMScheduler(prediction_type="v_prediction")
     SynthesisPipeline(vqgan, unet, scheduler, conditioner, image_size=16).save_pretrained(folder / "model")
     return folder / "model"

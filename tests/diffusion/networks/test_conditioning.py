@@ -14,7 +14,7 @@ from diffusion import CONDITIONS, VIEWS, Conditioner
 @pytest.fixture
 def conditioner() -> Conditioner:
     torch.manual_seed(0)
-    return Conditioner(width=16, text_width=6, text_length=5, demographics=True, images=2, latent_channels=4)
+    return Conditioner(width=16, text_width=6, text_length=5, demographics=True, images=2, latent_channels=4, regions=5)
 
 
 def everything(conditioner):
@@ -27,6 +27,7 @@ def everything(conditioner):
         [{"age": 61, "sex": "F"}, {"age": None, "sex": "M"}, None],
         torch.randn(3, 2, 4, 2, 2),
         [["AP", None], [None, None], ["LL", "LATERAL"]],
+        torch.rand(3, 5, 2, 2),
     )
 
 
@@ -49,17 +50,18 @@ def test_a_condition_left_out_is_as_if_it_had_never_been_given(conditioner, name
     views = [None] * 3 if name == "view" else ["PA", "LL", None]
     people = None if name == "demographics" else [{"age": 61, "sex": "F"}, {"sex": "M"}, {}]
     torch.manual_seed(1)
-    embeddings, latents = torch.randn(3, 4, 6), torch.randn(3, 2, 4, 2, 2)
+    embeddings, latents, region = torch.randn(3, 4, 6), torch.randn(3, 2, 4, 2, 2), torch.rand(3, 5, 2, 2)
     mask = torch.tensor([[1, 1, 0, 0], [1, 1, 1, 1], [0, 0, 0, 0]]).bool()
     text = (None, None) if name == "report" else (embeddings, mask)
     image = (latents, [[None] * 2] * 3) if name == "image" else (latents, [["AP", None], [None] * 2, ["LL", "LATERAL"]])
-    never = conditioner.prepare(views, *text, people, *image)
+    never = conditioner.prepare(views, *text, people, *image, region * (name != "region"))
     left_out = given.without(name)
     for field in given.__dataclass_fields__:
         assert torch.equal(getattr(left_out, field), getattr(never, field)), field
     for one, other in zip(conditioner(left_out), conditioner(never)):
         assert torch.equal(one, other)
-    assert not torch.equal(conditioner(left_out)[2], conditioner(given)[2])
+    if name != "region":  # that goes to the network itself
+        assert not torch.equal(conditioner(left_out)[2], conditioner(given)[2])
 
 
 def test_only_the_rows_asked_for_are_dropped(conditioner):

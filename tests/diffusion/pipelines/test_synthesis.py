@@ -11,13 +11,13 @@ from diffusion import Conditioner, LatentDiT, SynthesisPipeline, ThresholdedDDIM
 VIEWS = ["PA", "AP", "LL", "LATERAL", None, "PA", "AP", "RL"]
 
 
-def build(autoencoder, kind: str, images: int = 0) -> SynthesisPipeline:
+def build(autoencoder, kind: str, images: int = 0, regions: int = 0) -> SynthesisPipeline:
     torch.manual_seed(0)
-    conditioner = Conditioner(width=16, text_width=6, text_length=5, demographics=True, images=images)
+    conditioner = Conditioner(width=16, text_width=6, text_length=5, demographics=True, images=images, regions=regions)
     if kind == "unet":
         network = UNet2DConditionModel(
             sample_size=8,
-            in_channels=4 * (1 + images),
+            in_channels=4 * (1 + images) + regions,
             out_channels=4,
             block_out_channels=(8, 16),
             layers_per_block=1,
@@ -31,7 +31,7 @@ def build(autoencoder, kind: str, images: int = 0) -> SynthesisPipeline:
         )
         scheduler = ThresholdedDDIMScheduler(prediction_type="v_prediction")
     else:
-        network = LatentDiT(4, 4 * images, width=16, depth=2, heads=2, cross_attention_dim=16)
+        network = LatentDiT(4, 4 * images + regions, width=16, depth=2, heads=2, cross_attention_dim=16)
         for parameter in network.parameters():  # a new one starts as zero
             if not parameter.any():
                 torch.nn.init.normal_(parameter, std=0.2)
@@ -142,5 +142,28 @@ def test_bad_folders_and_parts_are_said(autoencoder, tmp_path):
         SynthesisPipeline.from_pretrained(tmp_path)
     with pytest.raises(ValueError, match=r"16 wide .* and the conditioner makes them 8 wide"):
         SynthesisPipeline(autoencoder, pipe.unet, pipe.scheduler, Conditioner(width=8))
-    with pytest.raises(ValueError, match=r"takes 0 channels beside .* with 1 other views it must take 4"):
+    with pytest.raises(ValueError, match=r"takes 0 channels .* with 1 other views and 0 maps of .* take 4"):
         SynthesisPipeline(autoencoder, pipe.unet, pipe.scheduler, Conditioner(width=16, images=1))
+
+
+@pytest.mark.parametrize("images", [0, 2])
+@pytest.mark.parametrize("kind", ["unet", "dit"])
+def test_places_of_findings_change_their_image_alone(autoencoder, kind, images):
+    pipe = build(autoencoder, kind, images, regions=5)
+    maps = torch.zeros(3, 5, 4, 4)
+    maps[1, 0, 2:, 2:] = 1
+    nowhere, somewhere = call(pipe, [0, 1, 2]), call(pipe, [0, 1, 2], regions=maps)
+    assert torch.equal(nowhere[[0, 2]], somewhere[[0, 2]]) and not torch.allclose(nowhere[1], somewhere[1], atol=1e-3)
+    finer = torch.nn.functional.interpolate(maps, scale_factor=4)
+    assert torch.allclose(somewhere, call(pipe, [0, 1, 2], regions=finer), atol=1e-5)
+    strong = call(pipe, [0, 1, 2], regions=maps, guidance={"region": 3})
+    assert not torch.allclose(strong[1], call(pipe, [0, 1, 2], regions=maps, guidance={})[1], atol=1e-3)
+
+
+def test_places_that_cannot_be_are_refused(autoencoder):
+    with pytest.raises(ValueError, match="this model takes none"):
+        call(build(autoencoder, "unet"), [0], regions=torch.zeros(1, 5, 4, 4))
+    pipe = build(autoencoder, "unet", regions=5)
+    for maps, said in ((torch.zeros(2, 5, 4, 4), "needs"), (torch.full((1, 5, 4, 4), 2.0), "expected .0, 1.")):
+        with pytest.raises(ValueError, match=said):
+            call(pipe, [0], regions=maps)

@@ -234,6 +234,42 @@ def test_our_pipeline_draws_view_and_report(synthesis: Path, tmp_path: Path, cap
             synthesize(tmp_path / "p.csv", synthesis, tmp_path / "out2", *more)
 
 
+def test_findings_are_drawn_where_boxes_and_masks_say(
+    placed_synthesis: Path, synthesis: Path, tmp_path: Path, capsys: Any
+) -> None:
+    mask = np.zeros((32, 32), np.uint8)
+    mask[16:, :16] = 255
+    Image.fromarray(mask).save(tmp_path / "left.png")
+    rows = [
+        "free,edema,PA,1,,",
+        "box,edema,PA,1,nodule 0 0.5 0.5 1,",
+        "mask,edema,PA,1,,nodule left.png",
+        "other,edema,PA,1,nodule 0.5 0.5 1 1,",
+        "bad,edema,PA,1,nodule 0.5 0.5 0.5 1,",
+        "gone,edema,PA,1,,nodule gone.png",
+    ]
+    (tmp_path / "p.csv").write_text("name,prompt,view,seed,boxes,masks\n" + "\n".join(rows) + "\n")
+    out = tmp_path / "out"
+    assert synthesize(tmp_path / "p.csv", placed_synthesis, out, "--guidance", "region=2") == 1
+    drawn = {path.stem: read_radiograph(path).pixels for path in (out / "images").iterdir()}
+    assert sorted(drawn) == ["box", "free", "mask", "other"]
+    assert np.abs(drawn["box"] - drawn["mask"]).max() == 0  # a mask that fills its box
+    assert min(np.abs(drawn["box"] - drawn[name]).max() for name in ("free", "other")) > 0.01
+    reasons = " ".join(row["reason"] for row in table(out / "errors.csv"))
+    assert "x1 < x2" in reasons and "gone.png does not exist" in reasons
+    boxes = {row["filename"]: row["boxes"] for row in table(out / "metadata.csv")}
+    assert boxes["mask.png"] == boxes["box.png"] == "nodule 0.0000 0.5000 0.5000 1.0000" and boxes["free.png"] == ""
+    mask[16:, :8] = 0
+    Image.fromarray(mask).save(tmp_path / "left.png")  # the outline changed: its picture is drawn anew, and no other
+    before = {path.stem: path.stat().st_mtime_ns for path in (out / "images").iterdir()}
+    synthesize(tmp_path / "p.csv", placed_synthesis, out, "--guidance", "region=2")
+    after = {path.stem: path.stat().st_mtime_ns for path in (out / "images").iterdir()}
+    assert [name for name in sorted(after) if after[name] != before[name]] == ["mask"]
+    assert synthesize(tmp_path / "p.csv", synthesis, tmp_path / "plain") == 1  # without places in its training
+    assert "this model takes none" in (tmp_path / "plain" / "errors.csv").read_text()
+    assert [path.stem for path in (tmp_path / "plain" / "images").iterdir()] == ["free"]
+
+
 def test_our_pipelines_bytes_do_not_depend_on_the_batch(synthesis: Path, tmp_path: Path) -> None:
     rows = [f"{i},{'edema' if i % 2 else 'clear'},{'PA' if i < 4 else 'LL'}\n" for i in range(7)]
     found = []

@@ -1,0 +1,65 @@
+"""Rows that cannot be drawn as they are asked for, found before a model is loaded."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from radiolucent.synthesis.prompts import Row
+
+if TYPE_CHECKING:
+    from radiolucent.synthesis.generator import GeneratorOptions
+
+
+def check_lengths(rows: Sequence[Row], options: GeneratorOptions) -> tuple[list[Row], dict[str, int], dict[str, str]]:
+    """The rows to draw, {name: tokens that are cut}, and {name: reason} of those that are skipped as too long."""
+    from radiolucent.synthesis.generator import OWN, pipeline_class
+    from radiolucent.synthesis.loading import load_lengths
+
+    measure = load_lengths(options)
+    if measure is None and any(row.prompt for row in rows):
+        print("This model reads no text: the images follow the views alone.")
+    if any(row.view for row in rows) and "{view}" not in options.template and pipeline_class(options.checkpoint) != OWN:
+        print("This model reads text alone: the column view changes no image unless --template holds {view}.")
+    kept: list[Row] = []
+    cut: dict[str, int] = {}
+    bad: dict[str, str] = {}
+    for row in rows:
+        tokens, limit = measure(options.text(row)) if measure else (0, 0)
+        if tokens > limit and not options.cut:
+            bad[row.name] = (
+                f"the text has {tokens} tokens and the encoder takes {limit}: shorten it, or allow --long-prompts cut"
+            )
+            continue
+        kept.append(row)
+        if tokens > limit:
+            cut[row.name] = tokens - limit
+    if cut:
+        print(f"{len(cut)} of {len(rows)} texts are longer than the encoder's limit and are cut: see tokens_cut")
+    return kept, cut, bad
+
+
+def refuse_tokens(rows: Sequence[Row], formats: Sequence[str]) -> tuple[list[Row], dict[str, str]]:
+    """The rows to draw, and {name: reason} of those whose prompt a format would take for something else than text."""
+    from radiolucent.synthesis.dataset_formats import MEDIA_TOKEN
+
+    bad = {
+        row.name: f"the prompt holds {found[0]}, which loaders of --format llava take for a picture: change the prompt"
+        for row in rows
+        if "llava" in formats and (found := MEDIA_TOKEN.search(row.prompt))
+    }
+    return [row for row in rows if row.name not in bad], bad
+
+
+def refuse_regions(rows: Sequence[Row], options: GeneratorOptions) -> tuple[list[Row], dict[str, str]]:
+    """The rows to draw, and {name: reason} of those that say where findings shall be, for a model that cannot know."""
+    from radiolucent.synthesis.generator import OWN, pipeline_class
+    from radiolucent.synthesis.own_generator import takes_regions
+
+    if not any(row.regions for row in rows):
+        return list(rows), {}
+    if pipeline_class(options.checkpoint) == OWN and takes_regions(options.checkpoint):
+        return list(rows), {}
+    reason = "the row has boxes or masks, and this model takes none: leave them out, or use a model trained with them"
+    bad = {row.name: reason for row in rows if row.regions}
+    return [row for row in rows if row.name not in bad], bad
