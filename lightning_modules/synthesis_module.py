@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 from typing import Any, Literal
 
@@ -27,10 +26,10 @@ from diffusion.training.synthesis_objective import (
     synthesis_loss,
     training_times,
 )
+from lightning_modules.data.asked import asked_for
 from lightning_modules.latent_module import LatentModule
 from lightning_modules.processes import image_seeds
 
-logger = logging.getLogger(__name__)
 UNSAVED_SIZE = 512  # of checkpoints that do not say it: the default of earlier versions
 
 
@@ -208,46 +207,17 @@ class SynthesisModule(LatentModule):
             Conditions, on the module's device.
         """
         conditioner: Any = self.networks["conditioner"]
-        embeddings, mask = self._embed(batch)
-        image = None
-        if conditioner.config.images:
+        asked = asked_for(batch, conditioner.config, self.text_encoder)
+        given = conditioner.prepare(asked.views, *asked.text, asked.demographics, region=asked.regions)
+        if asked.images is not None:
             image = x0.new_zeros(len(x0), conditioner.config.images, *x0.shape[1:])
             there = [(b, k) for b, row in enumerate(batch["image_names"]) for k, name in enumerate(row) if name]
             if there:
                 rows, places = map(list, zip(*there))
                 names = [batch["image_names"][b][k] for b, k in there]
-                image[rows, places] = self.latents(batch["images"][rows, places], names)
-        return conditioner.prepare(
-            batch["view"],
-            embeddings,
-            mask,
-            batch["demographics"] if conditioner.config.demographics else None,
-            image,
-            batch["image_views"] if image is not None else None,
-            self._regions(batch),
-        ).to(self.device, torch.float32)
-
-    def _regions(self, batch: dict[str, Any]) -> Tensor | None:
-        """Maps of where findings are, for a conditioner that takes them; ValueError if the data do not give them."""
-        conditioner: Any = self.networks["conditioner"]
-        if not conditioner.config.regions:
-            return None
-        if "regions" not in batch:
-            raise ValueError(
-                "the conditioner takes maps of regions and the data give none: set the data's region_size to the "
-                "latents' side"
-            )
-        return batch["regions"]
-
-    def _embed(self, batch: dict[str, Any]) -> tuple[Tensor | None, Tensor | None]:
-        if self.text_encoder is None:
-            return None, None
-        before = len(self.text_encoder.truncated)
-        embedded = self.text_encoder(batch["report"], batch["name"])
-        cut = len(self.text_encoder.truncated)
-        if cut > before:
-            logger.warning("%d reports so far were cut at %d tokens", cut, self.text_encoder.limit)
-        return embedded
+                image[rows, places] = self.latents(asked.images[rows, places], names)
+            given = conditioner.with_images(given, image, asked.image_views, asked.image_priors)
+        return given.to(self.device, torch.float32)
 
     def _measure_latents(self, batch: dict[str, Any]) -> None:
         self.unit_latents(self.latents(batch["radiograph"], batch["name"]))
@@ -279,19 +249,19 @@ class SynthesisModule(LatentModule):
 
     def predict_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
         """Images (B, 1, S, S) of a batch's views and reports; each depends on `seed` and its name, not on its batch."""
-        embeddings, mask = self._embed(batch)
-        config: Any = self.networks["conditioner"].config
+        conditioner: Any = self.networks["conditioner"]
+        asked = asked_for(batch, conditioner.config, self.text_encoder)
         output: Any = self.pipeline()(
-            batch["view"],
-            embeddings,
-            mask,
-            batch["demographics"] if config.demographics else None,
-            batch["images"] if config.images else None,
-            batch["image_views"] if config.images else None,
+            asked.views,
+            *asked.text,
+            asked.demographics,
+            asked.images,
+            asked.image_views,
             num_inference_steps=self.sampling_steps,
             guidance=self.guidance,
             seeds=image_seeds(batch, self.seed),
-            regions=self._regions(batch),
+            regions=asked.regions,
+            image_priors=asked.image_priors,
         )
         return output.images.to(self.device)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, Literal, get_args
 
 import torch
@@ -65,12 +66,13 @@ class Conditioner(ModelMixin, ConfigMixin):  # type: ignore[misc]
         text_width: D, of the report's embeddings; 0 for a model without reports.
         text_length: T, tokens that every report is padded to.
         demographics: Whether the model knows age and sex.
-        images: K, other views of the study that the model sees.
+        images: K, other images that the model sees: views of the study and, with `priors`, of an earlier one.
         latent_channels: Of the other views' latents.
         text_encoder: Folder or hub name of the encoder that the reports went through (diffusion.networks.text), kept
             for whoever samples.
         text_fingerprint: sha256 of that encoder's weights.
         views: How many of VIEWS, from the first, the model knows; folders that do not say so know five.
+        priors: Whether the model tells the other images of an earlier study from those of the same one.
         regions: R, of how many of radiographs.vocabulary.FINDINGS, from the first, it may be told the place; 0: none.
     """
 
@@ -87,12 +89,16 @@ class Conditioner(ModelMixin, ConfigMixin):  # type: ignore[misc]
         text_fingerprint: str | None = None,
         views: int = 5,
         regions: int = 0,
+        priors: bool = False,
     ) -> None:
         super().__init__()
+        if priors and not images:
+            raise ValueError("priors need a place among the other images: images must be 1 or more")
         self.view = nn.Embedding(1 + views, width)
         self.person = nn.Linear(4, width) if demographics else None
         self.image_view = nn.Embedding(1 + views, width) if images else None
         self.image_place = nn.Parameter(torch.randn(images, width)) if images else None
+        self.image_prior = nn.Embedding(2, width) if priors else None
         self.has_report = nn.Embedding(2, width) if text_width else None
         # normalized (Imagen: Saharia et al. 2022, section 2.4), so that small differences such as left and right count
         self.report = nn.Sequential(nn.LayerNorm(text_width), nn.Linear(text_width, width)) if text_width else None
@@ -138,6 +144,7 @@ class Conditioner(ModelMixin, ConfigMixin):  # type: ignore[misc]
         image: Tensor | None = None,
         image_views: Sequence[Sequence[str | None]] | None = None,
         region: Tensor | None = None,
+        image_priors: Sequence[Sequence[bool]] | None = None,
     ) -> Conditions:
         """Conditions of B images, checked and padded to fixed sizes.
 
@@ -146,9 +153,10 @@ class Conditioner(ModelMixin, ConfigMixin):  # type: ignore[misc]
             embeddings: Of the reports' tokens, (B, T, D); None without reports.
             mask: (B, T) bool, true where there is a token; None: everywhere. An image without a token has no report.
             demographics: Of each image, see `demographics_row`.
-            image: (B, K, C, h, w), scaled latents of other views.
+            image: (B, K, C, h, w), scaled latents of other images.
             image_views: The view of each of them; None where there is no image.
             region: (B, R, h, w) in [0, 1], maps of where findings shall be, 0 where nothing is said.
+            image_priors: Which of them are of an earlier study; None: none.
 
         Returns:
             Conditions of B images.
@@ -163,9 +171,33 @@ class Conditioner(ModelMixin, ConfigMixin):  # type: ignore[misc]
             has = "has" if config.demographics else "has no"
             raise ValueError(f"{len(demographics)} demographics for {count} images; this model {has} demographics")
         people = torch.tensor([demographics_row(row) for row in demographics or [None] * count]).reshape(count, 4)
-        image, image_view = self._pad_images(count, image, image_views)
+        others = self._pad_images(count, image, image_views, image_priors)
         view = torch.tensor([view_index(view, config.views) for view in views], dtype=torch.long)
-        return Conditions(view, report, kept, people, image, image_view, self._checked_region(count, region))
+        return Conditions(view, report, kept, people, *others, self._checked_region(count, region))
+
+    def with_images(
+        self,
+        given: Conditions,
+        image: Tensor,
+        image_views: Sequence[Sequence[str | None]] | None,
+        image_priors: Sequence[Sequence[bool]] | None = None,
+    ) -> Conditions:
+        """The same with other images.
+
+        Args:
+            given: Of B images.
+            image: As in `prepare`.
+            image_views: As in `prepare`.
+            image_priors: As in `prepare`.
+
+        Returns:
+            New Conditions.
+
+        Raises:
+            ValueError: As `prepare`.
+        """
+        found = self._pad_images(len(given.view), image, image_views, image_priors)
+        return replace(given, **dict(zip(("image", "image_view", "image_prior"), found)))
 
     def _checked_region(self, count: int, region: Tensor | None) -> Tensor:
         kinds = self.config["regions"]
@@ -201,25 +233,32 @@ class Conditioner(ModelMixin, ConfigMixin):  # type: ignore[misc]
         return report.masked_fill(~kept.unsqueeze(-1), 0), kept
 
     def _pad_images(
-        self, count: int, image: Tensor | None, views: Sequence[Sequence[str | None]] | None
-    ) -> tuple[Tensor, Tensor]:
+        self,
+        count: int,
+        image: Tensor | None,
+        views: Sequence[Sequence[str | None]] | None,
+        priors: Sequence[Sequence[bool]] | None,
+    ) -> tuple[Tensor, Tensor, Tensor]:
         config: Any = self.config
+        places = (count, config.images)
         if image is None:
-            return torch.zeros(count, config.images, 0, 0, 0), torch.zeros(count, config.images, dtype=torch.long)
+            nothing = torch.zeros(places, dtype=torch.long)
+            return torch.zeros(*places, 0, 0, 0), nothing, nothing
         if not config.images:
-            raise ValueError("other views of the study were given, but this model takes none (images is 0)")
+            raise ValueError("other images were given, but this model takes none (images is 0)")
         given = [] if views is None else [[view_index(view, config.views) for view in row] for row in views]
-        if (
-            image.ndim != 5
-            or image.shape[:2] != (count, config.images)
-            or [len(r) for r in given] != ([config.images] * count)
-        ):
+        earlier = [[False] * config.images] * count if priors is None else [list(map(bool, row)) for row in priors]
+        lengths = [config.images] * count
+        if image.ndim != 5 or image.shape[:2] != places or not lengths == [*map(len, given)] == [*map(len, earlier)]:
             raise ValueError(
-                f"other views are {tuple(image.shape)} with views {views}; this model needs ({count}, {config.images}, "
-                "C, h, w) and the view of each, None where there is none"
+                f"other images are {tuple(image.shape)} with views {views} and priors {priors}; this model needs "
+                f"({count}, {config.images}, C, h, w) and the view of each, None where there is none"
             )
-        image_view = torch.tensor(given, dtype=torch.long)
-        return image.masked_fill((image_view == 0).reshape(*image.shape[:2], 1, 1, 1).to(image.device), 0), image_view
+        if any(map(any, earlier)) and not config.priors:
+            raise ValueError("an image of an earlier study was given, but this model knows none (priors is false)")
+        view = torch.tensor(given, dtype=torch.long)
+        prior = torch.tensor(earlier, dtype=torch.long) * (view > 0)
+        return image.masked_fill((view == 0).reshape(*places, 1, 1, 1).to(image.device), 0), view, prior
 
     def forward(self, given: Conditions) -> tuple[Tensor, Tensor, Tensor]:
         """Embed what is asked.
@@ -238,6 +277,8 @@ class Conditioner(ModelMixin, ConfigMixin):  # type: ignore[misc]
             vector = vector + people
         if self.image_view is not None:
             others = self.image_view(given.image_view) + self.image_place
+            if self.image_prior is not None:
+                others = others + self.image_prior(given.image_prior)
             tokens.append(others)
             vector = vector + others.mean(1)
         mask = given.report_mask.new_ones(len(view), sum(part.shape[1] for part in tokens))

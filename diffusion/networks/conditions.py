@@ -1,4 +1,4 @@
-"""What is asked of images as tensors: view, demographics, report, places of findings, other views of the study."""
+"""What is asked of images as tensors: view, demographics, report, places of findings, other images."""
 
 from __future__ import annotations
 
@@ -24,8 +24,9 @@ class Conditions:
         report: Embeddings (B, T, D) of the reports' tokens.
         report_mask: (B, T) bool, true where there is a token.
         demographics: (B, 4): age in centuries, whether it is known, female, male.
-        image: (B, K, C, h, w), scaled latents of other views of the study.
+        image: (B, K, C, h, w), scaled latents of other images: views of the study, or of an earlier one.
         image_view: (B, K) int as `view`, 0 for no image.
+        image_prior: (B, K) int, 1 for an image of an earlier study.
         region: (B, R, h, w) in [0, 1], where findings shall be, a map for each kind (`radiographs.regions`).
     """
 
@@ -35,6 +36,7 @@ class Conditions:
     demographics: Tensor
     image: Tensor
     image_view: Tensor
+    image_prior: Tensor
     region: Tensor
 
     def without(self, name: str, rows: Tensor | None = None) -> Conditions:
@@ -47,7 +49,7 @@ class Conditions:
         Returns:
             New Conditions.
         """
-        fields = {"image": ("image", "image_view"), "report": ("report", "report_mask")}
+        fields = {"image": ("image", "image_view", "image_prior"), "report": ("report", "report_mask")}
         changed = {}
         for field in fields.get(name, (name,)):
             value = getattr(self, field)

@@ -129,6 +129,7 @@ class SynthesisPipeline(SavedPipeline):
         prompt: Prompt | None = None,
         view: View | None = None,
         regions: Float[Tensor, "batch kinds rows columns"] | None = None,
+        image_priors: Sequence[Sequence[bool]] | None = None,
         generator: torch.Generator | Sequence[torch.Generator] | None = None,
         output_type: str = "pt",
         return_dict: bool = True,
@@ -140,7 +141,7 @@ class SynthesisPipeline(SavedPipeline):
             embeddings: Of prompts that were encoded before, instead of `prompt`, (B, T, D).
             mask: Their tokens, (B, T) bool.
             demographics: See Conditioner.prepare.
-            images: (B, K, 1, H, W) in [-1, 1], other views of the study, of the same size as what is asked for.
+            images: (B, K, 1, H, W) in [-1, 1], other images (views of the study, priors), of the size asked for.
             image_views: See Conditioner.prepare.
             num_inference_steps: Of sampling; None: as the pipeline records.
             guidance: {condition: scale} (diffusion.guidance); 1 for a condition that is not named. None: as the
@@ -156,6 +157,7 @@ class SynthesisPipeline(SavedPipeline):
             regions: Where findings shall be, if the model takes it: maps (B, R, h, w) in [0, 1], one for each of
                 radiographs.vocabulary.FINDINGS and of any resolution (`radiographs.regions.region_map`), 0 where
                 nothing is said.
+            image_priors: Which of `images` are of an earlier study.
             generator: torch's, from which the seeds are drawn instead, or one an image.
             output_type: "pt", "np" or "pil", see SynthesisOutput.
             return_dict: Whether the result comes as an object instead of a tuple.
@@ -183,22 +185,17 @@ class SynthesisPipeline(SavedPipeline):
             check_other_views(images, (height, width))
         if regions is not None:
             check_regions(regions)
-        self.conditioner.prepare(views, embeddings, mask, demographics, region=regions)
+        asked = self.conditioner.prepare(views, embeddings, mask, demographics, region=regions)
         guidance = (self.config["guidance"] or {}) if guidance is None else guidance
         terms = guidance_terms(self.conditioner.conditions, guidance)
         shape = (height // self.vqgan.downsampling, width // self.vqgan.downsampling)
         pieces = []
         for start in self.progress_bar(range(0, count, lot)):
             rows = [min(start + i, count - 1) for i in range(lot)]
-            given = self.conditioner.prepare(
-                [views[i] for i in rows],
-                None if embeddings is None else embeddings[rows],
-                None if mask is None else mask[rows],
-                None if demographics is None else [demographics[i] for i in rows],
-                None if images is None else self._encode(images[rows]),
-                None if image_views is None else [image_views[i] for i in rows],
-                None if regions is None else regions[rows],
-            )
+            given = asked.rows(rows)
+            if images is not None:
+                others = [None if one is None else [one[i] for i in rows] for one in (image_views, image_priors)]
+                given = self.conditioner.with_images(given, self._encode(images[rows]), *others)
             latent = self._sample(given, terms, steps, [seeds[i] for i in rows], shape)
             image = decode(self.vqgan, latent.to(self.vqgan.dtype)).float().clamp(-1, 1).cpu()
             pieces.append(image[: count - start])
@@ -253,12 +250,7 @@ class SynthesisPipeline(SavedPipeline):
         return encode(self.vqgan, flat, self.config["latent"]).float().unflatten(0, images.shape[:2])
 
     def _sample(
-        self,
-        given: Conditions,
-        terms: Terms,
-        steps: int,
-        seeds: Sequence[int],
-        shape: tuple[int, int],
+        self, given: Conditions, terms: Terms, steps: int, seeds: Sequence[int], shape: tuple[int, int]
     ) -> Tensor:
         """Scaled latents (B, C, h, w), float32."""
         given = given.to(self.device, self.unet.dtype)

@@ -16,7 +16,7 @@ from lightning_modules.data.resumable import ResumableLoader, epoch_loader
 from radiographs.io import radiograph_size, read_radiograph
 from radiographs.letterbox import centre_crop, fit
 from radiographs.readable import unreadable
-from radiographs.readers.base import Reading, ReportedImage
+from radiographs.readers.base import Reading, ReportedImage, joined
 from radiographs.readers.registry import READERS, RENAMED
 from radiographs.regions import framed, region_map
 from radiographs.splits import refuse_overlap, split_by_patient
@@ -31,7 +31,9 @@ class ReportDataset(Dataset):
 
     An item is a dict: radiograph (1, S, S) in [-1, 1], name, view, report, demographics, and of the other views images
     (K, 1, S, S), image_views and image_names, None if the study has no further one. It is asked for by (epoch, index).
-    Which other views it gets, if there are more, depends on seed, epoch and index alone.
+    Which other views it gets, if there are more, depends on seed, epoch and index alone. With `priors` the image's
+    prior, where it has one, is the first of them, image_priors says which is one, and the report ends with what changed
+    since.
 
     Args:
         images: Files with what is known about them.
@@ -41,6 +43,7 @@ class ReportDataset(Dataset):
         seed: Of the choice of other views.
         region_size: Side of the maps of boxes and masks, `regions` (5, r, r) in the item (`radiographs.regions`); 0:
             none. Where an image has both, seed, epoch and index choose.
+        priors: Whether priors come along.
     """
 
     def __init__(
@@ -51,9 +54,11 @@ class ReportDataset(Dataset):
         others: int,
         seed: int,
         region_size: int = 0,
+        priors: bool = False,
     ) -> None:
-        self.region_size = region_size
+        self.region_size, self.priors = region_size, priors
         self.images, self.size, self.framing, self.others, self.seed = list(images), size, framing, others, seed
+        self.named = {image.name: index for index, image in enumerate(self.images)}
         self.studies: dict[str, list[int]] = {}
         for index, image in enumerate(self.images):
             self.studies.setdefault(image.study, []).append(index)
@@ -75,10 +80,11 @@ class ReportDataset(Dataset):
     def __getitem__(self, key: tuple[int, int]) -> dict[str, Any]:
         epoch, index = key
         image = self.images[index]
-        siblings = [i for i in self.studies[image.study] if i != index]
         rng = np.random.default_rng([self.seed, epoch, index])
-        order = rng.permutation(len(siblings))[: self.others]
-        chosen: list[ReportedImage | None] = [self.images[siblings[i]] for i in order]
+        siblings = [i for i in self.studies[image.study] if i != index]
+        prior = self.named.get(image.prior) if self.priors else None
+        order = [*([] if prior is None else [prior]), *rng.permutation([i for i in siblings if i != prior])]
+        chosen: list[ReportedImage | None] = [self.images[i] for i in order[: self.others]]
         chosen += [None] * (self.others - len(chosen))
         black = torch.full((1, self.size, self.size), -1.0)
         pictures = [black if other is None else self._pixels(other) for other in chosen]
@@ -87,11 +93,12 @@ class ReportDataset(Dataset):
             "radiograph": self._pixels(image),
             "name": image.name,
             "view": image.view,
-            "report": image.report,
+            "report": joined(image.report, image.comparison) if self.priors else image.report,
             "demographics": {"age": image.age, "sex": image.sex},
             "images": torch.stack(pictures) if pictures else torch.empty(0, 1, self.size, self.size),
             "image_views": [None if other is None else other.view for other in chosen],
             "image_names": [None if other is None else other.name for other in chosen],
+            **({"image_priors": [prior is not None and i == 0 for i in range(self.others)]} if self.priors else {}),
         }
 
 
@@ -120,9 +127,12 @@ class ReportDataModule(LightningDataModule):
         test_fraction: Of the patients. A patient in two splits is refused.
         table_encoding: Of a CSV of one's own that is not UTF-8, such as cp1252.
         region_size: Side of the maps of the table's boxes and masks, `regions` (B, 5, r, r) in the batch; 0: none.
+        priors: Whether the table's prior_image comes along as the first of other_views, with image_priors (B, K) in
+            the batch, and its comparison at the report's end.
 
     Raises:
-        ValueError: A size below 1, no table for a data set that needs one, or an encoding for one that needs none.
+        ValueError: A size below 1, no table for a data set that needs one, an encoding for one that needs none, or
+            priors without other_views.
     """
 
     transform = None  # an image is the same in every epoch, so that its latent may be cached
@@ -142,6 +152,7 @@ class ReportDataModule(LightningDataModule):
         test_fraction: float = 0.02,
         table_encoding: str | None = None,
         region_size: int = 0,
+        priors: bool = False,
     ) -> None:
         super().__init__()
         for name, value in (("image_size", image_size), ("batch_size", batch_size)):
@@ -149,7 +160,9 @@ class ReportDataModule(LightningDataModule):
                 raise ValueError(f"{name} is {value}: it must be 1 or more")
         if region_size < 0:
             raise ValueError(f"region_size is {region_size}: it must be 1 or more, or 0 for no maps")
-        self.region_size = region_size
+        if priors and other_views < 1:
+            raise ValueError(f"priors take a place of other_views, which is {other_views}: make it 1 or more")
+        self.region_size, self.priors = region_size, priors
         if dataset in RENAMED:
             logger.warning("the data set %s is now called %s", dataset, RENAMED[dataset])
             dataset = RENAMED[dataset]  # type: ignore[assignment]
@@ -179,6 +192,9 @@ class ReportDataModule(LightningDataModule):
                 f"{len(reading.images) - len(images)} images of {self.root} are listed twice: keep one row"
             )
         patients = {name: image.patient for name, image in images.items()}
+        for image in images.values():
+            if patients.get(image.prior, image.patient) != image.patient:
+                raise ValueError(f"the prior of {image.name}, {image.prior}, is of another patient: mend the table")
         names = self._split(images, patients)
         refuse_overlap(names, patients)
         self.splits = {split: [images[name] for name in chosen] for split, chosen in names.items()}
@@ -212,7 +228,8 @@ class ReportDataModule(LightningDataModule):
         if not images:
             raise ValueError(f"no images for {split} in {self.root}: change the split's fraction or the seed")
         train = split == "train"
-        dataset = ReportDataset(images, self.image_size, self.framing, self.other_views, self.seed, self.region_size)
+        options = (self.image_size, self.framing, self.other_views, self.seed, self.region_size, self.priors)
+        dataset = ReportDataset(images, *options)
         return epoch_loader(dataset, self.trainer, train, self.batch_size, self.workers, self.seed, collate)
 
     def train_dataloader(self) -> ResumableLoader:

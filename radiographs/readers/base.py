@@ -35,6 +35,8 @@ class ReportedImage:
         split: train, validation, test or None.
         boxes: Where findings are, as far as the data tell.
         masks: Their outlines, likewise.
+        prior: Name of the same patient's image of an earlier study, or "".
+        comparison: What changed since, or "".
     """
 
     path: Path
@@ -48,6 +50,8 @@ class ReportedImage:
     split: str | None = None
     boxes: tuple[Region, ...] = ()
     masks: tuple[Region, ...] = ()
+    prior: str = ""
+    comparison: str = ""
 
 
 @dataclass

@@ -9,7 +9,8 @@ from radiographs.regions import Region, parse_masks, parse_regions
 from radiographs.tables import Row, read_rows
 from radiographs.vocabulary import VIEWS
 
-OPTIONAL = ("patient", "study", "age", "sex", "split", "boxes", "masks")  # columns of a table of one's own
+# columns of a table of one's own
+OPTIONAL = ("patient", "study", "age", "sex", "split", "boxes", "masks", "prior_image", "comparison")
 
 
 def read_table(root: Path, table: Path, encoding: str | None = None) -> Reading:
@@ -18,7 +19,8 @@ def read_table(root: Path, table: Path, encoding: str | None = None) -> Reading:
     Args:
         root: The folder of the images.
         table: CSV, CSV.gz or Parquet. age in years; sex F or M; split train, validation or test, in every row. Without
-            a patient every image is its own. boxes and masks as `radiographs.regions` describes them.
+            a patient every image is its own. boxes and masks as `radiographs.regions` describes them. prior_image is
+            another row's image of the same patient, comparison what changed since.
         encoding: Of a CSV that is not UTF-8, see `radiographs.tables.read_rows`.
 
     Returns:
@@ -44,7 +46,8 @@ def read_table(root: Path, table: Path, encoding: str | None = None) -> Reading:
         age, sex = checked_age(row), checked_sex(row)
         study = plain_text(row.get("study")) or name
         report, (boxes, masks) = plain_text(row["report"]), _regions(row, table.parent)
-        found.add(ReportedImage(root / name, name, view, report, patient, study, age, sex, split, boxes, masks))
+        since = (plain_text(row.get("prior_image")), plain_text(row.get("comparison")))
+        found.add(ReportedImage(root / name, name, view, report, patient, study, age, sex, split, boxes, masks, *since))
     return found
 
 

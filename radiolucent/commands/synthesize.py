@@ -83,7 +83,7 @@ def run(args: Namespace) -> int:
 
     from evaluation.features.labels import CHEXPERT
     from radiographs.vocabulary import VIEWS
-    from radiolucent.synthesis.checks import check_lengths, refuse_regions, refuse_tokens
+    from radiolucent.synthesis.checks import check_lengths, refuse_tokens, refuse_unknown
     from radiolucent.synthesis.dataset import Finish, dataset_files, finish_dataset
     from radiolucent.synthesis.dataset_card import settings_hash
     from radiolucent.synthesis.loading import load_generator
@@ -97,8 +97,8 @@ def run(args: Namespace) -> int:
     rows, bad = read_rows(prompts, args.seed, VIEWS, CHEXPERT)
     rows, taken = refuse_tokens(rows, args.format)
     bad |= taken
-    rows, unplaced = refuse_regions(rows, options)
-    bad |= unplaced
+    rows, unknown = refuse_unknown(rows, options)
+    bad |= unknown
     rows, cut, too_long = check_lengths(rows, options)
     settings = settings_of(options, args.seed, args.bits)
     if not args.workers and args.executor == "local":

@@ -51,15 +51,23 @@ def refuse_tokens(rows: Sequence[Row], formats: Sequence[str]) -> tuple[list[Row
     return [row for row in rows if row.name not in bad], bad
 
 
-def refuse_regions(rows: Sequence[Row], options: GeneratorOptions) -> tuple[list[Row], dict[str, str]]:
-    """The rows to draw, and {name: reason} of those that say where findings shall be, for a model that cannot know."""
-    from radiolucent.synthesis.generator import OWN, pipeline_class
-    from radiolucent.synthesis.own_generator import takes_regions
+def refuse_unknown(rows: Sequence[Row], options: GeneratorOptions) -> tuple[list[Row], dict[str, str]]:
+    """The rows to draw, and {name: reason} of those that ask for what the model cannot know: places, or a prior.
 
-    if not any(row.regions for row in rows):
-        return list(rows), {}
-    if pipeline_class(options.checkpoint) == OWN and takes_regions(options.checkpoint):
-        return list(rows), {}
-    reason = "the row has boxes or masks, and this model takes none: leave them out, or use a model trained with them"
-    bad = {row.name: reason for row in rows if row.regions}
+    A prior's view is told by the column prior_view, or is the row's own; without either the model would not see it.
+    """
+    from radiolucent.synthesis.generator import OWN, pipeline_class
+    from radiolucent.synthesis.own_generator import takes
+
+    own = pipeline_class(options.checkpoint) == OWN
+    places, priors = (own and takes(options.checkpoint, condition) for condition in ("regions", "priors"))
+    bad = {}
+    for row in rows:
+        what = "boxes or masks" if row.regions and not places else "a prior" if row.prior and not priors else ""
+        if what:
+            bad[row.name] = (
+                f"the row has {what}, and this model takes none: leave it out, or use a model trained with it"
+            )
+        elif row.prior and not (row.prior[1] or row.view):
+            bad[row.name] = "the row has a prior and no view: give prior_view, or view"
     return [row for row in rows if row.name not in bad], bad

@@ -8,7 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from radiographs import read_radiograph
 from radiographs.files import read_json
+from radiographs.letterbox import centre_crop
 from radiographs.regions import region_map
 from radiolucent.synthesis.generator import TEXTS_KEPT, GeneratorOptions, Lengths, claim_device
 from radiolucent.synthesis.prompts import Row
@@ -54,6 +56,7 @@ class OwnGenerator:
             [row.view for row in rows],
             embeddings,
             mask,
+            **self._priors(rows),
             num_inference_steps=self.options.steps,
             guidance=dict(self.options.guidance),
             seeds=[row.seed for row in rows],
@@ -69,13 +72,38 @@ class OwnGenerator:
 
         if not any(row.regions for row in rows):
             return None
-        side = (self.options.size or self.pipeline.config["image_size"]) // self.pipeline.vqgan.downsampling
+        side = self._side // self.pipeline.vqgan.downsampling
         return torch.from_numpy(np.stack([region_map(row.regions, side) for row in rows]))
 
+    @property
+    def _side(self) -> int:
+        return self.options.size or self.pipeline.config["image_size"]
 
-def takes_regions(checkpoint: str) -> bool:
-    """Whether a SynthesisPipeline's folder holds a model that can be told where findings shall be."""
-    return bool(read_json(Path(checkpoint) / "conditioner/config.json").get("regions"))
+    def _priors(self, rows: Sequence[Row]) -> dict[str, Any]:
+        """The earlier radiographs, their middle square, as the pipeline's arguments; none if no row has one."""
+        import torch
+
+        if not any(row.prior for row in rows):
+            return {}
+        images = torch.full((len(rows), self.pipeline.conditioner.config["images"], 1, self._side, self._side), -1.0)
+        views: list[list[str | None]] = [[None] * images.shape[1] for _ in rows]
+        for number, row in enumerate(rows):
+            if row.prior is not None:
+                path, view = row.prior
+                pixels = centre_crop(read_radiograph(path).pixels, self._side)
+                images[number, 0, 0], views[number][0] = torch.from_numpy(pixels), view or row.view
+        priors = [[place == 0 and row.prior is not None for place in range(images.shape[1])] for row in rows]
+        return {"images": images, "image_views": views, "image_priors": priors}
+
+
+def takes(checkpoint: str, condition: str) -> bool:
+    """Whether a SynthesisPipeline's folder holds a model with a condition.
+
+    Args:
+        checkpoint: The folder.
+        condition: "regions" or "priors", as the conditioner's config names them.
+    """
+    return bool(read_json(Path(checkpoint) / "conditioner/config.json").get(condition))
 
 
 def own_text_encoder(options: GeneratorOptions, device: str = "cpu") -> Any:

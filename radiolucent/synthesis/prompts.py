@@ -33,6 +33,7 @@ class Row:
         seed: Of its noise.
         labels: (name, 1 present, 0 absent or -1 uncertain) as they were given; they do not change the image.
         regions: Where findings shall be (`radiographs.regions`).
+        prior: File of the patient's earlier radiograph, which the image shall follow, and its view; None: none.
     """
 
     name: str
@@ -41,14 +42,16 @@ class Row:
     seed: int
     labels: tuple[tuple[str, int], ...] = ()
     regions: tuple[Region, ...] = ()
+    prior: tuple[Path, str | None] | None = None
 
     @property
     def digest(self) -> str:
         """Of all that the image depends on in this row."""
         asked: list[object] = [self.name, self.prompt, self.view, self.seed]
         if self.regions:
-            outlines = [one.mask and hashlib.sha256(one.mask.read_bytes()).hexdigest() for one in self.regions]
-            asked += [format_regions(self.regions), outlines]
+            asked += [format_regions(self.regions), [one.mask and _content(one.mask) for one in self.regions]]
+        if self.prior:
+            asked += [_content(self.prior[0]), self.prior[1]]
         return hashlib.sha256(json.dumps(asked).encode()).hexdigest()[:16]
 
 
@@ -59,7 +62,8 @@ def read_prompts(
 
     A prompt in `annotated_prompt` or `prompt`; optional columns: the image's name (`img_savename`, `filename`, `image`
     or `name`), `view` (one of `views`), `seed`, where findings shall be as `boxes` or `masks` (`radiographs.regions`;
-    a mask's file is relative to the table), and labels: a dict in `labels_dict`, `chexpert_labels` or `labels`, or
+    a mask's file is relative to the table), the earlier radiograph that the image shall follow as `prior`, likewise a
+    file, and `prior_view`, and labels: a dict in `labels_dict`, `chexpert_labels` or `labels`, or
     columns named as in `classes`. A row without a name is named after what it holds, and one without a seed gets it
     from its name and `seed` by a hash: neither depends on the rows around it.
 
@@ -106,7 +110,8 @@ def read_prompts(
             name = _named_after(row, seen) if name_column is None else checked_name(row[name_column])
             number = _checked_seed(row.get("seed", ""), name, seed)
             regions = (*parse_regions(row.get("boxes", "")), *parse_masks(row.get("masks", ""), path.parent))
-            rows.append(Row(name, prompt, view, number, labels, regions))
+            prior = _checked_prior(row.get("prior", ""), row.get("prior_view", ""), path.parent, views)
+            rows.append(Row(name, prompt, view, number, labels, regions, prior))
         except ValueError as error:
             bad[f"{path.name} line {line}"] = str(error)
     twice = [name for name, count in Counter(row.name.casefold() for row in rows).items() if count > 1]
@@ -138,6 +143,19 @@ def _checked_view(text: str, views: Collection[str]) -> str | None:
     if text.strip() not in views:
         raise ValueError(f"the view is '{text.strip()}'; expected one of {', '.join(views)}, or nothing")
     return text.strip()
+
+
+def _checked_prior(text: str, view: str, folder: Path, views: Collection[str]) -> tuple[Path, str | None] | None:
+    if not text.strip():
+        return None
+    path = folder / text.strip()
+    if not path.is_file():
+        raise ValueError(f"the prior {path} does not exist")
+    return path, _checked_view(view, views)
+
+
+def _content(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _checked_seed(text: str, name: str, seed: int) -> int:

@@ -42,10 +42,10 @@ def item(i: int) -> dict:
     }
 
 
-def build(kind: str = "dit", images: int = 0, regions: int = 0, **options) -> SynthesisModule:
+def build(kind: str = "dit", images: int = 0, regions: int = 0, priors: bool = False, **options) -> SynthesisModule:
     torch.manual_seed(0)
     conditioner = Conditioner(
-        width=32, text_width=0, images=images, demographics=True, latent_channels=1, regions=regions
+        width=32, text_width=0, images=images, demographics=True, latent_channels=1, regions=regions, priors=priors
     )
     if kind == "dit":
         network = LatentDiT(1, images + regions, width=32, depth=2, heads=2, patch=2, cross_attention_dim=32)
@@ -141,6 +141,31 @@ def test_a_tiny_model_draws_a_finding_where_it_shall_be(tmp_path):
     inside = torch.stack([drawn[i, 0][quarters[i]].mean() for i in range(4)])
     outside = (drawn.sum(dim=(1, 2, 3)) - 16 * inside) / 48
     assert (inside - outside).min() > 1.2  # of 2 in the truth
+
+
+def test_a_tiny_model_keeps_a_prior_and_turns_another_view(tmp_path):
+    """With a prior the image is the prior's pattern, with another view of the same study its opposite."""
+    items = []
+    for i in range(16):
+        prior, shown = bool(i % 2), PATTERNS[i // 2 % 4]
+        picture = shown if prior else -shown
+        one = {**item(i), "radiograph": picture, "images": shown[None], "image_views": ["PA"], "view": None}
+        items.append({**one, "image_names": [f"p{i // 2 % 4}.png"], "image_priors": [prior]})
+    rate = {"optimizer": lambda parameters: torch.optim.AdamW(parameters, lr=6e-3), "ema_decay": 0.9}
+    module = build("unet", images=1, priors=True, **rate)
+    trainer = Trainer(
+        max_epochs=150, accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False
+    )
+    trainer.fit(module, DataLoader(items, batch_size=16, collate_fn=collate))
+    given = torch.stack([one["images"] for one in items[:8]])
+    views, priors = [["PA"]] * 8, [one["image_priors"] for one in items[:8]]
+    asked = {"images": given, "image_views": views, "image_priors": priors}
+    drawn = module.pipeline()([None] * 8, **asked, num_inference_steps=8, seeds=range(100, 108)).images
+    truth = torch.stack([one["radiograph"] for one in items[:8]])
+    assert (drawn - truth).square().mean(dim=(1, 2, 3)).max() < 0.35  # of 1 and more for the opposite
+    batch = collate([{key: value for key, value in one.items() if key != "image_priors"} for one in items])
+    with pytest.raises(ValueError, match="set the data's priors to true"):
+        module.conditions(batch, torch.zeros(16, 1, 8, 8))
 
 
 def test_a_resumed_run_has_the_losses_of_one_that_was_not_stopped(tmp_path):

@@ -176,7 +176,13 @@ def placed_synthesis(stable_diffusion: Path, tmp_path_factory: pytest.TempPathFa
     return save_synthesis(tmp_path_factory.mktemp("placed"), stable_diffusion, regions=5)
 
 
-def save_synthesis(folder: Path, stable_diffusion: Path, regions: int = 0) -> Path:
+@pytest.fixture(scope="session")
+def following_synthesis(stable_diffusion: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same, which follows a prior and sees one more view."""
+    return save_synthesis(tmp_path_factory.mktemp("following"), stable_diffusion, images=2)
+
+
+def save_synthesis(folder: Path, stable_diffusion: Path, regions: int = 0, images: int = 0) -> Path:
     from diffusers import UNet2DConditionModel
 
     from diffusion import Conditioner, SynthesisPipeline, ThresholdedDDIMScheduler
@@ -189,7 +195,7 @@ def save_synthesis(folder: Path, stable_diffusion: Path, regions: int = 0) -> Pa
     torch.manual_seed(0)
     unet = UNet2DConditionModel(
         sample_size=8,
-        in_channels=4 + regions,
+        in_channels=4 * (1 + images) + regions,
         out_channels=4,
         block_out_channels=(8, 16),
         layers_per_block=1,
@@ -203,7 +209,14 @@ def save_synthesis(folder: Path, stable_diffusion: Path, regions: int = 0) -> Pa
     )
     vqgan = VQGAN(channels=32, channel_multipliers=(1, 2), residual_blocks=1, resolution=16)
     conditioner = Conditioner(
-        16, 16, 20, text_encoder=encoder.source, text_fingerprint=encoder.fingerprint, regions=regions
+        16,
+        16,
+        20,
+        text_encoder=encoder.source,
+        text_fingerprint=encoder.fingerprint,
+        regions=regions,
+        images=images,
+        priors=images > 0,
     )
     scheduler = ThresholdedDDIMScheduler(prediction_type="v_prediction")
     SynthesisPipeline(vqgan, unet, scheduler, conditioner, image_size=16).save_pretrained(folder / "model")

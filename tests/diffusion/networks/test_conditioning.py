@@ -14,7 +14,9 @@ from diffusion import CONDITIONS, VIEWS, Conditioner
 @pytest.fixture
 def conditioner() -> Conditioner:
     torch.manual_seed(0)
-    return Conditioner(width=16, text_width=6, text_length=5, demographics=True, images=2, latent_channels=4, regions=5)
+    return Conditioner(
+        width=16, text_width=6, text_length=5, demographics=True, images=2, latent_channels=4, regions=5, priors=True
+    )
 
 
 def everything(conditioner):
@@ -28,6 +30,7 @@ def everything(conditioner):
         torch.randn(3, 2, 4, 2, 2),
         [["AP", None], [None, None], ["LL", "LATERAL"]],
         torch.rand(3, 5, 2, 2),
+        [[True, False], [False, False], [False, True]],
     )
 
 
@@ -54,7 +57,8 @@ def test_a_condition_left_out_is_as_if_it_had_never_been_given(conditioner, name
     mask = torch.tensor([[1, 1, 0, 0], [1, 1, 1, 1], [0, 0, 0, 0]]).bool()
     text = (None, None) if name == "report" else (embeddings, mask)
     image = (latents, [[None] * 2] * 3) if name == "image" else (latents, [["AP", None], [None] * 2, ["LL", "LATERAL"]])
-    never = conditioner.prepare(views, *text, people, *image, region * (name != "region"))
+    priors = None if name == "image" else [[True, False], [False, False], [False, True]]
+    never = conditioner.prepare(views, *text, people, *image, region * (name != "region"), priors)
     left_out = given.without(name)
     for field in given.__dataclass_fields__:
         assert torch.equal(getattr(left_out, field), getattr(never, field)), field
@@ -142,3 +146,20 @@ def test_a_view_more_resizes_no_saved_model(tmp_path, monkeypatch):
         model.prepare(["OBLIQUE"])
     wider = Conditioner(width=8, text_width=0, views=6)
     assert wider.prepare(["OBLIQUE"]).view.tolist() == [6]
+
+
+def test_a_prior_is_told_from_another_view(conditioner):
+    latents = torch.randn(1, 2, 4, 2, 2)
+    now, before = (
+        conditioner(
+            conditioner.prepare(["PA"], image=latents, image_views=[["PA", None]], image_priors=[[prior, True]])
+        )
+        for prior in (False, True)
+    )
+    changed = (now[0] != before[0]).any(2)[0].nonzero().flatten().tolist()
+    assert len(changed) == 1 and not torch.equal(now[2], before[2])  # the place without an image is no prior
+    plain = Conditioner(width=16, text_width=0, images=1)
+    with pytest.raises(ValueError, match="this model knows none"):
+        plain.prepare(["PA"], image=latents[:, :1], image_views=[["PA"]], image_priors=[[True]])
+    with pytest.raises(ValueError, match="images must be 1 or more"):
+        Conditioner(width=16, text_width=0, priors=True)

@@ -85,6 +85,36 @@ def test_boxes_become_maps_of_the_framed_picture(root, tmp_path):
         data(root, table=str(table)).setup()
 
 
+def test_a_prior_comes_first_and_the_report_says_what_changed(root, tmp_path):
+    """Every PA is the prior of its patient's AP, in a study of its own; the LL has none."""
+    with open(root / "reports.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    table = tmp_path / "priors.csv"
+    with open(table, "w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["image", "report", "view", "patient", "study", "prior_image", "comparison"])
+        for row in rows:
+            prior = row["image"].replace("AP", "PA") if row["view"] == "AP" else ""
+            study = f"{row['study']}{'a' if row['view'] == 'PA' else 'b'}"
+            writer.writerow([row["image"], "Now.", row["view"], row["patient"], study, prior, prior and "Larger."])
+    batch = next(iter(data(root, table=str(table), other_views=2, priors=True, batch_size=54).train_dataloader()))
+    for name, report, others, views, priors in zip(
+        *(batch[key] for key in ("name", "report", "image_names", "image_views", "image_priors"))
+    ):
+        patient, view = name.removesuffix(".png").split("_")
+        expected = {"PA": [None, None], "LL": [f"{patient}_AP.png", None]}
+        assert others == expected.get(view, [f"{patient}_PA.png", f"{patient}_LL.png"])
+        assert priors == [view == "AP", False] and report == ("Now. Larger." if view == "AP" else "Now.")
+        assert views[0] == {"PA": None, "LL": "AP", "AP": "PA"}[view]
+    plain = next(iter(data(root, table=str(table), other_views=1).train_dataloader()))
+    assert "image_priors" not in plain and set(plain["report"]) == {"Now."}
+    with pytest.raises(ValueError, match="make it 1 or more"):
+        data(root, table=str(table), priors=True)
+    table.write_text("image,report,view,patient,prior_image\n0_PA.png,,PA,a,1_PA.png\n1_PA.png,,PA,b,\n")
+    with pytest.raises(ValueError, match=r"the prior of 0_PA\.png, 1_PA\.png, is of another patient"):
+        data(root, table=str(table)).setup()
+
+
 def test_padding_keeps_what_the_crop_cuts(root):
     cropped, padded = (next(iter(data(root, framing=framing).test_dataloader())) for framing in ("crop", "pad"))
     assert (cropped["radiograph"] < 0.99).all()

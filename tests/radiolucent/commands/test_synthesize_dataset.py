@@ -270,6 +270,34 @@ def test_findings_are_drawn_where_boxes_and_masks_say(
     assert [path.stem for path in (tmp_path / "plain" / "images").iterdir()] == ["free"]
 
 
+def test_the_current_film_follows_its_prior(following_synthesis: Path, synthesis: Path, tmp_path: Path) -> None:
+    from diffusion import SynthesisPipeline
+
+    dark, bright = (np.full((24, 40), grey, np.float32) for grey in (-0.8, 0.8))
+    for name, image in (("dark.png", dark), ("bright.png", bright)):
+        write_radiograph(tmp_path / name, image)
+    rows = ["none,,", "dark,dark.png,PA", "bright,bright.png,", "gone,gone.png,PA", "view,dark.png,pa"]
+    (tmp_path / "p.csv").write_text("name,prior,prior_view\n" + "\n".join(rows) + "\n")
+    text = (tmp_path / "p.csv").read_text().splitlines()
+    (tmp_path / "p.csv").write_text(
+        "\n".join([f"{text[0]},prompt,view,seed", *(f"{row},edema,LL,1" for row in text[1:])])
+    )
+    assert synthesize(tmp_path / "p.csv", following_synthesis, tmp_path / "out") == 1
+    drawn = {path.stem: read_radiograph(path).pixels for path in (tmp_path / "out/images").iterdir()}
+    assert sorted(drawn) == ["bright", "dark", "none"]
+    pipeline = SynthesisPipeline.from_pretrained(following_synthesis)
+    given = torch.full((1, 2, 1, 16, 16), -1.0)
+    given[0, 0] = torch.from_numpy(read_radiograph(tmp_path / "bright.png").pixels[:16, 12:28])
+    asked = {"images": given, "image_views": [["LL", None]], "image_priors": [[True, False]]}
+    expected = pipeline(prompt="edema", view="LL", seeds=[1], num_inference_steps=2, **asked).images[0, 0].numpy()
+    np.testing.assert_allclose(drawn["bright"], expected, atol=0.01)
+    assert min(np.abs(drawn["bright"] - drawn[name]).max() for name in ("dark", "none")) > 0.01
+    reasons = " ".join(row["reason"] for row in table(tmp_path / "out/errors.csv"))
+    assert "gone.png does not exist" in reasons and "the view is 'pa'" in reasons
+    assert synthesize(tmp_path / "p.csv", synthesis, tmp_path / "plain") == 1
+    assert "the row has a prior, and this model takes none" in (tmp_path / "plain/errors.csv").read_text()
+
+
 def test_our_pipelines_bytes_do_not_depend_on_the_batch(synthesis: Path, tmp_path: Path) -> None:
     rows = [f"{i},{'edema' if i % 2 else 'clear'},{'PA' if i < 4 else 'LL'}\n" for i in range(7)]
     found = []
