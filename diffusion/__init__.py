@@ -11,13 +11,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from diffusion.guidance import guidance_terms
     from diffusion.latents import Latent, Target, decode, encode, from_x0, to_x0
-    from diffusion.networks.conditioning import (
-        CONDITIONS,
-        Conditioner,
-        Conditions,
-        ConditionScaling,
-        concatenate_condition,
-    )
+    from diffusion.networks.concatenation import ConditionScaling, concatenate_condition
+    from diffusion.networks.conditioning import CONDITIONS, Conditioner, Conditions
     from diffusion.networks.dit import LatentDiT
     from diffusion.networks.multihead import MultiheadUNet
     from diffusion.networks.pixels import PixelSpace
@@ -55,7 +50,7 @@ HOME = {
     "BoneSuppressionPipeline": "diffusion.pipelines.suppression",
     "BrownianBridgeScheduler": "diffusion.schedulers.brownian_bridge",
     "CONDITIONS": "diffusion.networks.conditions",
-    "ConditionScaling": "diffusion.networks.conditioning",
+    "ConditionScaling": "diffusion.networks.concatenation",
     "Conditioner": "diffusion.networks.conditioning",
     "Conditions": "diffusion.networks.conditions",
     "Latent": "diffusion.latents",
@@ -76,7 +71,7 @@ HOME = {
     "boundary_scalings": "diffusion.training.distillation",
     "build_enhancer": "diffusion.pipelines.enhancement",
     "build_unet": "diffusion.networks.unet",
-    "concatenate_condition": "diffusion.networks.conditioning",
+    "concatenate_condition": "diffusion.networks.concatenation",
     "consistency_function": "diffusion.training.distillation",
     "ddim_step": "diffusion.training.distillation",
     "decode": "diffusion.latents",

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from diffusion.latents import Latent, Target, check_latent_options, encode_pairs, to_x0
 from diffusion.networks.attention import use_xformers
-from diffusion.networks.conditioning import ConditionScaling, check_condition_scaling
+from diffusion.networks.concatenation import ConditionScaling, check_condition_scaling
 from diffusion.noise import offset_noise
 from diffusion.pipelines.suppression import BoneSuppressionPipeline
 from diffusion.training.distillation import check_solver, distillation_loss

@@ -23,6 +23,7 @@ from diffusion.training.synthesis_distillation import check_teacher, synthesis_d
 from diffusion.training.synthesis_objective import (
     check_networks,
     check_synthesis_scheduler,
+    plan_loss,
     synthesis_loss,
     training_times,
 )
@@ -240,8 +241,10 @@ class SynthesisModule(LatentModule):
             given_to = (self.scheduler, x0, given, noise, index, self.teacher_terms, self.solver_steps)
             return synthesis_distillation_loss(networks, target, self.teacher, *given_to)
         times = torch.cat([training_times(self.scheduler, each, one) for one in generators]).to(x0.device)
+        given, plan = networks["conditioner"].planned(given)
         context = networks["conditioner"](given)
-        return synthesis_loss(networks["unet"], self.scheduler, x0, given, context, noise, times, self.min_snr_gamma)
+        loss = synthesis_loss(networks["unet"], self.scheduler, x0, given, context, noise, times, self.min_snr_gamma)
+        return loss if plan is None else loss + plan_loss(plan, batch["regions"].to(plan), given.report_mask.any(1))
 
     def test_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor | None:
         """Measure the averaged networks' loss; nothing is sampled."""

@@ -179,7 +179,7 @@ def region_map(
     return maps
 
 
-def _covered(low: float, high: float, count: int) -> Float[np.ndarray, " count"]:
+def _covered(low: float, high: float, count: int) -> np.ndarray:
     """How much of each of `count` pixels lies between two fractions of their row."""
     edges = np.arange(count + 1) / count
     part = (np.minimum(edges[1:], high) - np.maximum(edges[:-1], low)) * count

@@ -1,57 +1,20 @@
-"""Conditioning: images' latents beside the noisy target; a view, demographics and a report as tokens to attend to."""
+"""The conditioner: a view, demographics, a report and other images as tokens to attend to, and where findings are."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any, Literal, get_args
+from typing import Any
 
 import torch
 from diffusers.configuration_utils import ConfigMixin, register_to_config
 from diffusers.models.modeling_utils import ModelMixin
 from torch import Tensor, nn
+from torch.nn.functional import interpolate
 
 from diffusion.networks.conditions import CONDITIONS, Conditions, Demographics, demographics_row, view_index
-
-ConditionScaling = Literal["clean", "legacy", "scaled"]
-
-
-def check_condition_scaling(scaling: str) -> None:
-    """Check how a condition is scaled.
-
-    Args:
-        scaling: `clean`, `legacy` or `scaled`, see `concatenate_condition`.
-
-    Raises:
-        ValueError: It is something else.
-    """
-    if scaling not in get_args(ConditionScaling):
-        raise ValueError(f"condition_scaling is '{scaling}'; expected one of {', '.join(get_args(ConditionScaling))}")
-
-
-def concatenate_condition(
-    noisy: Tensor, condition: Tensor, alpha: Tensor, scaling: ConditionScaling, training: bool
-) -> Tensor:
-    """The U-Net's input: the noisy target and the condition side by side.
-
-    BS-LDM's code noises target and condition together with zero noise on the condition, so that its training sees
-    sqrt(alpha_bar_t) * condition while its sampling feeds the clean one.
-
-    Args:
-        noisy: The noisy target (B, C, H, W).
-        condition: (B, Cc, H, W).
-        alpha: What x0 is multiplied by in the noisy target, sqrt(alpha_bar_t), (B, 1, 1, 1).
-        scaling: `clean` gives the condition as it is; `legacy` scales it by alpha in training only, as BS-LDM does;
-            `scaled` in sampling as well, as weights trained so would want it.
-        training: Whether this is a training step.
-
-    Returns:
-        (B, C + Cc, H, W).
-    """
-    if scaling == "scaled" or (scaling == "legacy" and training):
-        condition = alpha * condition
-    return torch.cat([noisy, condition], dim=1)
+from diffusion.networks.planner import RegionPlanner
 
 
 class Conditioner(ModelMixin, ConfigMixin):  # type: ignore[misc]
@@ -72,6 +35,7 @@ class Conditioner(ModelMixin, ConfigMixin):  # type: ignore[misc]
             for whoever samples.
         text_fingerprint: sha256 of that encoder's weights.
         views: How many of VIEWS, from the first, the model knows; folders that do not say so know five.
+        plan_side: Side of the maps in which the model plans from the report where findings are, see `planned`; 0: none.
         priors: Whether the model tells the other images of an earlier study from those of the same one.
         regions: R, of how many of radiographs.vocabulary.FINDINGS, from the first, it may be told the place; 0: none.
     """
@@ -90,8 +54,11 @@ class Conditioner(ModelMixin, ConfigMixin):  # type: ignore[misc]
         views: int = 5,
         regions: int = 0,
         priors: bool = False,
+        plan_side: int = 0,
     ) -> None:
         super().__init__()
+        if plan_side and not (regions and text_width):
+            raise ValueError("plan_side needs reports and regions: text_width and regions must be 1 or more")
         if priors and not images:
             raise ValueError("priors need a place among the other images: images must be 1 or more")
         self.view = nn.Embedding(1 + views, width)
@@ -99,6 +66,7 @@ class Conditioner(ModelMixin, ConfigMixin):  # type: ignore[misc]
         self.image_view = nn.Embedding(1 + views, width) if images else None
         self.image_place = nn.Parameter(torch.randn(images, width)) if images else None
         self.image_prior = nn.Embedding(2, width) if priors else None
+        self.planner = RegionPlanner(text_width, views, regions, plan_side) if plan_side else None
         self.has_report = nn.Embedding(2, width) if text_width else None
         # normalized (Imagen: Saharia et al. 2022, section 2.4), so that small differences such as left and right count
         self.report = nn.Sequential(nn.LayerNorm(text_width), nn.Linear(text_width, width)) if text_width else None
@@ -259,6 +227,26 @@ class Conditioner(ModelMixin, ConfigMixin):  # type: ignore[misc]
         view = torch.tensor(given, dtype=torch.long)
         prior = torch.tensor(earlier, dtype=torch.long) * (view > 0)
         return image.masked_fill((view == 0).reshape(*places, 1, 1, 1).to(image.device), 0), view, prior
+
+    def planned(self, given: Conditions) -> tuple[Conditions, Tensor | None]:
+        """Places for the kinds of findings of which nothing is said, as the report has them.
+
+        Args:
+            given: Of B images.
+
+        Returns:
+            The conditions that the network is to see, and the logits (B, R, s, s) of the plan; as they are, and None,
+            for a model that does not plan. Without a report nothing is planned.
+        """
+        if self.planner is None:
+            return given, None
+        logits = self.planner(given.report, given.report_mask, given.view)
+        plan = logits.detach().sigmoid() * given.report_mask.any(1)[:, None, None, None]
+        if not given.region.numel():
+            return replace(given, region=plan), logits
+        said = given.region.flatten(2).amax(2)[..., None, None] > 0
+        plan = interpolate(plan, size=given.region.shape[2:], mode="bilinear", align_corners=False)
+        return replace(given, region=torch.where(said, given.region, plan)), logits
 
     def forward(self, given: Conditions) -> tuple[Tensor, Tensor, Tensor]:
         """Embed what is asked.

@@ -10,7 +10,7 @@ import torch
 from diffusers.models.modeling_utils import ModelMixin
 from torch import Tensor
 
-from diffusion.networks.conditioning import ConditionScaling, concatenate_condition
+from diffusion.networks.concatenation import ConditionScaling, concatenate_condition
 from diffusion.noise import seeded_generators, seeded_noise
 from diffusion.training.objectives import noise_levels
 

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from diffusion.folders import class_name, pipeline_folder, read_index
 from diffusion.latents import check_latent_options, decode, encode, from_x0
-from diffusion.networks.conditioning import check_condition_scaling
+from diffusion.networks.concatenation import check_condition_scaling
 from diffusion.networks.tiles import TiledAutoencoder, TiledNetwork, tiled
 from diffusion.networks.unet import size_multiple
 from diffusion.pipelines.checks import check_radiograph

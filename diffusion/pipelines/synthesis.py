@@ -259,6 +259,7 @@ class SynthesisPipeline(SavedPipeline):
             part = given
             for name in left_out:
                 part = part.without(name)
+            part, _ = self.conditioner.planned(part)
             asked.append((weight, part, self.conditioner(part)))
         generators = seeded_generators(seeds)
         channels = self.unet.config.get("out_channels") or self.unet.config["latent_channels"]

@@ -10,7 +10,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from diffusion.networks.conditioning import ConditionScaling, concatenate_condition
+from diffusion.networks.concatenation import ConditionScaling, concatenate_condition
 from diffusion.parametrization import PREDICTION_TYPES, prediction_target
 from diffusion.schedulers.brownian_bridge import BrownianBridgeScheduler
 from diffusion.schedulers.served import check_served

@@ -71,6 +71,7 @@ def guided_x0(
         part = given
         for name in left_out:
             part = part.without(name)
+        part, _ = networks["conditioner"].planned(part)
         answers.append((weight, ask(networks["unet"], noisy, timesteps, part, networks["conditioner"](part))))
     alpha, sigma = noise_levels(scheduler, timesteps)
     return predicted_x0(scheduler.config.prediction_type, weighted_sum(answers), noisy, alpha, sigma)

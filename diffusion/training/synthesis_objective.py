@@ -9,7 +9,7 @@ from diffusers.models.modeling_utils import ModelMixin
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from diffusers.schedulers.scheduling_flow_match_euler_discrete import FlowMatchEulerDiscreteScheduler
 from torch import Tensor
-from torch.nn.functional import adaptive_avg_pool2d
+from torch.nn.functional import adaptive_avg_pool2d, binary_cross_entropy_with_logits
 
 from diffusion.networks.conditioning import Conditioner
 from diffusion.networks.conditions import Conditions
@@ -179,3 +179,19 @@ def synthesis_loss(
     if min_snr_gamma is not None:
         error = error * min_snr_weights(prediction, alpha, sigma, min_snr_gamma)
     return error.mean()
+
+
+def plan_loss(logits: Tensor, maps: Tensor, has_report: Tensor) -> Tensor:
+    """How far a plan is from where the findings are (binary cross-entropy, over the images with a report).
+
+    Args:
+        logits: (B, R, s, s), of Conditioner.planned.
+        maps: (B, R, h, w) in [0, 1], of the truth.
+        has_report: (B,) bool.
+
+    Returns:
+        A number; 0 if no image has a report.
+    """
+    truth = adaptive_avg_pool2d(maps, logits.shape[2:])  # type: ignore[arg-type]
+    each = binary_cross_entropy_with_logits(logits, truth, reduction="none").mean(dim=(1, 2, 3))
+    return (each * has_report).sum() / has_report.sum().clamp(min=1)

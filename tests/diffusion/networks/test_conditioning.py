@@ -163,3 +163,31 @@ def test_a_prior_is_told_from_another_view(conditioner):
         plain.prepare(["PA"], image=latents[:, :1], image_views=[["PA"]], image_priors=[[True]])
     with pytest.raises(ValueError, match="images must be 1 or more"):
         Conditioner(width=16, text_width=0, priors=True)
+
+
+def test_a_plan_fills_in_what_nothing_is_said_of():
+    torch.manual_seed(0)
+    conditioner = Conditioner(width=16, text_width=6, text_length=5, regions=5, plan_side=4)
+    words, there = torch.randn(3, 5, 6), torch.ones(3, 5, dtype=torch.bool)
+    there[2] = False  # no report
+    maps = torch.zeros(3, 5, 8, 8)
+    maps[0, 1, 2:4] = 1
+    given = conditioner.prepare(["PA", None, "LL"], words, there, region=maps)
+    seen, logits = conditioner.planned(given)
+    assert logits.shape == (3, 5, 4, 4) and logits.requires_grad and not seen.region.requires_grad
+    assert torch.equal(seen.region[0, 1], maps[0, 1]) and not seen.region[2].any()
+    others = [0, 2, 3, 4]
+    assert ((seen.region[0, others] > 0) & (seen.region[0, others] < 1)).all()
+    free, _ = conditioner.planned(conditioner.prepare(["PA", None, "LL"], words, there))
+    torch.testing.assert_close(free.region, logits.detach().sigmoid() * torch.tensor([1, 1, 0])[:, None, None, None])
+    left_out, _ = conditioner.planned(given.without("report"))
+    assert torch.equal(left_out.region, maps)
+    longer = torch.cat([words[:, :3], torch.randn(3, 2, 6)], dim=1)
+    full, three = there.new_ones(3, 3), (torch.arange(5) < 3).expand(3, 5)
+    short = conditioner.planner(words[:, :3], full, given.view)
+    torch.testing.assert_close(conditioner.planner(longer, three, given.view), short)
+    with pytest.raises(ValueError, match="plan_side needs reports and regions"):
+        Conditioner(width=16, text_width=6, plan_side=4)
+    plain = Conditioner(width=16, text_width=6, text_length=5, regions=5)
+    same = plain.prepare(["PA"], words[:1], region=maps[:1])
+    assert plain.planned(same) == (same, None)

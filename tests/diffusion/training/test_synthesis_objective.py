@@ -7,7 +7,13 @@ import torch
 from diffusers import FlowMatchEulerDiscreteScheduler
 
 from diffusion import Conditioner, LatentDiT, ThresholdedDDIMScheduler
-from diffusion.training.synthesis_objective import check_synthesis_scheduler, flow_times, synthesis_loss, training_times
+from diffusion.training.synthesis_objective import (
+    check_synthesis_scheduler,
+    flow_times,
+    plan_loss,
+    synthesis_loss,
+    training_times,
+)
 
 
 @pytest.fixture
@@ -66,3 +72,14 @@ def test_times_of_training():
 def test_schedulers_that_cannot_be_sampled_are_refused():
     with pytest.raises(ValueError, match="use_dynamic_shifting or invert_sigmas is not supported"):
         check_synthesis_scheduler(FlowMatchEulerDiscreteScheduler(use_dynamic_shifting=True))
+
+
+def test_a_plan_is_measured_where_there_is_a_report():
+    maps = torch.zeros(2, 1, 4, 4)
+    maps[0, 0, :2] = 1
+    logits = torch.full((2, 1, 2, 2), -20.0)
+    logits[0, 0, 0] = 20
+    there = torch.tensor([True, False])
+    assert plan_loss(logits, maps, there) < 1e-6
+    assert plan_loss(-logits, maps, there) == pytest.approx(20)
+    assert plan_loss(-logits, maps, ~there) == pytest.approx(20) and plan_loss(logits, maps, there & False) == 0
