@@ -4,8 +4,9 @@ On data whose truth is known: radiographs rendered from CTs with random findings
 a classifier of findings and views trained on these rendered radiographs, never on drawn ones (proof_classifier) ->
 `radiolucent fit` of configs/vqgan/rendered.yaml and configs/synthesis/rendered.yaml -> the guidance, chosen on prompts
 of its own -> `radiolucent synthesize` of 200 prompts, of wordings that training never saw and of bodies of a CT held
-out (--held-out), in several numbers of steps -> results.json and montage.png; with --ship FOLDER the model as it is
-packaged. A stage whose result is there is skipped; a training that was stopped resumes from last.ckpt.
+out (--held-out), in several numbers of steps, and with boxes -> results.json, montage.png and boxes.png; with --ship
+FOLDER the model as it is packaged. Where findings were drawn is found by a detector (proof_detector), trained as the
+classifier is. A stage whose result is there is skipped; a training that was stopped resumes from last.ckpt.
 """
 
 from __future__ import annotations
@@ -17,13 +18,21 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import cv2
-import numpy as np
+from torch import Tensor
 
 from benchmarks import proof_data
-from benchmarks.proof_classifier import agreement, load_classifier, read_images, save_classifier, train_classifier
-from benchmarks.proof_data import FRONTAL, KINDS, VIEWS, Row, read_rows
-from evaluation.reporting.montage import montage, to_grey
+from benchmarks.proof_classifier import (
+    agreement,
+    distances,
+    load_classifier,
+    read_images,
+    save_classifier,
+    train_classifier,
+)
+from benchmarks.proof_data import VIEWS, Row, read_rows
+from benchmarks.proof_detector import load_detector, placement, save_detector, train_detector
+from benchmarks.proof_pictures import asked, draw_boxes, montage_rows, picture
+from evaluation.reporting.montage import montage
 from radiographs.files import atomic_path
 from radiolucent.cli import dispatch
 
@@ -66,23 +75,57 @@ def choose_prompts(rows: Sequence[Row], count: int) -> list[Row]:
     return chosen
 
 
-def synthesize(out: Path, model: Path, prompts: Sequence[tuple[str, Row, str, int]], options: Sequence[object]) -> Path:
-    """`radiolucent synthesize` of (name, row, view, seed); the folder of the images."""
+def synthesize(
+    out: Path,
+    model: Path,
+    prompts: Sequence[tuple[str, Row, str, int]],
+    options: Sequence[object],
+    boxes: bool = False,
+) -> Path:
+    """`radiolucent synthesize` of (name, row, view, seed), if asked with the rows' boxes; the folder of the images."""
     table = out.with_suffix(".csv")
     with atomic_path(table) as part, open(part, "w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
-        writer.writerow(("filename", "prompt", "view", "seed"))
-        writer.writerows((name, row["report"], view, seed) for name, row, view, seed in prompts)
+        writer.writerow(("filename", "prompt", "view", "seed", "boxes"))
+        places = (row["boxes"] if boxes else "" for _, row, _, _ in prompts)
+        writer.writerows(
+            (name, row["report"], view, seed, place) for (name, row, view, seed), place in zip(prompts, places)
+        )
     radiolucent("synthesize", "--prompts", table, "--checkpoint", model, "--out", out, "--workers", 0, *options)
     return out / "images"
 
 
+def drawn(
+    out: Path, model: Path, rows: Sequence[Row], options: Sequence[object], seed: int, boxes: bool = False
+) -> Tensor:
+    """One image a row, (N, 1, S, S)."""
+    prompts = [(f"{i:04d}.png", row, row["view"], 1000 * seed + i) for i, row in enumerate(rows)]
+    folder = synthesize(out, model, prompts, options, boxes)
+    return read_images(folder, [name for name, *_ in prompts])
+
+
 def judged(out: Path, model: Path, rows: Sequence[Row], options: Sequence[object], classifier: Path, seed: int) -> dict:
     """What the classifier says of one image a row."""
-    prompts = [(f"{i:04d}.png", row, row["view"], 1000 * seed + i) for i, row in enumerate(rows)]
-    folder = synthesize(out, model, prompts, options)
-    images = read_images(folder, [name for name, *_ in prompts])
-    return agreement(load_classifier(classifier), images, rows, seed)
+    return agreement(load_classifier(classifier), drawn(out, model, rows, options, seed), rows, seed)
+
+
+def placed(
+    options: argparse.Namespace, model: Path, data: Path, rows: Sequence[Row], sampling: Sequence[object]
+) -> dict:
+    """Where the detector finds findings: rendered, drawn with the prompt's boxes, and drawn from its words alone."""
+    out = Path(options.out)
+    path = out / "detector.safetensors"
+    if not path.is_file():
+        save_detector(train_detector(data, read_rows(data / "reports.csv", "train"), options.detector_epochs, 0), path)
+    detector = load_detector(path)
+    boxed = [row for row in rows if row["boxes"]]
+    if len(boxed) < 2:
+        return {}
+    rendered = read_images(data / "CXR", [row["image"] for row in boxed])
+    with_boxes = drawn(out / "boxed", model, boxed, sampling, 3, boxes=True)
+    draw_boxes(out, boxed, with_boxes)
+    found = {"rendered": rendered, "with_boxes": with_boxes, "words": drawn(out / "unboxed", model, boxed, sampling, 3)}
+    return {name: placement(detector, images, boxed, options.seed) for name, images in found.items()}
 
 
 def draw_montage(out: Path, model: Path, data: Path, rows: Sequence[Row], options: Sequence[object]) -> Path:
@@ -98,37 +141,6 @@ def draw_montage(out: Path, model: Path, data: Path, rows: Sequence[Row], option
     truth = picture(data / "CXR" / chosen[0]["image"], [*asked(chosen[0]), "view swapped ->"])
     pictures.append([truth, *(picture(folder / f"swap_{view}.png", [f"{view}, seed 1"]) for view in VIEWS)])
     return montage(pictures, ["rendered", *(f"seed {seed}" for seed in MONTAGE_SEEDS)], out / "montage.png")
-
-
-def montage_rows(rows: Sequence[Row]) -> list[Row]:
-    """Frontal: no finding, and each finding alone, on either side; lateral: heart, effusion. What there is of them."""
-    sides = [{(kind, side)} for kind in KINDS[2:] for side in ("right", "left")]
-    wanted = [(True, one) for one in (set(), {("cardiomegaly", "")}, {("nodule", "right")}, *sides)]
-    wanted += [(False, {("cardiomegaly", "")}), (False, {("pleural effusion", "left")})]
-    found = []
-    for frontal, items in wanted:
-        fitting = (row for row in rows if (row["view"] in FRONTAL) == frontal)
-        found += [row for row in fitting if set(json.loads(row["labels"]).items()) == items][:1]
-    return found or list(rows[:1])
-
-
-def asked(row: Row) -> list[str]:
-    """A row's view and findings, a line each."""
-    found = json.loads(row["labels"])
-    return [row["view"], *(f"{side} {kind}".strip() for kind, side in found.items())] + (
-        [] if found else ["no finding"]
-    )
-
-
-def picture(path: Path, lines: Sequence[str] = ()) -> np.ndarray:
-    """uint8, enlarged, with lines of text."""
-    image = cv2.resize(to_grey(read_images(path.parent, [path.name])[0, 0].numpy()), None, fx=1.6, fy=1.6)
-    font, scale = cv2.FONT_HERSHEY_SIMPLEX, 0.42
-    for n, line in enumerate(lines):
-        (width, _), _ = cv2.getTextSize(line, font, scale, 1)
-        cv2.rectangle(image, (0, 14 * n), (width + 6, 14 * n + 14), 0, cv2.FILLED)
-        cv2.putText(image, line, (3, 11 + 14 * n), font, scale, 255, 1, cv2.LINE_AA)
-    return image
 
 
 def render(options: argparse.Namespace) -> Path:
@@ -215,7 +227,11 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     sampling = ["--steps", options.sampling_steps, "--micro-batch", 8]
     guidance = choose_guidance(out, model, tune, sampling, judge)
     sampling += [word for scale in guidance["chosen"].split() for word in ("--guidance", scale)]
-    results["drawn"] = judged(out / "drawn", model, rows, sampling, judge, options.seed)
+    classifier = load_classifier(judge)
+    pictures = drawn(out / "drawn", model, rows, sampling, options.seed)
+    results["drawn"] = agreement(classifier, pictures, rows, options.seed)
+    results["distances"] = distances(classifier, pictures, images)
+    results["boxes"] = placed(options, model, data, rows, sampling)
     for steps in FEW_STEPS:
         few = ["--steps", steps, *sampling[2:]]
         results[f"drawn_in_{steps}"] = judged(out / f"drawn_{steps}", model, rows, few, judge, options.seed)
@@ -257,6 +273,7 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--steps", type=int, default=12000, help="of the diffusion model's training")
     parser.add_argument("--sampling-steps", type=int, default=20)
     parser.add_argument("--classifier-epochs", type=int, default=30)
+    parser.add_argument("--detector-epochs", type=int, default=8)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--workers", type=int, default=1, help="processes that render and read; 0: this one")
     return parser.parse_args(argv)

@@ -22,6 +22,8 @@ RENAMED = {  # configs by their old names, which are accepted until version 0.3
 }
 LAID_OVER = {  # configs that say only what differs from another one, which is read first whether named or not
     "suppression/regression_protected.yaml": "suppression/regression.yaml",
+    "synthesis/prior.yaml": "synthesis/ldm_512.yaml",
+    "synthesis/prior_tiny.yaml": "synthesis/tiny.yaml",
     "synthesis/viewxgen.yaml": "synthesis/ldm_512.yaml",
     "synthesis/viewxgen_tiny.yaml": "synthesis/tiny.yaml",
 }

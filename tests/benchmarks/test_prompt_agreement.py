@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -14,8 +15,10 @@ from benchmarks import proof_data
 from benchmarks.prompt_agreement import choose_prompts, main
 from benchmarks.proof_classifier import agreement, balanced_accuracy, mirror, train_classifier, truth
 from benchmarks.proof_data import KINDS, SIDED, VIEWS, Scene, render_scene, scene_report
+from benchmarks.proof_detector import iou, placement, train_detector
 from drr import Finding
 from radiographs import read_radiograph, write_radiograph
+from radiographs.regions import Region, format_regions, mask_region, parse_masks, parse_regions
 
 NONE = np.zeros((1, 1, 1), bool)
 EFFUSION = Finding("pleural effusion", "left", "left pleural space", NONE, {"volume_ml": 800.0})
@@ -134,6 +137,49 @@ def test_a_mirror_image_of_a_left_lateral_is_a_right_one_and_left_is_right():
     assert torch.equal(seen_left.isnan(), left.isnan())
 
 
+def test_a_scene_tells_where_its_findings_are(tmp_path):
+    """The picture with the findings differs from the one without them inside of their masks, hardly elsewhere."""
+    rows = [one for n in range(4) for one in render_scene(Scene(n, "train", ("PA",), tmp_path, 64, 5))]
+    with_findings = [row for row in rows if row["boxes"]]
+    assert len(with_findings) >= 2
+    for found in with_findings:
+        boxes, masks = parse_regions(found["boxes"]), parse_masks(found["masks"], tmp_path)
+        assert {one.kind for one in boxes} == set(json.loads(found["labels"]))
+        for box, mask in zip(boxes, masks):
+            assert box.kind == mask.kind and np.abs(np.subtract(box.box, mask.box)).max() < 1e-4
+        side = json.loads(found["labels"])
+        for one in boxes:
+            middle = (one.box[0] + one.box[2]) / 2
+            assert side[one.kind] in ("", "left" if middle > 0.5 else "right")  # the patient's left is on the right
+
+
+def test_a_detector_finds_what_lies_where_it_was_asked_for(tmp_path):
+    rng = np.random.default_rng(0)
+    (tmp_path / "CXR").mkdir()
+    rows = []
+    for i in range(48):
+        pixels, mask = rng.normal(0, 0.1, (192, 192)).astype(np.float32), np.zeros((192, 192), np.uint8)
+        x, y = rng.integers(0, 192 - 64, 2)
+        mask[y : y + 64, x : x + 64] = 255
+        pixels[mask > 0] += 0.8
+        write_radiograph(tmp_path / "CXR" / f"{i}.png", pixels.clip(-1, 1), 8)
+        cv2.imwrite(str(tmp_path / f"{i}.png"), mask)
+        box = format_regions([mask_region("nodule", mask > 0)])
+        rows.append({"image": f"{i}.png", "boxes": box, "masks": f"nodule {i}.png"})
+    model = train_detector(tmp_path, rows[:32], 12, 0, batch=8)
+    images = torch.stack([torch.from_numpy(read_radiograph(tmp_path / "CXR" / r["image"]).pixels)[None] for r in rows])
+    found = placement(model, images[32:], rows[32:], 0)
+    assert found["iou"]["nodule"] > 0.7 and found["found"]["nodule"] == 1 and found["shuffled_iou"]["nodule"] < 0.5
+    nothing = placement(model, torch.zeros(16, 1, 192, 192), rows[32:], 0)
+    assert nothing["mean_iou"] < 0.3
+
+
+def test_iou_of_boxes():
+    one = Region("nodule", (0.0, 0.0, 0.5, 0.5))
+    assert iou(one, one) == 1 and iou(None, one) == 0 and iou(one, Region("nodule", (0.5, 0.5, 1, 1))) == 0
+    assert iou(one, Region("nodule", (0.25, 0, 0.75, 0.5))) == pytest.approx(1 / 3)
+
+
 def test_prompts_are_of_each_view_in_turn():
     rows = [row(view) for view in VIEWS for _ in range(3)]
     assert [r["view"] for r in choose_prompts(rows, 8)] == [view for view in VIEWS for _ in range(2)]
@@ -156,13 +202,15 @@ def bert(tmp_path_factory) -> str:
 
 def test_the_chain_runs_and_skips_what_is_there(bert, tmp_path, capsys):
     counts = ["--scenes=6", "--poses=1", "--prompts=4", "--workers=0"]
-    lengths = ["--vqgan-epochs=1", "--steps=2", "--sampling-steps=1", "--classifier-epochs=1"]
+    lengths = ["--vqgan-epochs=1", "--steps=2", "--sampling-steps=1", "--classifier-epochs=1", "--detector-epochs=1"]
     main([f"--out={tmp_path}", f"--text-encoder={bert}", *counts, *lengths])
     results = json.loads((tmp_path / "results.json").read_text())
     assert results["drawn"]["images"] == results["rendered"]["images"] == 4 and results["train_images"] == 24
     assert len(list((tmp_path / "drawn/images").glob("*.png"))) == 4 and (tmp_path / "montage.png").stat().st_size > 0
     aside = len(proof_data.read_rows(tmp_path / "data/reports.csv", "test")) - 4
     assert results["drawn_aside"]["images"] == aside > 0
+    assert set(results["boxes"]) == {"rendered", "with_boxes", "words"} and (tmp_path / "boxes.png").is_file()
+    assert results["distances"]["frechet"] > 0
     told = capsys.readouterr().out
     assert "radiolucent fit --config" in told and "radiolucent synthesize --prompts" in told
     main([f"--out={tmp_path}", f"--text-encoder={bert}", *counts, *lengths])
