@@ -7,6 +7,7 @@ from dataclasses import replace
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
+from radiographs.regions import parse_regions
 from radiographs.vocabulary import VIEWS
 from radiolucent.app.limits import Limits
 from radiolucent.app.store import Entry
@@ -46,8 +47,27 @@ class Drawing:
         words = ["--prompts", "-", "--checkpoint", folder, "--out", "-", "--device", device]
         return cls(read_options(parser.parse_args(words)), limits)
 
-    def draw(self, entry: Entry, prompt: str, view: str, seed: int, steps: int, count: int) -> list[int]:
+    @property
+    def takes_places(self) -> bool:
+        """Whether the model can be told where findings shall be."""
+        from radiolucent.synthesis.generator import OWN, pipeline_class
+        from radiolucent.synthesis.own_generator import takes
+
+        return pipeline_class(self.options.checkpoint) == OWN and takes(self.options.checkpoint, "regions")
+
+    def draw(
+        self, entry: Entry, prompt: str, view: str, seed: int, steps: int, count: int, boxes: str = ""
+    ) -> list[int]:
         """Draw `count` images, of one seed after another, into the entry's folder as SEED.png; the seeds.
+
+        Args:
+            entry: Of the visitor.
+            prompt: What the images shall show.
+            view: Of VIEWS, or "".
+            seed: The first one.
+            steps: Of sampling.
+            count: Images.
+            boxes: Where findings shall be, see radiographs.regions.
 
         Raises:
             ValueError: Something that this model cannot draw, or that is out of bounds.
@@ -58,8 +78,14 @@ class Drawing:
         from radiolucent.synthesis.prompts import Row
 
         self._check(prompt, view, seed, steps, count)
+        if len(boxes) > self.limits.prompt:
+            raise ValueError(f"places of {len(boxes)} letters: at most {self.limits.prompt} are read here")
+        regions = parse_regions(boxes)
+        if regions and not self.takes_places:
+            raise ValueError("this model cannot be told where findings shall be: leave the places empty")
         options = replace(self.options, steps=steps)
-        rows = [Row(f"{number}.png", prompt.strip(), view or None, number) for number in range(seed, seed + count)]
+        numbers = range(seed, seed + count)
+        rows = [Row(f"{number}.png", prompt.strip(), view or None, number, (), regions) for number in numbers]
         with self._model, one_thread(options.device):
             measure = load_lengths(self.options)
             tokens, limit = measure(options.text(rows[0])) if measure else (0, 0)

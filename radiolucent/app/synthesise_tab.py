@@ -29,7 +29,7 @@ class SynthesiseTab:
         self.services = services
 
     def draw(
-        self, prompt: str, view: str, seed: float, steps: float, count: float, old: str
+        self, prompt: str, view: str, seed: float, steps: float, count: float, boxes: str, old: str
     ) -> Iterator[tuple[str, str, str]]:
         """(status, grid, token)."""
         if self.services.drawing is None:
@@ -40,7 +40,7 @@ class SynthesiseTab:
         yield status(f"Drawing {count:.0f} image(s), {steps:.0f} steps each ..."), "", entry.token
         asked = (prompt or "", "" if view == ANY_VIEW else view)
         try:
-            seeds = self.services.drawing.draw(entry, *asked, int(seed), int(steps), int(count))
+            seeds = self.services.drawing.draw(entry, *asked, int(seed), int(steps), int(count), boxes or "")
         except Exception as error:  # one line, whatever went wrong
             self.services.store.drop(entry.token)
             yield refused(error, entry.folder), "", ""
@@ -72,6 +72,14 @@ def add_synthesise(services: Services) -> None:
             first = next(iter(examples.values()))
             prompt = gradio.Textbox(first[0], label="Prompt", lines=3, max_length=services.limits.prompt)
             view = gradio.Dropdown([ANY_VIEW, *VIEWS], value=first[1], label="View")
+            boxes = gradio.Textbox(
+                "",
+                label="Where (optional)",
+                placeholder="nodule 0.20 0.25 0.35 0.40",
+                info="finding and its box: left, top, right, bottom as parts of the picture; several with ;",
+                max_length=services.limits.prompt,
+                visible=model is not None and model.takes_places,
+            )
             seed = gradio.Number(0, label="First seed", precision=0, minimum=0)
             steps = gradio.Slider(
                 1, services.limits.steps, 50 if model is None else model.options.steps, step=1, label="Steps"
@@ -86,4 +94,4 @@ def add_synthesise(services: Services) -> None:
     token = gradio.State("")
     run = {"concurrency_id": "model", "api_visibility": "private", "show_progress": "hidden"}
     chosen.change(examples.get, [chosen], [prompt, view], api_visibility="private")
-    draw.click(tab.draw, [prompt, view, seed, steps, count, token], [about, grid, token], **run)
+    draw.click(tab.draw, [prompt, view, seed, steps, count, boxes, token], [about, grid, token], **run)

@@ -175,6 +175,24 @@ def test_messages_that_are_none_are_one_line(services: Any) -> None:
     assert about["number"] == 7 and about["type"] == "image/png" and body.startswith(b"\x89PNG")
 
 
+def test_a_finding_is_drawn_where_the_page_says(placed_synthesis: Path, synthesis: Path, services: Any) -> None:
+    from radiolucent.app.drawing import Drawing
+
+    drawing, entry = Drawing.of(str(placed_synthesis), "cpu", Limits()), services.store.new("drawn")
+    assert drawing.takes_places
+    found = []
+    for boxes in ("", "nodule 0 0.5 0.5 1", "nodule 0.5 0.5 1 1"):
+        drawing.draw(entry, "edema", "PA", 1, 2, 1, boxes)
+        found.append((entry.folder / "images" / "1.png").read_bytes())
+    assert len(set(found)) == 3
+    for boxes in ("nodule 0.5 0.5 0.2 1", "tumour 0 0 1 1", "nodule ../../etc/passwd", "x" * 5000):
+        with pytest.raises(ValueError, match=r"the box|letters"):
+            drawing.draw(entry, "edema", "PA", 1, 2, 1, boxes)
+    plain = Drawing.of(str(synthesis), "cpu", Limits())
+    with pytest.raises(ValueError, match="leave the places empty"):
+        plain.draw(entry, "edema", "PA", 1, 2, 1, "nodule 0 0.5 0.5 1")
+
+
 def test_a_grid_of_seeds_is_what_synthesize_draws(synthesis: Path, services: Any, tmp_path: Path) -> None:
     from radiolucent.app.drawing import Drawing
 
