@@ -29,8 +29,7 @@ class RegionPlanner(nn.Module):
         self.words = nn.Sequential(nn.LayerNorm(text_width), nn.Linear(text_width, WIDTH))
         self.view = nn.Embedding(1 + views, WIDTH)
         self.kind = nn.Parameter(torch.randn(regions, WIDTH))
-        options = {"d_model": WIDTH, "nhead": HEADS, "dim_feedforward": 2 * WIDTH, "dropout": 0.0, "norm_first": True}
-        layer = nn.TransformerDecoderLayer(**options, batch_first=True)
+        layer = nn.TransformerDecoderLayer(WIDTH, HEADS, 2 * WIDTH, 0.0, batch_first=True, norm_first=True)
         self.read = nn.TransformerDecoder(layer, LAYERS, nn.LayerNorm(WIDTH))
         self.draw = nn.Linear(WIDTH, COARSE * COARSE)
 
