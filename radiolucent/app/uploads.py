@@ -14,6 +14,7 @@ from pathlib import Path
 from radiographs.io import radiograph_size
 from radiographs.kinds import HEAD_BYTES, kind_of, what_else
 from radiographs.pictures import PICTURES
+from radiolucent.app.codestreams import check_codestreams
 from radiolucent.app.limits import INPUT, MIB, Limits
 from radiolucent.app.store import Entry
 
@@ -79,6 +80,7 @@ def check_radiograph(path: Path, name: str, limits: Limits) -> None:
         raise ValueError(f"{name}: {what_else(head)}; a radiograph as PNG, JPEG, TIFF or DICOM is needed")
     if kind == "dicom":
         check_deflated(path, name, limits.radiograph)
+        check_codestreams(path, name)
     height, width = radiograph_size(path) if kind == "dicom" else _promised(path, name)
     if not 0 < height * width <= limits.pixels:
         raise ValueError(
@@ -185,6 +187,7 @@ def check_slices(path: Path, name: str, limits: Limits) -> None:
         check_deflated(file, name, limits.radiograph)
         image = read_image(file)
         if image is not None:
+            check_codestreams(file, name)
             voxels += int(image.header.get("Rows") or 0) * int(image.header.get("Columns") or 0) * image.frames
         if voxels > limits.voxels:
             raise ValueError(

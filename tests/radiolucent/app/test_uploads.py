@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from radiolucent.app.codestreams import check_codestreams, codestream_size
 from radiolucent.app.limits import Limits, line_about
 from radiolucent.app.scenes import Scenes
 from radiolucent.app.store import Store
@@ -79,6 +80,27 @@ def dicom_of(modality: str = "DX", deflated: bool = False, side: int = 8, size: 
     return buffer.getvalue()
 
 
+def compressed_dicom(kind: str, frame: bytes, side: int) -> bytes:
+    """A DICOM file that holds one compressed frame and says it is `side` pixels square."""
+    from pydicom import dcmread
+    from pydicom.encaps import encapsulate
+    from pydicom.uid import JPEG2000, JPEGBaseline8Bit
+
+    data = dcmread(io.BytesIO(dicom_of(side=side)))
+    data.file_meta.TransferSyntaxUID = JPEG2000 if kind == "JPEG2000" else JPEGBaseline8Bit
+    data.BitsAllocated, data.BitsStored, data.HighBit = 8, 8, 7
+    data.PixelData = encapsulate([frame])
+    buffer = io.BytesIO()
+    data.save_as(buffer, enforce_file_format=True)
+    return buffer.getvalue()
+
+
+def frame_of(kind: str, height: int, width: int, **options: object) -> bytes:
+    packed = io.BytesIO()
+    Image.fromarray(np.arange(height * width, dtype=np.uint8).reshape(height, width)).save(packed, kind, **options)
+    return packed.getvalue()
+
+
 SVG = b'<svg xmlns="http://www.w3.org/2000/svg"><script>alert(1)</script></svg>'
 RADIOGRAPHS: dict[str, tuple[str, Callable[[], bytes], str]] = {
     "script in an SVG": ("a.png", lambda: SVG, "neither PNG, TIFF, JPEG nor DICOM"),
@@ -89,6 +111,17 @@ RADIOGRAPHS: dict[str, tuple[str, Callable[[], bytes], str]] = {
     "10 GB header of a DICOM": ("a.dcm", lambda: dicom_of(side=65000), "promises 65000 x 65000 pixels"),
     "script in a DICOM tag": ("a.dcm", lambda: dicom_of("CT"), "Modality CT"),
     "deflated bomb": ("a.dcm", lambda: dicom_of(deflated=True, size=64 << 20), "unpacks to more than 4 MB"),
+    "JPEG 2000 larger than its header": (
+        "a.dcm",
+        lambda: compressed_dicom("JPEG2000", frame_of("JPEG2000", 64, 96, no_jp2=True), 8),
+        "promises 8 x 8 pixels and its compressed picture says 64 x 96",
+    ),
+    "JPEG larger than its header": (
+        "a.dcm",
+        lambda: compressed_dicom("JPEG", frame_of("JPEG", 64, 96), 8),
+        "promises 8 x 8 pixels and its compressed picture says 64 x 96",
+    ),
+    "JPEG 2000 that is none": ("a.dcm", lambda: compressed_dicom("JPEG2000", b"\xff\x4f\xff\x51", 8), "says no size"),
     "too large": ("a.png", lambda: png_of(9, 9) + bytes(5 << 20), "5 MB, where at most 4 MB"),
     "path as name": ("../../../etc/passwd", lambda: b"root:x:0:0", "^passwd: neither"),
     "script as name": ("<img src=x onerror=alert(1)>.png", lambda: SVG, "^<img src=x onerror=alert"),
@@ -109,6 +142,21 @@ def test_a_bad_radiograph_gets_one_line(case: str, tmp_path: Path) -> None:
     line = line_about(caught.value, entry.folder, entry.name)
     assert re.search(says, line), line
     assert "\n" not in line and str(tmp_path) not in line and "script" not in line
+
+
+@pytest.mark.parametrize(
+    ("kind", "options"),
+    [("JPEG", {}), ("JPEG", {"progressive": True}), ("JPEG2000", {"no_jp2": True}), ("JPEG2000", {})],
+)
+def test_a_streams_own_size_is_read(kind: str, options: dict, tmp_path: Path) -> None:
+    frame = frame_of(kind, 24, 40, **options)
+    assert codestream_size(frame) == (24, 40)
+    assert all(codestream_size(frame[:length]) in (None, (24, 40)) for length in range(0, len(frame), 7))
+    honest = tmp_path / "a.dcm"
+    honest.write_bytes(compressed_dicom(kind, frame_of(kind, 8, 8, **options), 8))
+    check_codestreams(honest, "a.dcm")  # and so are files that are not compressed
+    honest.write_bytes(dicom_of())
+    check_codestreams(honest, "a.dcm")
 
 
 CTS: dict[str, tuple[str, Callable[[], bytes], str]] = {
