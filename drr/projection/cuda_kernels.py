@@ -2,8 +2,8 @@
 
 The sums are those of `drr/projection/ray.py`, which states the words used here. What is different is how they are read:
 
-- Voxels come packed (see `drr/projection/packed.py`): 16 bits each, or 32 with bone's excess beside it. So a corner of a
-  cell is one load without a branch, for one material or three.
+- Voxels come packed (see `drr/projection/packed.py`): 16 bits each, or 32 with bone's excess beside it. So a corner of
+  a cell is one load without a branch, for one material or three.
 - The axis i, along which neighbours lie next to each other in memory, is never the one that a ray runs along: rays that
   are fastest along x read a copy whose rows run along y.
 - The rays of a block walk the same plane at the same time, so that what they read lies together for oblique poses too.

@@ -115,11 +115,19 @@ def _project(volume: Volume, beams: Sequence[ConeBeam], materials: Sequence[str]
     else:
         lines = _by_cpu(_on_cpu(volume), beams, with_bone)
     device = volume.hu.device if isinstance(volume.hu, torch.Tensor) else "cpu"
-    return _materials(lines.float(), materials).to(device)
+    return materials_of(lines.float(), materials).to(device)
 
 
-def _materials(lines: torch.Tensor, materials: Sequence[str]) -> torch.Tensor:
-    """(V, 1 or 2, H, W) total and bone -> (V, M, H, W). total is formed last, as the rounded sum of its parts."""
+def materials_of(lines: torch.Tensor, materials: Sequence[str]) -> torch.Tensor:
+    """What was asked for, of what is cast; total is formed last, as the rounded sum of its parts.
+
+    Args:
+        lines: (V, 1 or 2, H, W) total and bone.
+        materials: M of total, bone and soft.
+
+    Returns:
+        (V, M, H, W); `lines` itself where that is it.
+    """
     if all(m == "total" for m in materials):
         return lines if lines.shape[1] == len(materials) == 1 else torch.cat([lines[:, :1]] * len(materials), dim=1)
     bone = lines[:, 1]
