@@ -70,8 +70,10 @@ def _turned(voxels: np.ndarray, limit: int, spans: np.ndarray) -> np.ndarray:
     depth, height, width = voxels.shape
     voxels.flags.writeable = True  # `project` has locked it
     out = voxels.reshape(depth, width, height)
+    before = np.empty_like(voxels[0])  # one section, which stays in the cache
     for z, (section, place) in enumerate(zip(voxels, out)):
-        cv2.transpose(section.copy(), place)
+        np.copyto(before, section)
+        cv2.transpose(before, place)
         find_row_spans(place, limit, spans[:, z])
     return out
 

@@ -167,10 +167,10 @@ def find_row_spans(section: Any, limit: int, spans: Any) -> None:
 def _span(row: Any, limit: int) -> tuple[Any, Any]:
     """First index above `limit` and one after the last, 0 and 0 where there is none; looked for from both ends."""
     first, last = 0, row.size
-    if not _reaches(row, limit):
-        return np.int32(0), np.int32(0)
-    while not _reaches(row[first : first + RUN], limit):
+    while first < last and not _reaches(row[first : first + RUN], limit):
         first += RUN
+    if first >= last:
+        return np.int32(0), np.int32(0)
     while row[first] <= limit:
         first += 1
     while not _reaches(row[max(last - RUN, first) : last], limit):
