@@ -12,7 +12,7 @@ import torch
 from drr.geometry import ConeBeam
 from drr.projection.projector import MATERIALS, project
 from drr.projection.ray import index_geometry
-from drr.projection.streaming.slices import EMPTY_HU, find_row_spans, keep_spans
+from drr.projection.streaming.slices import EMPTY_HU, find_column_spans, keep_spans
 from drr.volume import Volume
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ def _turned(voxels: np.ndarray, limit: int, spans: np.ndarray) -> np.ndarray:
     for z, (section, place) in enumerate(zip(voxels, out)):
         np.copyto(before, section)
         cv2.transpose(before, place)
-        find_row_spans(place, limit, spans[:, z])
+        find_column_spans(before, limit, *spans[:, z])
     return out
 
 
