@@ -4,7 +4,8 @@
 that only decompresses the same files in a pool of the same size: as it comes, and in our workers' environment (large
 memory pages). All pools are warm before the clock runs. One JSON line: volumes a second of each and the
 ratio of ours to the first; the workers' CPU seconds a volume and their ratio, which a busy machine disturbs less; a
-worker's peak memory beyond that of a small volume (interpreter, torch, compiled code), in int16 volumes.
+worker's peak memory beyond that of a small volume (interpreter, torch, compiled code), in int16 volumes. Last, where a
+volume's CPU time goes in one worker, in milliseconds (medians of five).
 """
 
 from __future__ import annotations
@@ -25,7 +26,24 @@ from unittest import mock
 
 import numpy as np
 
+from benchmarks.stages import time_stages
+
 TURN = 5  # volumes a worker in each turn
+STAGES = {  # what is timed, in the module in which it is looked up
+    "decompress": "drr.io.nifti:_gunzip",
+    "read the file": "drr.io.nifti:read_nifti",
+    "clamp, tell the release": "drr.io.ct_rate:read_volume",
+    "is there a chest": "radiolucent.rendering.images:check_chest",
+    "average to 2.5 mm": "drr.anatomy.tissue:_coarsen",
+    "find the body": "drr.anatomy.tissue:_find_body",
+    "find the bone": "drr.anatomy.tissue:bone_from_hu",
+    "cut out the body": "drr.anatomy.tissue:prepare",
+    "place the beams": "drr.geometry:body_box",
+    "cast": "drr.projection.in_place:project",
+    "turn for the lateral": "drr.projection.in_place:turn",
+    "grey levels": "radiolucent.rendering.images:to_pixels",
+    "PNGs": "radiolucent.rendering.images:write_image",
+}
 small_takes = 0  # in a worker: bytes
 SHAPE = (300, 512, 512)
 VOLUME_BYTES = 2 * int(np.prod(SHAPE))
@@ -103,6 +121,12 @@ def timed(work: Callable[[str], None], path: str) -> float:
     return time.process_time() - begin
 
 
+def stages_of(path: str) -> dict[str, float]:
+    """Milliseconds of a conversion's parts in this process."""
+    found = time_stages(functools.partial(convert, path), STAGES, times=5)
+    return {name: round(spent, 1) for name, spent in found.items()}
+
+
 class Warm:
     """A warm pool, and what its workers took so far."""
 
@@ -155,6 +179,7 @@ def main() -> None:
             for warm in (plain, paged, ours):
                 warm.run(paths[first : first + TURN * args.workers])
         highest = ours.peak()
+        stages = ours.pool.apply(stages_of, (paths[0],))
         for warm in (plain, paged, ours):
             warm.pool.terminate()
         size = sum(Path(path).stat().st_size for path in paths) / len(paths)
@@ -171,6 +196,7 @@ def main() -> None:
         "convert_cpu_s": round(statistics.median(ours.cpu), 3),
         "cpu_ratio": round(statistics.median(plain.cpu) / statistics.median(ours.cpu), 3),
         "peak_over_volume": round(highest / VOLUME_BYTES, 2),
+        "stages_ms": stages,
     }
     print(json.dumps(line))
 

@@ -18,9 +18,8 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
-from benchmarks.peers import PEERS
+from benchmarks.peers import PEERS, attenuation
 from drr import ConeBeam, Volume, isolate_body, project, sample_ct, separate_bone
-from drr.projection.attenuation import MU_WATER_PER_MM
 from drr.projection.ray import project_rays
 
 SHAPE = (300, 512, 512)
@@ -35,7 +34,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=7, help="casts a case; a peer slower than 2 s is cast once")
     options = parser.parse_args()
     volume = body()
-    mu = MU_WATER_PER_MM * np.maximum(0, 1 + volume.hu.astype(np.float32) / 1000)
+    mu = attenuation(volume)
     exact = Volume(volume.hu.astype(np.float64), volume.affine)
     for size in options.sizes:
         for view, beam in views(volume, size).items():
@@ -85,18 +84,18 @@ def ours(volume: Volume, beam: ConeBeam, materials: tuple[str, ...], backend: st
     return lambda: project(volume, [beam], materials, backend)[0, 0].numpy()
 
 
-def body() -> Volume:
-    """The sample CT's body and bone on a grid of SHAPE."""
+def body(shape: tuple[int, int, int] = SHAPE) -> Volume:
+    """The sample CT's body and bone on a grid of `shape`."""
     small = separate_bone(isolate_body(sample_ct()))
     hu = torch.from_numpy(small.hu.astype(np.float32))[None, None]
-    hu = torch.nn.functional.interpolate(hu, size=SHAPE, mode="trilinear", align_corners=True)[0, 0].round().short()
-    nearest = [np.rint(np.linspace(0, n - 1, m)).astype(int) for n, m in zip(small.hu.shape, SHAPE)]
-    inner = np.full(SHAPE, -1024, np.int16)
+    hu = torch.nn.functional.interpolate(hu, size=shape, mode="trilinear", align_corners=True)[0, 0].round().short()
+    nearest = [np.rint(np.linspace(0, n - 1, m)).astype(int) for n, m in zip(small.hu.shape, shape)]
+    inner = np.full(shape, -1024, np.int16)
     within = (slice(2, -2),) * 3
     inner[within] = hu.numpy()[within]
     bone = np.where(inner > -1024, small.bone[np.ix_(*nearest)], 0).astype(np.uint8)  # type: ignore[index]
     affine = small.affine.copy()
-    affine[:3, :3] *= (np.array(small.hu.shape[::-1]) - 1) / (np.array(SHAPE[::-1]) - 1)
+    affine[:3, :3] *= (np.array(small.hu.shape[::-1]) - 1) / (np.array(shape[::-1]) - 1)
     return Volume(inner, affine, bone=bone, source="benchmark")
 
 

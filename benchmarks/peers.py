@@ -11,16 +11,22 @@ import re
 import subprocess
 import sysconfig
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
 
 from drr import ConeBeam, Volume
+from drr.projection.attenuation import MU_WATER_PER_MM
 
 Render = Callable[[], np.ndarray]
 RAYS_AT_ONCE = 8192
+
+
+def attenuation(volume: Volume) -> np.ndarray:
+    """float32 (D, H, W) in 1/mm, which the peers are given."""
+    return MU_WATER_PER_MM * np.maximum(0, 1 + volume.hu.astype(np.float32) / 1000)
 
 
 def rtk(mu: np.ndarray, volume: Volume, beam: ConeBeam) -> Render:
@@ -126,24 +132,35 @@ def diffdrr_trilinear(mu: np.ndarray, volume: Volume, beam: ConeBeam) -> Render:
 
 def nanodrr(mu: np.ndarray, volume: Volume, beam: ConeBeam) -> Render:
     """nanodrr with 500 samples a ray: its torch backend on a CPU, Triton on a GPU."""
+    cast = nanodrr_views(mu, volume, [beam])
+    return lambda: cast()[0, 0].cpu().numpy()
+
+
+def nanodrr_views(
+    mu: np.ndarray, volume: Volume, beams: Sequence[ConeBeam], with_bone: bool = False
+) -> Callable[[], torch.Tensor]:
+    """nanodrr for several poses at once, the result left where it is: (V, 1, rows, columns).
+
+    With bone its label map has two classes, (V, 2, rows, columns): what is not bone, and bone. Their sum is the total.
+    """
     from nanodrr.data import Subject
     from nanodrr.drr import render as cast
 
     device = "cuda" if torch.cuda.is_available() else "cpu"
     data = torch.from_numpy(mu)[None, None]
+    label = torch.from_numpy(volume.bone > 0).float()[None, None] if with_bone else torch.zeros_like(data)
     affine = torch.from_numpy(volume.affine)
     matrices = [m.float() for m in (affine, affine.inverse())]
     grid = Subject._make_voxel_to_grid(data.shape)
-    subject = Subject(data, torch.zeros_like(data), *matrices, grid, torch.zeros(3), convert_to_mu=False).to(device)
-    source, pixels = (torch.from_numpy(p).float()[None].to(device) for p in _ends(beam))
-    identity = torch.eye(4, device=device)[None]
+    subject = Subject(data, label, *matrices, grid, torch.zeros(3), convert_to_mu=False).to(device)
+    ends = [torch.from_numpy(np.stack(points)).float().to(device) for points in zip(*map(_ends, beams))]
+    source, pixels = ends
+    identity = torch.eye(4, device=device).expand(len(beams), 4, 4).contiguous()
+    distance = torch.ones(len(beams))
 
-    def render() -> np.ndarray:
+    def render() -> torch.Tensor:
         with torch.no_grad():
-            lines = cast(
-                subject, identity[:, :3, :3], identity, torch.ones(1), *beam.shape, 500, src=source, tgt=pixels
-            )
-        return lines[0, 0].cpu().numpy()
+            return cast(subject, identity[:, :3, :3], identity, distance, *beams[0].shape, 500, src=source, tgt=pixels)
 
     return render
 

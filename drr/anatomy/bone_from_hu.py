@@ -89,7 +89,8 @@ def _spine_zone(hu: np.ndarray, chest: np.ndarray, spacing_mm: float) -> np.ndar
         near = np.flatnonzero(np.abs(x - middle[k]) < 45 / spacing_mm)
         found = (hu[k, y > back[k] - 90 / spacing_mm, near[0] : near[-1] + 1] > HIGH_HU).nonzero()[1]
         if len(found):
-            middle[k] = near[0] + np.median(found)
+            found.sort()  # np.median takes ten times as long for so few
+            middle[k] = near[0] + (found[(len(found) - 1) // 2] + found[len(found) // 2]) / 2
     middle = ndimage.median_filter(middle, max(3, int(75 / spacing_mm)) | 1, mode="nearest")
     lungs = np.count_nonzero(chest, axis=(1, 2)) * spacing_mm**2 > 2000
     lung_back = height - 1 - chest.max(axis=2)[:, ::-1].argmax(axis=1)

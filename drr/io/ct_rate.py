@@ -186,7 +186,7 @@ def looks_like_hu(hu: np.ndarray) -> tuple[bool, str]:
     Returns:
         Whether, and the shares of air and soft tissue that say so.
     """
-    sample = hu[:: max(1, len(hu) // 64), ::7, ::7]
+    sample = np.ascontiguousarray(hu[:: max(1, len(hu) // 64), ::7, ::7])  # looked at seven times
     air = float(np.mean((sample >= AIR_HU[0]) & (sample <= AIR_HU[1])))
     soft = float(np.mean((sample >= SOFT_HU[0]) & (sample <= SOFT_HU[1])))
     low, high = np.percentile(sample, (1, 99))

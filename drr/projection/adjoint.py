@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numba
@@ -32,28 +33,29 @@ class ProjectVolume(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, hu: torch.Tensor, bone: Any, affine: np.ndarray, beam: ConeBeam, backend: str
+        ctx: Any, hu: torch.Tensor, bone: Any, affine: np.ndarray, beams: Sequence[ConeBeam], backend: str
     ) -> torch.Tensor:
-        """Project one view.
+        """Project some views.
 
         Args:
             ctx: torch's.
             hu: Floating point (D, H, W).
             bone: uint8 of its shape, or None: an array for backend cpu, a tensor on the same device for cuda.
             affine: (4, 4) index (x, y, z) -> LPS mm.
-            beam: The view.
+            beams: V beams of one shape.
             backend: "cpu" or "cuda".
 
         Returns:
-            (2, rows, columns).
+            (V, 2, rows, columns); without bone (V, 1, rows, columns) on cuda.
         """
         ctx.save_for_backward(hu)
-        ctx.rest = bone, affine, beam, backend
+        ctx.rest = bone, affine, beams, backend
         if backend == "cuda":
-            from drr.projection.cuda import project_on_device
+            from drr.projection.cuda import project_packed
+            from drr.projection.packed import pack
 
-            return project_on_device(hu, bone, affine, [beam])[0]
-        return torch.from_numpy(project_rays(hu.detach().numpy(), bone, affine, beam))
+            return project_packed(pack(hu, bone), affine, beams)
+        return torch.stack([torch.from_numpy(project_rays(hu.detach().numpy(), bone, affine, beam)) for beam in beams])
 
     @staticmethod
     def backward(ctx: Any, grad_output: torch.Tensor) -> tuple[torch.Tensor, None, None, None, None]:  # type: ignore[override]
@@ -61,18 +63,21 @@ class ProjectVolume(torch.autograd.Function):
 
         Args:
             ctx: torch's.
-            grad_output: (2, rows, columns).
+            grad_output: As `forward` returned.
 
         Returns:
             Of hu's shape, and None for each other argument.
         """
         (hu,) = ctx.saved_tensors
-        bone, affine, beam, backend = ctx.rest
+        bone, affine, beams, backend = ctx.rest
         if backend == "cuda":
             from drr.projection.cuda import back_project_on_device
 
-            return back_project_on_device(hu, bone, affine, beam, grad_output), None, None, None, None
-        gradient = back_project(hu.detach().numpy(), bone, affine, beam, grad_output.detach().numpy())
+            return back_project_on_device(hu, bone, affine, beams, grad_output), None, None, None, None
+        voxels = hu.detach().numpy()
+        gradient = np.zeros_like(voxels)
+        for beam, lines in zip(beams, grad_output.detach().numpy()):
+            gradient += back_project(voxels, bone, affine, beam, lines)
         return torch.from_numpy(gradient), None, None, None, None
 
 

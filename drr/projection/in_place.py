@@ -12,7 +12,7 @@ import torch
 from drr.geometry import ConeBeam
 from drr.projection.projector import MATERIALS, project
 from drr.projection.ray import index_geometry
-from drr.projection.streaming.slices import EMPTY_HU, find_row_spans, keep_spans
+from drr.projection.streaming.slices import EMPTY_HU, find_column_spans, keep_spans
 from drr.volume import Volume
 
 if TYPE_CHECKING:
@@ -70,9 +70,11 @@ def _turned(voxels: np.ndarray, limit: int, spans: np.ndarray) -> np.ndarray:
     depth, height, width = voxels.shape
     voxels.flags.writeable = True  # `project` has locked it
     out = voxels.reshape(depth, width, height)
+    before = np.empty_like(voxels[0])  # one section, which stays in the cache
     for z, (section, place) in enumerate(zip(voxels, out)):
-        cv2.transpose(section.copy(), place)
-        find_row_spans(place, limit, spans[:, z])
+        np.copyto(before, section)
+        cv2.transpose(before, place)
+        find_column_spans(before, limit, *spans[:, z])
     return out
 
 

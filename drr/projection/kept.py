@@ -13,7 +13,7 @@ import numpy as np
 from drr.volume import Volume
 
 if TYPE_CHECKING:
-    import torch
+    from drr.projection.packed import Packed
 
 
 class Kept:
@@ -21,12 +21,12 @@ class Kept:
 
     Attributes:
         slices: What slice streaming found, by the order in which it reads the voxels (see streaming.slices).
-        on_device: HU and bone map on the GPU (see cuda); None before they are copied there.
+        on_device: The CT packed on the GPU (see cuda), by whether bone is with it.
     """
 
     def __init__(self) -> None:
         self.slices: dict[str, tuple] = {}
-        self.on_device: tuple[torch.Tensor, torch.Tensor | None] | None = None
+        self.on_device: dict[bool, Packed] = {}
 
 
 _records: WeakKeyDictionary[Volume, Kept] = WeakKeyDictionary()
@@ -45,5 +45,11 @@ def lock(volume: Volume) -> None:
 
 
 def forget(volume: Volume) -> None:
-    """Drop a volume's record, and with it up to two copies of the CT; its arrays stay read-only: others share them."""
+    """Drop a volume's record, and with it up to a copy of the CT on the CPU and 12 bytes a voxel on the GPU.
+
+    Its arrays stay read-only: others share them.
+
+    Args:
+        volume: The CT.
+    """
     _records.pop(volume, None)

@@ -97,7 +97,7 @@ class Projector:
         return _project(self.volume, beams, materials, backend)
 
     def forget(self) -> None:
-        """Free what was found of the volume, up to a copy of it on the CPU and one on the GPU."""
+        """Free what was found of the volume, up to a copy of it on the CPU and, on the GPU, 12 bytes a voxel."""
         forget(self.volume)
 
 
@@ -107,26 +107,33 @@ def _project(volume: Volume, beams: Sequence[ConeBeam], materials: Sequence[str]
     if backend == "auto":
         backend = "torch" if _pose_needs_gradient(beams) else "cuda" if _has_cuda() else "cpu"
     if backend == "torch":
-        views = [_by_torch(volume, beam, with_bone) for beam in beams]
+        lines = torch.stack([_by_torch(volume, beam, with_bone) for beam in beams])
     elif min(volume.hu.shape) < 2:
-        views = [torch.zeros(2, *beam.shape) for beam in beams]  # the box of the outer voxel centres has no thickness
+        lines = torch.zeros(len(beams), 2, *beams[0].shape)  # the box of the outer voxel centres has no thickness
     elif backend == "cuda":
-        views = _by_cuda(volume, beams, with_bone)
+        lines = _by_cuda(volume, beams, with_bone)
     else:
-        volume = _on_cpu(volume)
-        views = [_by_cpu(volume, beam, with_bone) for beam in beams]
+        lines = _by_cpu(_on_cpu(volume), beams, with_bone)
     device = volume.hu.device if isinstance(volume.hu, torch.Tensor) else "cpu"
-    return torch.stack([_materials(lines.float(), materials) for lines in views]).to(device)
+    return materials_of(lines.float(), materials).to(device)
 
 
-def _materials(lines: torch.Tensor, materials: Sequence[str]) -> torch.Tensor:
-    """(2, H, W) total and bone -> (M, H, W). total is formed last, so that it is the rounded sum of its parts."""
+def materials_of(lines: torch.Tensor, materials: Sequence[str]) -> torch.Tensor:
+    """What was asked for, of what is cast; total is formed last, as the rounded sum of its parts.
+
+    Args:
+        lines: (V, 1 or 2, H, W) total and bone.
+        materials: M of total, bone and soft.
+
+    Returns:
+        (V, M, H, W); `lines` itself where that is it.
+    """
     if all(m == "total" for m in materials):
-        return torch.stack([lines[0]] * len(materials))
-    bone = lines[1]
-    soft = lines[0] - bone
+        return lines if lines.shape[1] == len(materials) == 1 else torch.cat([lines[:, :1]] * len(materials), dim=1)
+    bone = lines[:, 1]
+    soft = lines[:, 0] - bone
     parts = {"total": bone + soft, "bone": bone, "soft": soft}
-    return torch.stack([parts[m] for m in materials])
+    return torch.stack([parts[m] for m in materials], dim=1)
 
 
 def _by_torch(volume: Volume, beam: ConeBeam, with_bone: bool) -> torch.Tensor:
@@ -140,7 +147,7 @@ def _by_torch(volume: Volume, beam: ConeBeam, with_bone: bool) -> torch.Tensor:
     return joseph(torch.stack(channels), volume.affine, beam)
 
 
-def _by_cpu(volume: Volume, beam: ConeBeam, with_bone: bool) -> torch.Tensor:
+def _by_cpu(volume: Volume, beams: Sequence[ConeBeam], with_bone: bool) -> torch.Tensor:
     from drr.projection.ray import project_rays
     from drr.projection.streaming.kernel import stream
 
@@ -148,22 +155,23 @@ def _by_cpu(volume: Volume, beam: ConeBeam, with_bone: bool) -> torch.Tensor:
     if isinstance(volume.hu, torch.Tensor):
         from drr.projection.adjoint import ProjectVolume
 
-        return ProjectVolume.apply(volume.hu, bone, volume.affine, beam, "cpu")
-    lines = stream(volume, beam, with_bone)
-    if lines is None:
-        lines = project_rays(volume.hu, bone, volume.affine, beam)
-    return torch.from_numpy(lines)
+        return ProjectVolume.apply(volume.hu, bone, volume.affine, beams, "cpu")
+    views = []
+    for beam in beams:
+        lines = stream(volume, beam, with_bone)
+        views.append(project_rays(volume.hu, bone, volume.affine, beam) if lines is None else lines)
+    return torch.from_numpy(np.stack(views))
 
 
-def _by_cuda(volume: Volume, beams: Sequence[ConeBeam], with_bone: bool) -> list[torch.Tensor]:
+def _by_cuda(volume: Volume, beams: Sequence[ConeBeam], with_bone: bool) -> torch.Tensor:
     from drr.projection.adjoint import ProjectVolume
-    from drr.projection.cuda import project_on_device, upload
+    from drr.projection.cuda import on_device, packed, project_packed
 
-    hu, bone = upload(volume)
-    bone = bone if with_bone else None
-    if torch.is_grad_enabled() and hu.requires_grad:
-        return [ProjectVolume.apply(hu, bone, volume.affine, beam, "cuda") for beam in beams]
-    return list(project_on_device(hu, bone, volume.affine, beams))
+    if isinstance(volume.hu, torch.Tensor) and torch.is_grad_enabled() and volume.hu.requires_grad:
+        hu = on_device(volume.hu)
+        bone = on_device(volume.bone, hu.device) if with_bone else None
+        return ProjectVolume.apply(hu, bone, volume.affine, beams, "cuda")
+    return project_packed(packed(volume, with_bone), volume.affine, beams)
 
 
 def _on_cpu(volume: Volume) -> Volume:

@@ -1,7 +1,7 @@
-"""One ray through the voxels by Joseph's method: a scalar function that numba compiles for the CPU and for CUDA.
+"""One ray through the voxels by Joseph's method: scalar functions that numba compiles for the CPU and for CUDA.
 
-`drr/projection/reference.py` states the method. Attenuation is summed as q = max(0, HU + 1000) and scaled once at the
-end.
+`drr/projection/reference.py` states the method. `trace` sums on the CPU, `drr/projection/cuda_kernels.py` on a GPU.
+Attenuation is summed as q = max(0, HU + 1000) and scaled once at the end.
 """
 
 from __future__ import annotations
@@ -93,55 +93,57 @@ def ray_of_pixel(geometry, mm, r, c):  # type: ignore[no-untyped-def]
     return dx, dy, dz, MU_PER_Q * math.sqrt(px * px + py * py + pz * pz) / max(abs(dx), abs(dy), abs(dz))
 
 
-def make_trace(real: Any, aim: Any) -> Any:
-    """The ray function.
+def trace(hu, bone, nx, ny, nz, box, x, y, z, dx, dy, dz):  # type: ignore[no-untyped-def]
+    """Sums of q and of bone's excess along the ray that `aim` describes, in float64.
+
+    Multiply by the ray's length a plane: its whole length over max(|dx|, |dy|, |dz|).
 
     Args:
-        real: Type of sums and interpolation (np.float64 on the CPU, np.float32 on a GPU).
-        aim: `aim`, compiled.
+        hu: Voxels as a flat array of nz * ny * nx.
+        bone: Bone map likewise; an empty one leaves the second sum at 0.
+        nx: See `aim`, for this and the rest.
+        ny: Likewise.
+        nz: Likewise.
+        box: Likewise.
+        x: Likewise.
+        y: Likewise.
+        z: Likewise.
+        dx: Likewise.
+        dy: Likewise.
+        dz: Likewise.
 
     Returns:
-        A function to compile.
+        Both sums.
     """
-
-    def trace(hu, bone, nx, ny, nz, box, x, y, z, dx, dy, dz):  # type: ignore[no-untyped-def]
-        """Sums of q and of bone's excess along the ray that `aim` describes.
-
-        hu, bone: the voxels as flat arrays of nz * ny * nx; an empty `bone` leaves the second sum at 0.
-        Multiply by the ray's length a plane: its whole length over max(|dx|, |dy|, |dz|).
-        """
-        total, excess = real(0), real(0)
-        first, last, low, high, ni, nj, step, step_i, step_j, i_0, j_0, slope_i, slope_j = aim(
-            nx, ny, nz, box, x, y, z, dx, dy, dz
-        )
-        i_0, j_0, slope_i, slope_j = real(i_0), real(j_0), real(slope_i), real(slope_j)
-        begin, end = real(low - first), real(high - first)
-        for k in range(first, last + 1):
-            along = real(k - first)
-            i = min(max(i_0 + along * slope_i, real(0)), real(ni - 1))
-            j = min(max(j_0 + along * slope_j, real(0)), real(nj - 1))
-            i0, j0 = min(int(i), ni - 2), min(int(j), nj - 2)
-            wi, wj = i - real(i0), j - real(j0)
-            share = max(min(along + real(0.5), end) - max(along - real(0.5), begin), real(0))
-            a = k * step + i0 * step_i + j0 * step_j
-            b, c, e = a + step_j, a + step_i, a + step_i + step_j
-            wa, wb = share * (real(1) - wi) * (real(1) - wj), share * (real(1) - wi) * wj
-            wc, we = share * wi * (real(1) - wj), share * wi * wj
-            qa, qb = max(real(hu[a]) + real(1000), real(0)), max(real(hu[b]) + real(1000), real(0))
-            qc, qe = max(real(hu[c]) + real(1000), real(0)), max(real(hu[e]) + real(1000), real(0))
-            total += wa * qa + wb * qb + wc * qc + we * qe
-            if bone.size > 0 and (bone[a] | bone[b] | bone[c] | bone[e]):
-                if bone[a] == 2 or (bone[a] == 1 and qa > real(Q_SOFT)):
-                    excess += wa * (qa - real(Q_SOFT))
-                if bone[b] == 2 or (bone[b] == 1 and qb > real(Q_SOFT)):
-                    excess += wb * (qb - real(Q_SOFT))
-                if bone[c] == 2 or (bone[c] == 1 and qc > real(Q_SOFT)):
-                    excess += wc * (qc - real(Q_SOFT))
-                if bone[e] == 2 or (bone[e] == 1 and qe > real(Q_SOFT)):
-                    excess += we * (qe - real(Q_SOFT))
-        return total, excess
-
-    return trace
+    total, excess = 0.0, 0.0
+    first, last, low, high, ni, nj, step, step_i, step_j, i_0, j_0, slope_i, slope_j = aim_cpu(
+        nx, ny, nz, box, x, y, z, dx, dy, dz
+    )
+    begin, end = low - first, high - first
+    for k in range(first, last + 1):
+        along = np.float64(k - first)
+        i = min(max(i_0 + along * slope_i, 0.0), ni - 1.0)
+        j = min(max(j_0 + along * slope_j, 0.0), nj - 1.0)
+        i0, j0 = min(int(i), ni - 2), min(int(j), nj - 2)
+        wi, wj = i - i0, j - j0
+        share = max(min(along + 0.5, end) - max(along - 0.5, begin), 0.0)
+        a = k * step + i0 * step_i + j0 * step_j
+        b, c, e = a + step_j, a + step_i, a + step_i + step_j
+        wa, wb = share * (1 - wi) * (1 - wj), share * (1 - wi) * wj
+        wc, we = share * wi * (1 - wj), share * wi * wj
+        qa, qb = max(np.float64(hu[a]) + 1000, 0.0), max(np.float64(hu[b]) + 1000, 0.0)
+        qc, qe = max(np.float64(hu[c]) + 1000, 0.0), max(np.float64(hu[e]) + 1000, 0.0)
+        total += wa * qa + wb * qb + wc * qc + we * qe
+        if bone.size > 0 and (bone[a] | bone[b] | bone[c] | bone[e]):
+            if bone[a] == 2 or (bone[a] == 1 and qa > Q_SOFT):
+                excess += wa * (qa - Q_SOFT)
+            if bone[b] == 2 or (bone[b] == 1 and qb > Q_SOFT):
+                excess += wb * (qb - Q_SOFT)
+            if bone[c] == 2 or (bone[c] == 1 and qc > Q_SOFT):
+                excess += wc * (qc - Q_SOFT)
+            if bone[e] == 2 or (bone[e] == 1 and qe > Q_SOFT):
+                excess += we * (qe - Q_SOFT)
+    return total, excess
 
 
 def make_splat(aim: Any, add: Any) -> Any:
@@ -185,7 +187,7 @@ def make_splat(aim: Any, add: Any) -> Any:
 
 ray_of_pixel_cpu = numba.njit(ray_of_pixel, cache=True)
 aim_cpu = numba.njit(aim, cache=True)
-trace_cpu = numba.njit(make_trace(np.float64, aim_cpu), cache=True)
+trace_cpu = numba.njit(trace, cache=True)
 
 
 def read_only(array: np.ndarray) -> np.ndarray:

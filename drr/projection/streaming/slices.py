@@ -115,8 +115,8 @@ def _turned(volume: Volume) -> tuple[np.ndarray, np.ndarray | None, np.ndarray]:
         for z in range(first, nz, threads):
             _pack(hu[z], bone[z : z + 1].reshape(-1, nx), plane)
             cv2.transpose(plane, packed[z])  # in vector registers: a quarter of the time of a loop in blocks
-            find_row_spans(packed[z], 0, spans[:2, z])
-            find_row_spans(packed[z], (1 << 15) - 1, spans[2:, z])
+            find_column_spans(plane, 0, *spans[:2, z])
+            find_column_spans(plane, (1 << 15) - 1, *spans[2:, z])
 
     with ThreadPoolExecutor(threads) as pool:
         list(pool.map(turn, range(threads)))
@@ -151,26 +151,36 @@ def _find_spans(hu: Any, bone: Any, spans: Any) -> None:
 
 
 @numba.njit(cache=True, nogil=True)
-def find_row_spans(section: Any, limit: int, spans: Any) -> None:
-    """In each row of a section, the first column that is dense and the one after the last.
+def find_column_spans(section: Any, limit: int, first: Any, last: Any) -> None:
+    """In each column of a section, the first row that is dense and the one after the last; row by row, in registers.
 
     Args:
         section: (rows, columns).
         limit: Above which a voxel is dense.
-        spans: (2, rows), filled; 0, 0 for an empty row.
+        first: int32 (columns,), filled; 0 for an empty column.
+        last: int32 (columns,), likewise.
     """
-    for row in range(section.shape[0]):
-        spans[0, row], spans[1, row] = _span(section[row], limit)
+    nowhere = np.int32(1 << 30)
+    bound = section.dtype.type(limit)
+    first[:], last[:] = nowhere, 0
+    for y in range(section.shape[0]):
+        row, here, after = section[y], np.int32(y), np.int32(y + 1)
+        for x in range(row.size):
+            dense = row[x] > bound
+            first[x] = min(first[x], here if dense else nowhere)
+            last[x] = max(last[x], after if dense else np.int32(0))
+    for x in range(first.size):
+        first[x] = first[x] if last[x] > 0 else 0
 
 
 @numba.njit(cache=True, nogil=True)
 def _span(row: Any, limit: int) -> tuple[Any, Any]:
     """First index above `limit` and one after the last, 0 and 0 where there is none; looked for from both ends."""
     first, last = 0, row.size
-    if not _reaches(row, limit):
-        return np.int32(0), np.int32(0)
-    while not _reaches(row[first : first + RUN], limit):
+    while first < last and not _reaches(row[first : first + RUN], limit):
         first += RUN
+    if first >= last:
+        return np.int32(0), np.int32(0)
     while row[first] <= limit:
         first += 1
     while not _reaches(row[max(last - RUN, first) : last], limit):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -14,6 +15,7 @@ import pytest
 import torch
 
 from drr import ConeBeam, Volume, project
+from drr.projection.kept import kept_of
 
 needs_numba_cuda = pytest.mark.skipif(
     importlib.util.find_spec("numba_cuda") is None, reason="needs the extra `cuda`: pip install '.[cuda]'"
@@ -49,13 +51,48 @@ def check_against_torch(device: str) -> None:
     torch.testing.assert_close(gradients[1], gradients[0], rtol=1e-3, atol=1e-5 * float(gradients[0].abs().max()))
 
 
+def check_what_is_kept(device: str) -> None:
+    """Arrays are packed once, with bone and without, and tensors, which may change, at each call."""
+    volume, beams = scene()
+    ahead, across = [beams[0]], [beams[2]]
+    first = project(volume, ahead, ["total"], "cuda")
+    with pytest.raises(ValueError, match="read-only"):
+        volume.hu[0, 0, 0] = 5
+    words = kept_of(volume).on_device[False].words
+    assert torch.equal(project(volume, ahead, ["total"], "cuda"), first)
+    assert kept_of(volume).on_device[False].words is words and not kept_of(volume).on_device[False].turned_at
+    project(volume, across, ["bone"], "cuda")
+    assert list(kept_of(volume).on_device) == [False, True] and kept_of(volume).on_device[True].turned_at
+    for place in {"cpu", device}:
+        hu = torch.tensor(volume.hu).to(place)
+        tensors = volume.replace(hu=hu, bone=torch.tensor(volume.bone).to(place))
+        torch.testing.assert_close(project(tensors, ahead, ["total"], "cuda").cpu(), first)
+        hu.fill_(-1000)
+        assert not project(tensors, ahead, ["total"], "cuda").any()
+
+
+def check_borders(device: str) -> None:
+    """A body that the grid's border cuts, voxels of all int16, no two voxels thick, rays along faces, in one launch."""
+    rng = np.random.default_rng(1)
+    hu = rng.integers(-32768, 32768, (2, 9, 8)).astype(np.int16)
+    hu[0, 0, :4] = 32767, -32768, -1000, -999
+    volume = Volume(hu, np.eye(4), bone=rng.integers(0, 3, hu.shape).astype(np.uint8))
+    beam = ConeBeam((3.5, -900, 0.5), (0, 30, 0), (1, 0, 0), (0, 0, 0.25), (5, 8))
+    beams = [beam, beam.orbit(45), beam.orbit(-90), beam.orbit(180), beam.orbit(80, (1, 0, 0))]
+    expected = project(volume.replace(hu=torch.tensor(hu).double()), beams, backend="torch")
+    for voxels in (hu, torch.tensor(hu).to(device).float()):
+        lines = project(volume.replace(hu=voxels), beams, backend="cuda").cpu()
+        torch.testing.assert_close(lines, expected.float(), rtol=1e-5, atol=1e-5 * float(expected.abs().max()))
+
+
 @needs_numba_cuda
 def test_the_simulator_agrees_with_torch():
     program = (
-        "import importlib.util as u\n"
+        "import importlib.util as u, sys\n"
+        "sys.setswitchinterval(1e-5)\n"  # the simulator's threads wait for a manager that polls them
         f"spec = u.spec_from_file_location('test_cuda', {__file__!r})\n"
         "module = u.module_from_spec(spec); spec.loader.exec_module(module)\n"
-        "module.check_against_torch('cpu')"
+        "module.check_against_torch('cpu'); module.check_what_is_kept('cpu'); module.check_borders('cpu')"
     )
     environment = {**os.environ, "NUMBA_ENABLE_CUDASIM": "1", "OMP_NUM_THREADS": "1"}
     root = Path(__file__).resolve().parents[3]
@@ -70,16 +107,22 @@ def test_the_kernels_compile_to_ptx_without_a_gpu(capability, monkeypatch):
     from numba import cuda
     from numba.cuda import dispatcher
 
-    from drr.projection.cuda import back_project_kernel, project_kernel
+    from drr.projection import cuda_kernels
 
     # Nested device functions ask the current device for its capability; there may be none.
     monkeypatch.setattr(dispatcher, "get_current_device", lambda: SimpleNamespace(compute_capability=capability))
     f32, f64, i64 = numba.float32, numba.float64, numba.int64
-    for hu in (numba.int16, numba.types.float16, f32):
-        voxels = (hu[::1], numba.uint8[::1], i64, i64, i64, i64[:, ::1], f64[:, :, ::1], f64[:, :, ::1])
-        ptx, _ = cuda.compile_ptx(project_kernel, numba.void(*voxels, f32[:, :, :, ::1]), cc=capability)
+    kinds = {"short": numba.int16, "pair": numba.int32, "real": f32, "reals": f32}
+    for name, voxel in kinds.items():
+        kernel = getattr(cuda_kernels, f"cast_{name}")
+        types = (voxel[::1], numba.uint32, numba.uint32, i64, i64, i64, f64[:, :, ::1], f32[:, :, :, ::1])
+        ptx, _ = cuda.compile_ptx(kernel, numba.void(*types), cc=capability)
         assert f".target sm_{capability[0]}{capability[1]}" in ptx and "fma.rn.f32" in ptx
-    adjoint, _ = cuda.compile_ptx(back_project_kernel, numba.void(*voxels, f32[:, :, :, ::1], f32[::1]), cc=capability)
+        # A corner of a cell is one load: 16 bits without bone, 32 with it.
+        load = {"short": r"ld\.global\.[ub]16", "pair": r"ld\.global\.[ub]32"}.get(name, r"ld\.global\.f32")
+        assert re.search(load, ptx) and not re.search(r"\bld\.[ubf]", ptx), name
+    types = (f32[::1], numba.uint8[::1], i64, i64, i64, f64[:, :, ::1], f32[:, :, :, ::1], f32[::1])
+    adjoint, _ = cuda.compile_ptx(cuda_kernels.back_project, numba.void(*types), cc=capability)
     assert "atom" in adjoint or "red.global.add" in adjoint
 
 
@@ -94,5 +137,26 @@ def test_cuda_without_a_gpu_says_what_to_do():
 @pytest.mark.gpu
 @needs_numba_cuda
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-def test_the_gpu_agrees_with_torch():
-    check_against_torch("cuda")
+@pytest.mark.parametrize("check", [check_against_torch, check_what_is_kept, check_borders])
+def test_the_gpu_agrees_with_torch(check):
+    check("cuda")
+
+
+@needs_numba_cuda
+def test_no_ray_along_x_is_overlooked():
+    """Views of which some rays may read the turned copy: brute force over all pixels, for 300 random poses."""
+    from drr.projection.cuda import _may_run_along_x
+    from drr.projection.ray import index_geometry
+
+    rng = np.random.default_rng(2)
+    said, is_so = [], []
+    for _ in range(300):
+        affine = np.diag([*rng.uniform(0.5, 3, 3), 1])
+        beam = ConeBeam(rng.normal(0, 300, 3), rng.normal(0, 300, 3), *rng.normal(0, 20, (2, 3)), (9, 7))
+        geometry = index_geometry(affine, beam)
+        r, c = np.indices(beam.shape)[..., None]
+        x, y, z = np.moveaxis(abs(geometry[1] - geometry[0] + c * geometry[2] + r * geometry[3]), -1, 0)
+        is_so.append(bool(((x >= y) & (x >= z)).any()))
+        said.append(_may_run_along_x(geometry, beam.shape))
+    assert all(said[i] for i in range(300) if is_so[i])
+    assert 0.3 < np.mean(is_so) < 0.9 and np.mean(said) - np.mean(is_so) < 0.1
