@@ -183,15 +183,13 @@ def read_options(args: Namespace) -> GeneratorOptions:
     for name, value in {**counts, "size": 1 if args.size is None else args.size}.items():
         if value is None or value < 1:
             raise ValueError(f"--{name} {value}: it must be 1 or more")
-    if not 0 <= args.filter_threshold <= 1:
-        raise ValueError(f"--filter-threshold {args.filter_threshold}: it must be from 0 to 1")
     if "{prompt}" not in args.template:
         raise ValueError(f"--template '{args.template}': it must hold {{prompt}}")
     if unknown := sorted(set(args.format) - set(FORMATS)):
         raise ValueError(f"--format {unknown[0]}: choose among {', '.join(FORMATS)}")
     if args.lora and not (args.lora.endswith(".safetensors") and Path(args.lora).is_file()):
         raise FileNotFoundError(f"--lora {args.lora}: there is no such .safetensors file")
-    check_filter(args.filter, args.filter_classes)
+    check_filter(args.filter, args.filter_classes, args.filter_threshold)
     dtype = args.dtype if args.dtype != "auto" else "float32" if device == "cpu" else "bfloat16"
     return GeneratorOptions(
         checkpoint=checkpoint,

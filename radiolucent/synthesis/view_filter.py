@@ -11,17 +11,20 @@ SOURCE = "views"  # what --filter is then; a folder of that name is ./views
 BATCH = 32
 
 
-def check_filter(source: str | None, classes: Sequence[str]) -> None:
+def check_filter(source: str | None, classes: Sequence[str], threshold: float) -> None:
     """Refuse a filter that cannot be, before anything is loaded.
 
     Args:
         source: As --filter has it, None or "" for none.
         classes: As --filter-classes has them.
+        threshold: As --filter-threshold has it.
 
     Raises:
         FileNotFoundError: No such file or folder.
-        ValueError: Classes, where no findings are judged.
+        ValueError: A threshold outside [0, 1], or classes where no findings are judged.
     """
+    if not 0 <= threshold <= 1:
+        raise ValueError(f"--filter-threshold {threshold}: it must be from 0 to 1")
     if source == SOURCE and classes:
         raise ValueError("--filter-classes are a classifier file's; --filter views judges no findings")
     if source and source != SOURCE and not source.startswith("hf://") and not Path(source).exists():
