@@ -18,9 +18,10 @@ import torch
 from torch.nn import functional as F
 
 from benchmarks.view_pictures import make_set
-from evaluation.views.classifier import CLASSES, TURNS, ViewNet, save_view_net
+from evaluation.views.classifier import CLASSES, TURNS, ViewNet, load_view_net, save_view_net
 
-PA_OR_AP = 0.3  # weight of telling PA from AP, beside telling frontal from lateral from other
+HELD_OUT_SEED = 1000  # whatever --seed is, so that two models are measured on the same pictures
+PA_OR_AP = 0.5  # weight of telling PA from AP, beside telling frontal from lateral from other
 KINDS = torch.tensor([0, 0, 1, 2, 3])  # of CLASSES: PA and AP are one
 
 
@@ -71,13 +72,22 @@ def loss_of(outputs: tuple[torch.Tensor, ...], targets: tuple[torch.Tensor, ...]
     return loss + 0.5 * F.binary_cross_entropy_with_logits(by_sign[upright], negative[upright])
 
 
-def train(ranks: np.ndarray, classes: np.ndarray, epochs: int, seed: int, batch: int = 64) -> ViewNet:
-    """AdamW with one cycle of its rate."""
+def train(
+    ranks: np.ndarray,
+    classes: np.ndarray,
+    epochs: int,
+    seed: int,
+    start: ViewNet | None = None,
+    highest_rate: float = 3e-3,
+    batch: int = 64,
+) -> ViewNet:
+    """AdamW with one cycle of its rate, from random weights or those of `start`."""
     torch.manual_seed(seed)
-    rng, model, batch = np.random.default_rng(seed), ViewNet().train(), min(batch, len(ranks))
+    rng, batch = np.random.default_rng(seed), min(batch, len(ranks))
+    model = (ViewNet() if start is None else start).train()
     optimizer = torch.optim.AdamW(model.parameters(), weight_decay=0.03)
     steps = epochs * (len(ranks) // batch)
-    rate = torch.optim.lr_scheduler.OneCycleLR(optimizer, 3e-3, total_steps=steps)
+    rate = torch.optim.lr_scheduler.OneCycleLR(optimizer, highest_rate, total_steps=steps)
     for _ in range(epochs):
         order = rng.permutation(len(ranks))[: len(ranks) // batch * batch].reshape(-1, batch)
         for chosen in order:
@@ -121,25 +131,28 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--ct", nargs="*", default=[], help="CTs to train on besides the packaged one")
     parser.add_argument("--held-out", help="a CT that is only measured on; default: other bodies of the packaged one")
-    parser.add_argument("--bodies", type=int, default=10, help="of each CT")
-    parser.add_argument("--looks", type=int, default=8, help="of each pose")
-    parser.add_argument("--epochs", type=int, default=12)
+    parser.add_argument("--bodies", type=int, default=7, help="of each CT")
+    parser.add_argument("--looks", type=int, default=5, help="of each pose")
+    parser.add_argument("--epochs", type=int, default=14)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--start", type=Path, help="a model to begin with, trained with another seed")
+    parser.add_argument("--rate", type=float, default=3e-3, help="the highest learning rate")
     parser.add_argument("--out", type=Path, required=True, help="folder of the model")
     options = parser.parse_args()
-    start = time.process_time()
+    began = time.process_time()
     torch.set_num_threads(1)
     parts = [
         make_set(path, options.bodies, options.looks, options.seed + n) for n, path in enumerate([None, *options.ct])
     ]
     ranks, classes = (np.concatenate(part) for part in zip(*parts))
-    rendered = time.process_time() - start
-    model = train(ranks, classes, options.epochs, options.seed)
-    held_ranks, held_classes = make_set(options.held_out, 6, 2, options.seed + 1000)
+    rendered = time.process_time() - began
+    start = load_view_net(options.start) if options.start else None
+    model = train(ranks, classes, options.epochs, options.seed, start, options.rate)
+    held_ranks, held_classes = make_set(options.held_out, 6, 2, HELD_OUT_SEED)
     right = accuracies(model, held_ranks, held_classes, options.seed)
     save_view_net(model, options.out, {"trained_on": len(ranks), "seed": options.seed, "held_out": right})
     line = {"pictures": len(ranks), "held_out": len(held_ranks), "turns": list(TURNS), **right}
-    line |= {"cpu_seconds": round(time.process_time() - start), "of_them_rendering": round(rendered)}
+    line |= {"cpu_seconds": round(time.process_time() - began), "of_them_rendering": round(rendered)}
     print(json.dumps(line))
 
 

@@ -26,7 +26,7 @@ PIXELS = 128
 COARSE_MM = 2.5
 POSES = {"PA": 5, "AP": 5, "LL": 3, "RL": 3, "other": 4}  # of each body
 OBLIQUE = (32.0, 60.0)  # degrees from which on a view is "other"; patients stand turned by 10 to 15 at times
-PLAIN = 0.3  # part of the bodies that stay as short as their CT, with raised arms, as those that are rendered elsewhere
+PLAIN = 0.4  # part of the bodies that stay as short as their CT, with raised arms, as those that are rendered elsewhere
 SOFT_HU = 40
 NECK_MM = (62.0, 70.0)  # half width and half depth
 BONE_MU = 1.2 * MU_WATER_PER_MM  # of a humerus beside the soft tissue in its place
@@ -210,7 +210,7 @@ def show(cast: Cast, rng: np.random.Generator) -> np.ndarray:
     image = image[top : top + height, left : left + width]
     if rng.random() < 0.3:  # resized to a square, as many data sets are
         image = cv2.resize(image, (PIXELS, PIXELS), interpolation=cv2.INTER_AREA)
-    if rng.random() < 0.08:
+    if rng.random() < 0.12:
         image = np.pad(image, int(rng.integers(2, 20)), constant_values=rng.choice((image.min(), image.max())))
     return image
 
@@ -263,8 +263,12 @@ def no_radiograph(body: Volume, casts: Sequence[Cast], rng: np.random.Generator)
         side = round(min(image.shape) * rng.uniform(0.2, 0.4))
         top, left = (int(rng.integers(0, n - side)) for n in image.shape)
         return image[top : top + side, left : left + side]
-    grain = cv2.GaussianBlur(rng.standard_normal((PIXELS, PIXELS)).astype(np.float32), (0, 0), rng.uniform(0.3, 30))
-    return grain / grain.std() + rng.uniform(-3, 3) * np.linspace(-1, 1, PIXELS, dtype=np.float32)[:, None]
+    grain = rng.standard_normal((int(rng.integers(60, 300)),) * 2).astype(np.float32)
+    if rng.random() < 0.8:
+        grain = cv2.GaussianBlur(grain, (0, 0), np.exp(rng.uniform(np.log(0.3), np.log(30))))
+    if rng.random() < 0.4:
+        return grain
+    return grain / grain.std() + rng.uniform(-3, 3) * np.linspace(-1, 1, len(grain), dtype=np.float32)[:, None]
 
 
 def make_set(path: str | None, bodies: int, looks: int, seed: int) -> tuple[np.ndarray, np.ndarray]:

@@ -125,9 +125,9 @@ def to_ranks(pixels: np.ndarray) -> np.ndarray:
     small = cv2.resize(np.asarray(pixels, np.float32), size, interpolation=cv2.INTER_AREA)
     step = np.float32(1e-6) * np.ptp(small)  # rounding while resizing would put an even border's pixels in some order
     small = np.rint(small / step) if step > 0 else np.zeros_like(small)
-    values = np.sort(small, axis=None)
-    first, last = (np.searchsorted(values, small, side) for side in ("left", "right"))
-    ranks = (first + last) / small.size - 1  # equal greys share the middle of their places
+    _, places, counts = np.unique(small, return_inverse=True, return_counts=True)
+    middles = (2 * np.cumsum(counts) - counts) / small.size - 1  # equal greys share the middle of their places
+    ranks = middles[places].reshape(small.shape)
     left, top = (SIDE - size[0]) // 2, (SIDE - size[1]) // 2
     canvas = np.full((SIDE, SIDE), ranks.min(), np.float32)
     canvas[top : top + size[1], left : left + size[0]] = ranks

@@ -2,8 +2,8 @@
 
 `radiographs.suitability` measures first. The packaged view classifier only adds: a warning is never taken back, no
 picture is turned for it, and it is not asked where something was said of the view already. A false alarm on a frontal
-radiograph is worse than an odd one missed, so it must be nearly certain, and a picture that is much like a chest with
-two lungs is let be.
+radiograph is worse than an odd one missed, so it must be nearly certain; a picture that is much like a chest with two
+lungs is let be, and one judged turned must be more like one once it is turned back.
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from radiographs.for_suppression import as_for_suppression, read_for_suppression
 from radiographs.suitability import ADVICE, NEGATIVE, assess
 
 if TYPE_CHECKING:
-    import numpy as np
-
     from evaluation.views.classifier import Verdict
     from radiographs import Radiograph
 
@@ -25,7 +25,11 @@ JUDGED = "by the view classifier"
 # which on nothing is: set on renderings and films, see docs/suitability.md.
 SURE_LATERAL, SURE_NEGATIVE, SURE_TURNED, SURE_CHEST, SURE_OTHER = 0.9, 0.98, 0.98, 0.9, 0.97
 LIKE_A_CHEST = 0.7
-TURNED = {90: "on its side", 180: "upside down", 270: "on its side"}
+SENTENCES = {
+    "negative": f"judged a negative {JUDGED}, maybe {NEGATIVE}: not turned; if it is one, say it with --polarity",
+    "lateral": f"judged a lateral {JUDGED}: {ADVICE}",
+    "other": f"judged no frontal chest radiograph (oblique, a part of one, something else) {JUDGED}: {ADVICE}",
+}
 
 
 def read_checked(path: str | Path, polarity: str = "auto") -> tuple[Radiograph, dict[str, Any]]:
@@ -59,22 +63,28 @@ def view_warning(pixels: np.ndarray, sign: bool = True) -> str:
     """
     from evaluation.views.classifier import judge_views
 
-    said = suspicion(judge_views([pixels])[0], sign)
-    if not said:
+    found = judge_views([pixels])[0]
+    kind = suspicion(found, sign)
+    measures = assess(pixels).measures if kind else None
+    if measures is None:  # nothing odd, or too plain to measure, which was said already
         return ""
-    measures = assess(pixels).measures  # none of what is too plain to measure: that was said already
-    return said if measures is not None and measures.frontal < LIKE_A_CHEST else ""
+    if kind == "turned":
+        back = assess(np.ascontiguousarray(np.rot90(pixels, -found.turn_degrees // 90))).measures
+        return _turned(found.turn_degrees) if back is not None and back.frontal > measures.frontal else ""
+    return SENTENCES[kind] if measures.frontal < LIKE_A_CHEST else ""
 
 
 def suspicion(found: Verdict, sign: bool = True) -> str:
-    """A sentence on a verdict that is nearly certain of something odd, or ""; see `view_warning`."""
+    """What a verdict is nearly certain of: "turned", a key of SENTENCES, or "" for nothing odd; see `view_warning`."""
     chest = found.frontal + found.lateral >= SURE_CHEST
     if sign and chest and found.positive <= 1 - SURE_NEGATIVE:
-        return f"judged a negative {JUDGED}, maybe {NEGATIVE}: not turned; if it is one, say it with --polarity"
+        return "negative"
     if chest and found.upright <= 1 - SURE_TURNED and found.turn_degrees:
-        return f"judged to lie {TURNED[found.turn_degrees]} {JUDGED}: {ADVICE}"
+        return "turned"
     if found.lateral >= SURE_LATERAL:
-        return f"judged a lateral {JUDGED}: {ADVICE}"
-    if found.probabilities["other"] >= SURE_OTHER:
-        return f"judged no frontal chest radiograph (oblique, a part of one, something else) {JUDGED}: {ADVICE}"
-    return ""
+        return "lateral"
+    return "other" if found.probabilities["other"] >= SURE_OTHER else ""
+
+
+def _turned(degrees: int) -> str:
+    return f"judged to lie {'upside down' if degrees == 180 else 'on its side'} {JUDGED}: {ADVICE}"
