@@ -1,6 +1,7 @@
-"""What `radiographs.suitability` says of what: `python -m benchmarks.suitability [--ct FILE...] [--radiographs DIR]`.
+"""What is said of suppress's inputs: `python -m benchmarks.suitability [--ct FILE...] [--radiographs DIR] [--views]`.
 
-One JSON line a group, {"group", "images", and how many of them were called what}. Groups: the CTs' renderings from the
+One JSON line a group, {"group", "images", and how many of them were called what} by `radiographs.suitability`, and with
+--views also by the view classifier, of what passed as fine ("judged ..."). Groups: the CTs' renderings from the
 front, the side and between, in the plain look and in random vendor looks, whole and cut to the body; the same turned
 into negatives; axial slices in four windows; frontals that are cropped, tilted, framed and made opaque; the images in
 DIR, as they are and as negatives; the test images of scikit-image where that is installed. Without --ct the packaged
@@ -32,6 +33,7 @@ from drr import (
 from radiographs import read_radiograph
 from radiographs.kinds import radiographs_in
 from radiographs.suitability import Suitability, assess
+from radiolucent.suppression.input_check import view_warning
 
 SIDE = 256
 ORBITS = {"oblique 10": 10, "oblique 20": 20, "oblique 30": 30, "oblique 45": 45, "oblique 60": 60}
@@ -47,6 +49,7 @@ WORDS = {
     "no anatomy": "noise",
     "nothing to see": "flat",
 }
+JUDGED = {"a lateral": "judged lateral", "a negative": "judged negative", "to lie": "judged turned"}
 Images = list[tuple[str, np.ndarray]]
 
 
@@ -55,6 +58,7 @@ def main() -> None:
     parser.add_argument("--ct", nargs="*", type=str, default=[], help="CT volumes (default: the packaged sample)")
     parser.add_argument("--radiographs", nargs="*", type=str, default=[], help="folders of frontal radiographs")
     parser.add_argument("--looks", type=int, default=4, help="random vendor looks for each view")
+    parser.add_argument("--views", action="store_true", help="what the view classifier adds, too")
     options = parser.parse_args()
     images: Images = []
     for number, volume in enumerate([read_ct(path) for path in options.ct] or [sample_ct()]):
@@ -65,7 +69,7 @@ def main() -> None:
     images += pictures()
     frontal = [pixels for group, pixels in images if group in FRONTAL or group.startswith("radiographs of")]
     negatives = [(f"negative of {group}", -pixels) for group, pixels in images]
-    for group, count in confusion([*images, *spoiled(frontal), *negatives]).items():
+    for group, count in confusion([*images, *spoiled(frontal), *negatives], options.views).items():
         print(json.dumps({"group": group, "images": sum(count.values()), **count}), flush=True)
 
 
@@ -133,12 +137,19 @@ def pictures() -> Images:
     return [("no radiograph", image.astype(np.float32) / 127.5 - 1) for image in found if image is not None]
 
 
-def confusion(images: Images) -> dict[str, Counter[str]]:
-    """{group: {what it was called: how often}}."""
+def confusion(images: Images, views: bool = False) -> dict[str, Counter[str]]:
+    """{group: {what it was called: how often}}; views: what passed is shown to the view classifier."""
     table: dict[str, Counter[str]] = {}
     for group, pixels in images:
-        table.setdefault(group, Counter())[called(assess(pixels))] += 1
+        word = called(assess(pixels))
+        table.setdefault(group, Counter())[judged(pixels) if views and word == "fine" else word] += 1
     return table
+
+
+def judged(pixels: np.ndarray) -> str:
+    """One word for what the view classifier says of an image that passed; "fine" where that is nothing."""
+    said = view_warning(pixels)
+    return next((word for part, word in JUDGED.items() if part in said), "judged no chest" if said else "fine")
 
 
 def called(found: Suitability) -> str:

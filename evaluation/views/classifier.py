@@ -21,9 +21,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from radiographs.files import atomic_path, read_json
+from radiographs.vocabulary import FRONTAL, LATERAL
 
 SIDE = 96  # pixels of the copy that the network sees
 CLASSES = ("PA", "AP", "LL", "RL", "other")
+SURE = 0.9  # part of a frontal view's probability from which on PA or AP is told
 TURNS = (0, 90, 180, 270)  # degrees counter-clockwise by which the picture lies turned
 WIDTHS = (24, 48, 80, 112)
 MODEL = Path(__file__).parent / "model"
@@ -60,11 +62,14 @@ class Verdict:
     """What the classifier says of one picture.
 
     Args:
-        view: One of CLASSES, of the picture once it is upright and positive.
+        view: One of CLASSES, of the picture once it is upright and positive: the likeliest of frontal, left lateral,
+            right lateral and other first, and then, of a frontal one, the likelier of PA and AP.
         probability: Of that view.
         turn_degrees: By which it lies turned, counter-clockwise.
         negative: Whether its bones are dark.
         probabilities: {class: probability}.
+        upright: Probability that it does not lie turned.
+        positive: Probability that its bones are bright.
     """
 
     view: str
@@ -72,6 +77,37 @@ class Verdict:
     turn_degrees: int
     negative: bool
     probabilities: dict[str, float]
+    upright: float
+    positive: float
+
+    @property
+    def frontal(self) -> float:
+        """Probability of a frontal view, PA or AP."""
+        return self.probabilities["PA"] + self.probabilities["AP"]
+
+    @property
+    def lateral(self) -> float:
+        """Probability of a lateral view, left or right."""
+        return self.probabilities["LL"] + self.probabilities["RL"]
+
+    @property
+    def unsure(self) -> bool:
+        """Whether it shows a frontal view of which PA and AP are both likely: neither has nine tenths of it."""
+        return self.view in FRONTAL and self.probability < SURE * self.frontal
+
+    def denies(self, view: str) -> bool:
+        """Whether it is another view than one of `radiographs.vocabulary.VIEWS`; an unsure frontal may be PA or AP."""
+        if view == "LATERAL":
+            return self.view not in LATERAL
+        if view in FRONTAL and self.unsure:
+            return False
+        return self.view != view
+
+    def probability_of(self, view: str) -> float:
+        """Of one of `radiographs.vocabulary.VIEWS`, where PA and AP count as one: the frontal view."""
+        if view == "LATERAL":
+            return self.lateral
+        return self.frontal if view in FRONTAL else self.probabilities[view]
 
 
 def to_ranks(pixels: np.ndarray) -> np.ndarray:
@@ -87,9 +123,11 @@ def to_ranks(pixels: np.ndarray) -> np.ndarray:
     scale = SIDE / max(height, width)
     size = max(1, round(width * scale)), max(1, round(height * scale))
     small = cv2.resize(np.asarray(pixels, np.float32), size, interpolation=cv2.INTER_AREA)
-    values = np.sort(small, axis=None)
-    first, last = (np.searchsorted(values, small, side) for side in ("left", "right"))
-    ranks = (first + last) / small.size - 1  # equal greys share the middle of their places
+    step = np.float32(1e-6) * np.ptp(small)  # rounding while resizing would put an even border's pixels in some order
+    small = np.rint(small / step) if step > 0 else np.zeros_like(small)
+    _, places, counts = np.unique(small, return_inverse=True, return_counts=True)
+    middles = (2 * np.cumsum(counts) - counts) / small.size - 1  # equal greys share the middle of their places
+    ranks = middles[places].reshape(small.shape)
     left, top = (SIDE - size[0]) // 2, (SIDE - size[1]) // 2
     canvas = np.full((SIDE, SIDE), ranks.min(), np.float32)
     canvas[top : top + size[1], left : left + size[0]] = ranks
@@ -109,12 +147,16 @@ def judge_views(pictures: Sequence[np.ndarray], model: ViewNet | None = None) ->
     with torch.inference_mode():
         batch = torch.from_numpy(np.stack([to_ranks(picture) for picture in pictures]))[:, None]
         views, turns, negative = network(batch)
-    verdicts = []
-    for view, turn, logit in zip(views.softmax(1).tolist(), turns.argmax(1).tolist(), negative.tolist()):
-        best = int(np.argmax(view))
-        named = {name: round(value, 6) for name, value in zip(CLASSES, view)}
-        verdicts.append(Verdict(CLASSES[best], view[best], TURNS[turn], logit > 0, named))
-    return verdicts
+    rows = zip(views.softmax(1).tolist(), turns.softmax(1).tolist(), negative.tolist(), negative.sigmoid().tolist())
+    return [_verdict(view, turn, logit, 1 - dark) for view, turn, logit, dark in rows]
+
+
+def _verdict(view: Sequence[float], turn: Sequence[float], negative: float, positive: float) -> Verdict:
+    named = {name: round(value, 6) for name, value in zip(CLASSES, view)}
+    frontal, best = view[0] + view[1], int(np.argmax(view[2:])) + 2
+    if frontal >= view[best]:
+        best = int(view[1] > view[0])
+    return Verdict(CLASSES[best], view[best], TURNS[int(np.argmax(turn))], negative > 0, named, turn[0], positive)
 
 
 def save_view_net(model: ViewNet, folder: Path, about: dict[str, object]) -> None:

@@ -34,11 +34,11 @@ class Judged:
 
     @property
     def agrees(self) -> bool | None:
-        """Whether the view is the one asked for; None where none was. LATERAL is either lateral."""
-        if not self.asked:
-            return None
-        wanted = ("LL", "RL") if self.asked == "LATERAL" else (self.asked,)
-        return self.verdict.view in wanted
+        """Whether the view may be the one asked for; None where none was. LATERAL is either lateral.
+
+        A frontal view of which PA or AP is not told agrees with both.
+        """
+        return not self.verdict.denies(self.asked) if self.asked else None
 
 
 def judge_set(
@@ -85,6 +85,8 @@ def view_report(judged: Sequence[Judged], settings: dict[str, Any]) -> Report:
     turned = sum(one.verdict.turn_degrees != 0 for one in judged)
     negative = sum(one.verdict.negative for one in judged)
     rows: list[list[Cell]] = [[name, found[name], found[name] / len(judged)] for name in CLASSES]
+    unsure = sum(one.verdict.unsure for one in judged)
+    rows += [["PA or AP, unsure which", unsure, unsure / len(judged)]]
     rows += [["turned", turned, turned / len(judged)], ["negative", negative, negative / len(judged)]]
     report.tables.append(Table("What the pictures show", ["", "pictures", "part"], rows))
     asked = [one for one in judged if one.asked]
@@ -99,7 +101,7 @@ def view_report(judged: Sequence[Judged], settings: dict[str, Any]) -> Report:
         columns = ["picture", "asked", "view", "probability", "turned", ""]
         report.tables.append(Table(f"To look at: {len(odd)} pictures", columns, lines, "All are in views.csv."))
     right = sum(bool(one.agrees) for one in asked)
-    report.data = {"found": dict(found), "turned": turned, "negative": negative}
+    report.data = {"found": dict(found), "unsure": unsure, "turned": turned, "negative": negative}
     report.data |= {"asked": len(asked), "agree": right}
     return report
 
@@ -141,6 +143,7 @@ def table_rows(judged: Sequence[Judged]) -> list[dict[str, Any]]:
             "asked": one.asked,
             "view": one.verdict.view,
             "probability": f"{one.verdict.probability:.6f}",
+            "unsure": int(one.verdict.unsure),
             "agrees": "" if one.agrees is None else int(one.agrees),
             "turned_degrees": one.verdict.turn_degrees,
             "negative": int(one.verdict.negative),

@@ -14,13 +14,14 @@ import numpy as np
 
 from radiographs import FORMATS, resize, write_radiograph
 from radiographs.dicom.deidentify import key_for
-from radiographs.for_suppression import POLARITIES, read_for_suppression
+from radiographs.for_suppression import POLARITIES
 from radiographs.kinds import output_name
 from radiolucent.app.limits import Limits
 from radiolucent.app.packing import pack
 from radiolucent.app.store import Entry
 from radiolucent.app.uploads import check_radiograph
 from radiolucent.suppression.compose import take_away
+from radiolucent.suppression.input_check import read_checked
 
 if TYPE_CHECKING:
     from radiographs import Radiograph
@@ -58,7 +59,7 @@ class Suppression:
         check_radiograph(path, entry.name, self.limits)
         if polarity not in POLARITIES:
             raise ValueError(f"polarity {polarity[:40]!r}: choose one of {', '.join(POLARITIES)}")
-        source, notes = read_for_suppression(path, polarity)
+        source, notes = read_checked(path, polarity)
         entry.kept["inverted"] = bool(notes.get("inverted"))
         entry.kept["warnings"] = tuple(notes.get("warnings", ()))
         entry.kept["written"] = output_name(path, entry.name)

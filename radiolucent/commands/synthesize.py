@@ -71,7 +71,7 @@ def add_arguments(parser: ArgumentParser) -> None:
         "--format", type=list[str], default=[], help="beside the CSVs: webdataset, parquet or llava; repeat"
     )
     parser.add_argument("--shard-size", type=int, default=1000, help="images in a shard")
-    parser.add_argument("--filter", type=str | None, default=None, help="TorchScript classifier, or a CLIP's folder")
+    parser.add_argument("--filter", type=str | None, default=None, help="TorchScript file, CLIP's folder, or `views`")
     parser.add_argument("--filter-threshold", type=float, default=0.5, help="least agreement that is kept, 0 to 1")
     parser.add_argument("--filter-classes", type=list[str], default=[], help="the classifier's; default CheXpert's 14")
     parser.add_argument("--filter-transform", type=str, default="torchxrayvision", help="the classifier's input")
@@ -89,12 +89,14 @@ def run(args: Namespace) -> int:
     from radiolucent.synthesis.loading import load_generator
     from radiolucent.synthesis.overview import write_overview
     from radiolucent.synthesis.quality_filter import Judge
+    from radiolucent.synthesis.view_filter import refuse_without_views
 
     if args.ray_address:
         os.environ["RAY_ADDRESS"] = args.ray_address
     prompts = prompts_of(args)
     options = read_options(args)
     rows, bad = read_rows(prompts, args.seed, VIEWS, CHEXPERT)
+    refuse_without_views(args.filter, [row.view for row in rows])
     rows, taken = refuse_tokens(rows, args.format)
     bad |= taken
     rows, unknown = refuse_unknown(rows, options)
@@ -160,6 +162,7 @@ def read_options(args: Namespace) -> GeneratorOptions:
     from radiolucent.synthesis.dataset_formats import FORMATS
     from radiolucent.synthesis.generator import OWN, GeneratorOptions, pipeline_class, read_guidance
     from radiolucent.synthesis.packaged import packaged_synthesis_model
+    from radiolucent.synthesis.view_filter import check_filter
 
     checkpoint = packaged_synthesis_model() if args.checkpoint is None else str(pipeline_folder(args.checkpoint))
     own = pipeline_class(checkpoint) == OWN
@@ -183,16 +186,13 @@ def read_options(args: Namespace) -> GeneratorOptions:
     for name, value in {**counts, "size": 1 if args.size is None else args.size}.items():
         if value is None or value < 1:
             raise ValueError(f"--{name} {value}: it must be 1 or more")
-    if not 0 <= args.filter_threshold <= 1:
-        raise ValueError(f"--filter-threshold {args.filter_threshold}: it must be from 0 to 1")
     if "{prompt}" not in args.template:
         raise ValueError(f"--template '{args.template}': it must hold {{prompt}}")
     if unknown := sorted(set(args.format) - set(FORMATS)):
         raise ValueError(f"--format {unknown[0]}: choose among {', '.join(FORMATS)}")
     if args.lora and not (args.lora.endswith(".safetensors") and Path(args.lora).is_file()):
         raise FileNotFoundError(f"--lora {args.lora}: there is no such .safetensors file")
-    if args.filter and not args.filter.startswith("hf://") and not Path(args.filter).exists():
-        raise FileNotFoundError(f"--filter {args.filter}: there is no such classifier or folder")
+    check_filter(args.filter, args.filter_classes, args.filter_threshold)
     dtype = args.dtype if args.dtype != "auto" else "float32" if device == "cpu" else "bfloat16"
     return GeneratorOptions(
         checkpoint=checkpoint,

@@ -34,8 +34,8 @@ class Read:
 
     Attributes:
         name: Of the result.
-        source: As read_for_suppression gives it.
-        notes: As read_for_suppression gives them.
+        source: As read_checked gives it.
+        notes: As read_checked gives them.
         lungs: bool (size, size), or None.
     """
 
@@ -74,10 +74,10 @@ class SuppressFiles:
 
     def reading(self, payload: Payload) -> Read:
         """Read a radiograph, and its lungs if they were given."""
-        from radiographs.for_suppression import read_for_suppression
+        from radiolucent.suppression.input_check import read_checked
 
         path, name, mask = payload
-        source, notes = read_for_suppression(path, self.polarity)
+        source, notes = read_checked(path, self.polarity)
         if mask is None:
             return Read(name, source, notes, None)
         from radiographs.lungs import read_lungs

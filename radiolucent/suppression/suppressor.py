@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from radiographs import Radiograph, write_radiograph
-from radiographs.for_suppression import as_for_suppression, read_for_suppression
 from radiolucent.suppression.compose import find_bone, suppress_pixels, take_away
+from radiolucent.suppression.input_check import as_checked, read_checked
 from radiolucent.suppression.memory_images import from_array, from_dataset
 from radiolucent.suppression.model import load_model, look_again, model_folder, model_sizes, predict_square
 from radiolucent.suppression.strength import bone_slope, strength_of
@@ -189,9 +189,9 @@ class Suppressor:
 
     def _one(self, image: Any) -> Suppressed:
         if isinstance(image, (str, Path)):
-            return self._file(*read_for_suppression(image))
+            return self._file(*read_checked(image))
         if hasattr(image, "PixelData"):
-            return self._file(*as_for_suppression(from_dataset(image), "the dataset"))
+            return self._file(*as_checked(from_dataset(image), "the dataset"))
         pixels, (low, high), bits = from_array(image)
         source = None if bits is None else Radiograph(pixels, bits, "png", container_bits=8 if bits <= 8 else 16)
         result = self.suppress(pixels, source=source)

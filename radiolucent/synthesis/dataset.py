@@ -14,6 +14,7 @@ from radiolucent.synthesis.dataset_card import write_card
 from radiolucent.synthesis.dataset_formats import FORMATS, IMAGES, Example, write_tables
 from radiolucent.synthesis.prompts import Row
 from radiolucent.synthesis.quality_filter import Judge, Verdict, judge
+from radiolucent.synthesis.view_filter import SOURCE, judge_asked
 
 DROPPED = "dropped"
 TABLES = ("metadata.csv", "chexgenbench.csv", "dropped.csv", "README.md")
@@ -82,7 +83,9 @@ def finish_dataset(out: Path, rows: Sequence[Row], ask: Finish) -> None:
     if not found:
         raise ValueError(f"no image could be drawn: see {out / 'errors.csv'}")
     verdicts: dict[str, Verdict] = dict.fromkeys(found, Verdict(None))
-    if ask.judge is not None:
+    if ask.judge is not None and ask.judge.source == SOURCE:
+        verdicts = judge_asked(found, {name: by_name[name].view for name in found})
+    elif ask.judge is not None:
         verdicts = judge(found, {name: dict(by_name[name].labels) for name in found}, ask.judge)
     least = 0.0 if ask.judge is None else ask.judge.threshold
     dropped = {name: v for name, v in verdicts.items() if v.score is not None and v.score < least}
@@ -119,6 +122,11 @@ def finish_dataset(out: Path, rows: Sequence[Row], ask: Finish) -> None:
 
 def _said(by: Judge, verdicts: Mapping[str, Verdict], dropped: Mapping[str, Verdict]) -> str:
     unjudged = sum(verdict.score is None for verdict in verdicts.values())
+    if by.source == SOURCE:
+        return (
+            f"{len(dropped)} of {len(verdicts)} images were dropped, since the packaged view classifier gave the view "
+            f"asked for, upright and with bright bones, less than {by.threshold:g}; {unjudged} without one were kept."
+        )
     return (
         f"{len(dropped)} of {len(verdicts)} images were dropped, since {Path(by.source).name} gave one of the prompt's "
         f"labels less than {by.threshold:g}; {unjudged} without a label that it knows were kept."

@@ -13,7 +13,7 @@ from drr import ConeBeam, Look, deform, project, render_pair, sample_ct, separat
 from drr.anatomy.chest import lung_box
 from drr.anatomy.tissue import isolate_body
 from drr.geometry import body_box
-from evaluation.views.classifier import CLASSES, MODEL, SIDE, judge_views, load_view_net, to_ranks
+from evaluation.views.classifier import CLASSES, MODEL, SIDE, _verdict, judge_views, load_view_net, to_ranks
 from radiographs import write_radiograph
 from radiolucent.cli import dispatch
 
@@ -73,6 +73,25 @@ def test_turned_and_negative(pictures):
 def test_noise_is_no_chest():
     rng = np.random.default_rng(0)
     assert {one.view for one in judge_views([rng.normal(size=(80, 80)) for _ in range(3)])} == {"other"}
+
+
+def test_pa_or_ap_may_be_unsure_and_is_then_no_disagreement():
+    even, told = (_verdict((pa, ap, 0.1, 0.0, 0.0), (1, 0, 0, 0), -3.0, 0.95) for pa, ap in ((0.4, 0.5), (0.02, 0.88)))
+    assert (even.view, even.unsure, even.frontal) == ("AP", True, pytest.approx(0.9))
+    assert (told.view, told.unsure) == ("AP", False)
+    assert [even.denies(view) for view in ("PA", "AP", "LL", "LATERAL")] == [False, False, True, True]
+    assert [told.denies(view) for view in ("PA", "AP")] == [True, False]
+    split = _verdict((0.28, 0.27, 0.45, 0.0, 0.0), (0.1, 0.9, 0, 0), 1.0, 0.3)
+    assert (split.view, split.turn_degrees, split.negative) == ("PA", 90, True)  # frontal is likelier than LL
+    left = _verdict((0.1, 0.0, 0.8, 0.1, 0.0), (1, 0, 0, 0), -3.0, 0.95)
+    assert [left.denies(view) for view in ("LL", "LATERAL", "RL", "PA")] == [False, False, True, True]
+    assert left.probability_of("LATERAL") == pytest.approx(0.9) and left.probability_of("RL") == 0.1
+    assert told.probability_of("PA") == pytest.approx(0.9)  # frontal, whichever
+
+
+def test_an_even_border_has_one_rank():
+    picture = np.pad(np.random.default_rng(0).uniform(-1, 1, (100, 130)), 30, constant_values=0.2)
+    assert len(np.unique(to_ranks(picture)[20:22, :])) == 1  # resizing rounds 0.2 to many numbers
 
 
 def test_the_packaged_model_is_small_and_whole(tmp_path):
