@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import csv
 import json
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -42,7 +43,13 @@ ABOUT = (
     "Its model was trained on radiographs rendered from CT with findings put in, not on patients' radiographs; "
     "research use only."
 )
-GUIDANCE = (("report=1",), ("report=2.5",), ("report=4", "view=3"), ("report=6", "view=3"), ("report=9", "view=5"))
+GUIDANCE = (
+    ("report=1",),
+    ("report=2", "view=2"),
+    ("report=3", "view=2"),
+    ("report=4", "view=3"),
+    ("report=6", "view=3"),
+)
 FEW_STEPS = (1, 2, 4)  # beside --sampling-steps
 MONTAGE_SEEDS = (1, 2, 3, 4)
 
@@ -199,7 +206,7 @@ def train_model(options: argparse.Namespace, data: Path) -> Path:
 
 
 def choose_guidance(out: Path, model: Path, rows: Sequence[Row], given: Sequence[object], judge: Path) -> dict:
-    """Each of GUIDANCE on prompts of their own, and the one with the best sum of views and findings."""
+    """Each of GUIDANCE on prompts of their own, and the one with the best `score`."""
     path = out / "guidance.json"
     if not path.is_file():
         tried = {}
@@ -208,9 +215,15 @@ def choose_guidance(out: Path, model: Path, rows: Sequence[Row], given: Sequence
             found = judged(out / f"tune_{n}", model, rows, words, judge, seed=1)
             tried[" ".join(scales)] = {key: found[key] for key in ("views", "mean_points", "sides")}
             print(scales, tried[" ".join(scales)], flush=True)
-        best = max(tried, key=lambda name: tried[name]["mean_points"] + 100 * tried[name]["views"])
+        best = max(tried, key=lambda name: score(tried[name]))
         path.write_text(json.dumps({"chosen": best, "tried": tried}, indent=1))
     return json.loads(path.read_text())
+
+
+def score(found: dict[str, Any]) -> float:
+    """What a guidance is chosen by, in points: findings above chance, views and sides."""
+    right = found["sides"]["right"]
+    return found["mean_points"] + 100 * found["views"] + (0 if math.isnan(right) else 100 * right)
 
 
 def run(options: argparse.Namespace) -> dict[str, Any]:
