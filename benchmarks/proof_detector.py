@@ -19,6 +19,7 @@ from radiographs.regions import Region, mask_region, parse_masks, parse_regions,
 from radiographs.vocabulary import FINDINGS
 
 GRID = 48  # side of its maps: a quarter of the pictures'
+SEEN = 0.2
 
 
 class Detector(nn.Module):
@@ -60,13 +61,22 @@ def train_detector(data: Path, rows: Sequence[Row], epochs: int, seed: int, batc
                 seen, truth = seen.flip(3), truth.flip(3)
             gain, offset, noise = (torch.rand(3, batch, 1, 1, 1, generator=generator) * 2 - 1).unbind()
             seen = seen * (1 + 0.2 * gain) + 0.2 * offset + 0.04 * noise * torch.randn(seen.shape, generator=generator)
-            loss = F.binary_cross_entropy_with_logits(model(seen), truth)
+            logits = model(seen)
+            loss = F.binary_cross_entropy_with_logits(logits, truth) + dice_loss(logits, truth)
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
             rate.step()
         print(f"detector: epoch {epoch + 1} of {epochs}, loss {loss.item():.4f}", flush=True)
     return model.eval()
+
+
+def dice_loss(logits: Tensor, truth: Tensor) -> Tensor:
+    """1 - Dice of each finding that is there, so that small ones count as much as large ones; 0 if none is."""
+    there = truth.flatten(2).amax(2) > 0
+    probabilities = logits.sigmoid()
+    shared, both = (value.sum(dim=(2, 3)) for value in (probabilities * truth, probabilities + truth))
+    return ((1 - 2 * shared / both.clamp(min=1e-6)) * there).sum() / there.sum().clamp(min=1)
 
 
 def save_detector(model: Detector, path: Path) -> None:
@@ -86,9 +96,10 @@ def load_detector(path: Path) -> Detector:
 def placement(model: Detector, images: Tensor, rows: Sequence[Row], seed: int) -> dict:
     """How well the boxes of findings in images are those that `rows` ask for, by a detector.
 
-    Of each finding: IoU of its box with that around the largest connected part in which the detector is surer than 1/2
-    (0 where it sees none). `iou` their mean, `found` the part above 0.3, both all and by kind, and `shuffled_iou` the
-    mean where every image is held against another row that asks for the finding.
+    Of each finding: IoU of its box with that around the largest connected part in which the detector is at least half
+    as sure as where it is surest (0 where that is less than SEEN). `iou` is their mean, `found` the part above 0.3,
+    both all and by kind, and `shuffled_iou` the mean where every image is held against another row that asks for the
+    finding.
     """
     probabilities = torch.cat([model(part).sigmoid() for part in images.split(64)]).numpy()
     random = np.random.default_rng(seed)
@@ -99,7 +110,8 @@ def placement(model: Detector, images: Tensor, rows: Sequence[Row], seed: int) -
         wanted = [i for i, found in enumerate(asked) if kind in found]
         if len(wanted) < 2:
             continue
-        seen = [largest(kind, probabilities[i, k] > 0.5) for i in wanted]
+        peaks = probabilities[:, k].max(axis=(1, 2))
+        seen = [largest(kind, probabilities[i, k] > max(SEEN, peaks[i]) / 2) for i in wanted]
         boxes = [asked[i][kind] for i in wanted]
         own = [iou(one, other) for one, other in zip(seen, boxes)]
         turn = int(random.integers(1, len(wanted)))  # no image keeps its own
