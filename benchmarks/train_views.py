@@ -134,22 +134,24 @@ def main() -> None:
     parser.add_argument("--bodies", type=int, default=7, help="of each CT")
     parser.add_argument("--looks", type=int, default=5, help="of each pose")
     parser.add_argument("--epochs", type=int, default=14)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--start", type=Path, help="a model to begin with, trained with another seed")
+    parser.add_argument("--seed", type=int, nargs="+", default=[0], help="of the pictures: a set for each")
+    parser.add_argument("--start", type=Path, help="a model to begin with")
     parser.add_argument("--rate", type=float, default=3e-3, help="the highest learning rate")
     parser.add_argument("--out", type=Path, required=True, help="folder of the model")
     options = parser.parse_args()
     began = time.process_time()
     torch.set_num_threads(1)
     parts = [
-        make_set(path, options.bodies, options.looks, options.seed + n) for n, path in enumerate([None, *options.ct])
+        make_set(path, options.bodies, options.looks, seed + n)
+        for seed in options.seed
+        for n, path in enumerate([None, *options.ct])
     ]
     ranks, classes = (np.concatenate(part) for part in zip(*parts))
     rendered = time.process_time() - began
     start = load_view_net(options.start) if options.start else None
-    model = train(ranks, classes, options.epochs, options.seed, start, options.rate)
+    model = train(ranks, classes, options.epochs, options.seed[-1], start, options.rate)
     held_ranks, held_classes = make_set(options.held_out, 6, 2, HELD_OUT_SEED)
-    right = accuracies(model, held_ranks, held_classes, options.seed)
+    right = accuracies(model, held_ranks, held_classes, HELD_OUT_SEED)
     save_view_net(model, options.out, {"trained_on": len(ranks), "seed": options.seed, "held_out": right})
     line = {"pictures": len(ranks), "held_out": len(held_ranks), "turns": list(TURNS), **right}
     line |= {"cpu_seconds": round(time.process_time() - began), "of_them_rendering": round(rendered)}

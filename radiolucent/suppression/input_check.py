@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 JUDGED = "by the view classifier"
 # Probabilities from which on something is said, and the likeness to two lungs (`suitability.Measures.frontal`) from
 # which on nothing is: set on renderings and films, see docs/suitability.md.
-SURE_LATERAL, SURE_NEGATIVE, SURE_TURNED, SURE_CHEST, SURE_OTHER = 0.9, 0.98, 0.98, 0.9, 0.97
+SURE_LATERAL, SURE_NEGATIVE, SURE_TURNED, SURE_CHEST, SURE_OTHER = 0.9, 0.98, 0.98, 0.5, 0.97
 LIKE_A_CHEST = 0.7
 SENTENCES = {
     "negative": f"judged a negative {JUDGED}, maybe {NEGATIVE}: not turned; if it is one, say it with --polarity",
