@@ -197,7 +197,9 @@ def time_case(case: Case, volume: Volume, beam: ConeBeam, scale: Scale, dry: boo
         if turn and time.monotonic() - begin > seconds:
             break
         for name, cast in casters.items():
-            times[f"{name}_host_ms"].append(_median_ms(lambda cast=cast: cast().cpu(), 1, dry, warm=False) / case.poses)
+            times[f"{name}_host_ms"].append(
+                _median_ms(functools.partial(_to_host, cast), 1, dry, warm=False) / case.poses
+            )
             times[f"{name}_device_ms"].append(_median_ms(cast, 1, dry, 1 if dry else QUEUE, warm=False) / case.poses)
     row["turns"] = len(times["ours_host_ms"])
     row |= {name: float(f"{statistics.median(spent):.4g}") for name, spent in times.items()}
@@ -222,6 +224,10 @@ def least_ratios(rows: list[dict[str, Any]]) -> dict[str, float]:
         if f"ratio_{kind}" in row:
             ratios[name] = min(row[f"ratio_{kind}"], ratios.get(name, row[f"ratio_{kind}"]))
     return ratios
+
+
+def _to_host(cast: Callable[[], torch.Tensor]) -> torch.Tensor:
+    return cast().cpu()
 
 
 def _ours(volume: Volume, beams: list[ConeBeam], materials: int) -> Callable[[], torch.Tensor]:

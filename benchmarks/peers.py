@@ -148,13 +148,15 @@ def nanodrr_views(
 
     device = "cuda" if torch.cuda.is_available() else "cpu"
     data = torch.from_numpy(mu)[None, None]
-    label = torch.from_numpy(volume.bone > 0).float()[None, None] if with_bone else torch.zeros_like(data)
+    label = torch.zeros_like(data)
+    if with_bone and volume.bone is not None:
+        label[0, 0] = torch.from_numpy(volume.bone) > 0
     affine = torch.from_numpy(volume.affine)
     matrices = [m.float() for m in (affine, affine.inverse())]
     grid = Subject._make_voxel_to_grid(data.shape)
     subject = Subject(data, label, *matrices, grid, torch.zeros(3), convert_to_mu=False).to(device)
-    ends = [torch.from_numpy(np.stack(points)).float().to(device) for points in zip(*map(_ends, beams))]
-    source, pixels = ends
+    ends = [[torch.from_numpy(points).float() for points in _ends(beam)] for beam in beams]
+    source, pixels = (torch.stack(points).to(device) for points in zip(*ends))
     identity = torch.eye(4, device=device).expand(len(beams), 4, 4).contiguous()
     distance = torch.ones(len(beams))
 

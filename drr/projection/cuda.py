@@ -1,7 +1,7 @@
 """The ray caster on a GPU, by numba-cuda (the extra `cuda`): packs a CT, launches `drr/projection/cuda_kernels.py`.
 
 Tensors go in and out without copies, on torch's current stream; all views are cast in one launch, and nothing waits for
-the GPU but the first view of a CT that is kept. With NUMBA_ENABLE_CUDASIM=1 the same kernels run in Python on CPU
+the GPU but the first views of a CT that is kept. With NUMBA_ENABLE_CUDASIM=1 the same kernels run in Python on CPU
 tensors.
 """
 
@@ -56,7 +56,7 @@ def packed(volume: Volume, with_bone: bool) -> Packed:
         return pack(hu, on_device(volume.bone, hu.device) if with_bone else None)
     kept = kept_of(volume)
     if with_bone not in kept.on_device:
-        kept.on_device[with_bone] = pack(on_device(volume.hu), on_device(volume.bone) if with_bone else None, True)
+        kept.on_device[with_bone] = pack(on_device(volume.hu), on_device(volume.bone) if with_bone else None, keep=True)
         lock(volume)
         _wait()
     return kept.on_device[with_bone]
@@ -92,7 +92,11 @@ def project_packed(voxels: Packed, affine: np.ndarray, beams: Sequence[ConeBeam]
     """
     out = torch.empty(len(beams), 2 if voxels.with_bone else 1, *beams[0].shape, device=voxels.words.device)
     numbers = _numbers(affine, beams, voxels.box)
-    if any(_may_run_along_x(geometry, beams[0].shape) for geometry in numbers[1:, :4]) and voxels.turn():
+    if (
+        any(_may_run_along_x(geometry, beams[0].shape) for geometry in numbers[1:, :4])
+        and voxels.turn()
+        and voxels.kept
+    ):
         _wait()
     kernel = _cast[voxels.words.dtype, voxels.with_bone]
     places = np.uint32(voxels.turned_at), np.uint32(voxels.second)

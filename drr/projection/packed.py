@@ -27,6 +27,7 @@ class Packed:
         with_bone: Whether bone's excess is there.
         box: (3, 2) int64 first and last x, y, z index outside which all is 0.
         second: Elements from a float32 q to its excess.
+        kept: Whether more views than one call's are cast from it.
         turned_at: Where in `words` the same begins again with y fastest, then x, then z; 0 before `turn`.
     """
 
@@ -35,6 +36,7 @@ class Packed:
     with_bone: bool
     box: np.ndarray
     second: int
+    kept: bool = False
     turned_at: int = 0
 
     def turn(self) -> bool:
@@ -55,13 +57,14 @@ class Packed:
         return True
 
 
-def pack(hu: torch.Tensor, bone: torch.Tensor | None, find_box: bool = False) -> Packed:
+def pack(hu: torch.Tensor, bone: torch.Tensor | None, keep: bool = False) -> Packed:
     """Pack a CT where it lies.
 
     Args:
         hu: int16 or floating point (D, H, W).
         bone: uint8 of its shape, or None.
-        find_box: Find what is not air, for which the device is waited for; else the box is the whole grid.
+        keep: Whether it is for more views than one call's. Then what is not air is found, for which the device is
+            waited for; else the box is the whole grid.
 
     Returns:
         The packed CT.
@@ -83,8 +86,8 @@ def pack(hu: torch.Tensor, bone: torch.Tensor | None, find_box: bool = False) ->
             voxels = torch.stack((q, excess))
     words = _flat(voxels)
     _check_length(words.numel(), (depth, rows, columns))
-    box = _filled(voxels[0] != 0) if find_box else whole(tuple(hu.shape))
-    return Packed(words.view(-1), (depth, rows, columns), bone is not None, box, words.shape[1])
+    box = _filled(voxels[0] != 0) if keep else whole(tuple(hu.shape))
+    return Packed(words.view(-1), (depth, rows, columns), bone is not None, box, words.shape[1], keep)
 
 
 def _flat(voxels: torch.Tensor) -> torch.Tensor:

@@ -50,9 +50,9 @@ def test_the_turned_copy_has_rows_along_y(dtype):
 def test_the_box_holds_what_is_not_air_and_bone_in_air():
     hu = torch.full((6, 7, 8), -1000, dtype=torch.int16)
     hu[2:4, 1:5, 3] = 40
-    assert pack(hu, None, find_box=True).box.tolist() == [[3, 3], [1, 4], [2, 3]]
+    assert pack(hu, None, keep=True).box.tolist() == [[3, 3], [1, 4], [2, 3]]
     assert pack(hu, None).box.tolist() == [[0, 7], [0, 6], [0, 5]]
     bone = torch.zeros(hu.shape, dtype=torch.uint8)
     bone[5, 6, 7] = 2  # attenuates less than nothing there, as by the specification
-    assert pack(hu, bone, find_box=True).box.tolist() == [[3, 7], [1, 6], [2, 5]]
-    assert pack(torch.full_like(hu, -1024), None, find_box=True).box.tolist() == [[0, 7], [0, 6], [0, 5]]
+    assert pack(hu, bone, keep=True).box.tolist() == [[3, 7], [1, 6], [2, 5]]
+    assert pack(torch.full_like(hu, -1024), None, keep=True).box.tolist() == [[0, 7], [0, 6], [0, 5]]
