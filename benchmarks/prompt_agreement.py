@@ -43,13 +43,10 @@ ABOUT = (
     "Its model was trained on radiographs rendered from CT with findings put in, not on patients' radiographs; "
     "research use only."
 )
-GUIDANCE = (
-    ("report=1",),
-    ("report=2", "view=2"),
-    ("report=3", "view=2"),
-    ("report=4", "view=3"),
-    ("report=6", "view=3"),
-)
+# regions as strongly as the report, which costs no answer of the network more
+GUIDANCE = [("report=1",)] + [
+    (f"report={report}", f"region={report}", f"view={view}") for report, view in ((2, 2), (4, 3), (6, 3), (8, 4))
+]
 FEW_STEPS = (1, 2, 4)  # beside --sampling-steps
 MONTAGE_SEEDS = (1, 2, 3, 4)
 

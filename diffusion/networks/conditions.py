@@ -11,7 +11,8 @@ from torch import Tensor
 
 from radiographs.vocabulary import SEXES, VIEWS
 
-CONDITIONS = ("image", "view", "demographics", "report", "region")  # in the order of guidance
+# in the order of guidance: what a box says holds while a report is followed more strongly than it
+CONDITIONS = ("image", "view", "demographics", "region", "report")
 Demographics = Mapping[str, Any]
 
 

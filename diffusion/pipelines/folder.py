@@ -13,7 +13,7 @@ import os
 import re
 import shutil
 import sys
-from collections.abc import Container
+from collections.abc import Container, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from diffusers.pipelines.pipeline_utils import DiffusionPipeline
 from diffusion.folders import MODULE, class_name, pipeline_folder, read_model_index
 
 INDEX = "model_index.json"
+PATH = "_name_or_path"
 OURS = ("diffusion", "vqgan")  # packages that are installed with this one
 LIBRARIES = ("diffusers", "transformers")
 OPENER = '''"""Opens this folder of Radiolucent: DiffusionPipeline.from_pretrained(FOLDER, trust_remote_code=True)."""
@@ -100,9 +101,18 @@ def write_opener(pipeline: DiffusionPipeline, folder: Path) -> None:
         code = None if component is None else _own_source(type(component))
         if code is not None and (folder / name).is_dir():
             _copy(code, folder / name / f"{type(component).__module__}.py")
-    index.pop("_name_or_path", None)  # a path of this machine
+    _forget_paths(folder, pipeline.components)
+    index.pop(PATH, None)
     index |= {"_class_name": [module, kind.__name__], MODULE: home}
     (folder / INDEX).write_text(json.dumps(index, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+
+
+def _forget_paths(folder: Path, names: Iterable[str]) -> None:
+    """Strike out of the components' configs where each was read from, which diffusers notes: a path of this machine."""
+    for path in (folder / name / "config.json" for name in names):
+        config = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+        if config.pop(PATH, None) is not None:
+            path.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
 
 def present_homes(index: dict[str, Any], folder: Path) -> dict[str, list[str]]:

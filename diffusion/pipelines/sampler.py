@@ -6,8 +6,10 @@ import inspect
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from diffusers.models.modeling_utils import ModelMixin
+from diffusers.schedulers.scheduling_flow_match_euler_discrete import FlowMatchEulerDiscreteScheduler
 from torch import Tensor
 
 from diffusion.networks.concatenation import ConditionScaling, concatenate_condition
@@ -95,7 +97,12 @@ def denoise(
     Returns:
         x0 (B, C, H, W), float32.
     """
-    scheduler.set_timesteps(num_inference_steps, device=noise.device)
+    if isinstance(scheduler, FlowMatchEulerDiscreteScheduler):
+        # as Flux and SD3 do: left to itself the scheduler ends in a step from next to no noise, which does nothing
+        sigmas = np.linspace(1, 1 / num_inference_steps, num_inference_steps).tolist()
+        scheduler.set_timesteps(sigmas=sigmas, device=noise.device)
+    else:
+        scheduler.set_timesteps(num_inference_steps, device=noise.device)
     parameters = inspect.signature(scheduler.step).parameters.values()
     draws = any(one.name == "generator" or one.kind is one.VAR_KEYWORD for one in parameters)
     options = {"generator": generators} if draws else {}

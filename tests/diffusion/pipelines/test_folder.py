@@ -101,6 +101,13 @@ def test_a_saved_folder_can_be_saved_and_opened_again(regression, image, tmp_pat
     assert torch.equal(open_plainly(tmp_path / "two")(image).soft, regression(image).soft)
 
 
+def test_a_folder_tells_nothing_of_where_its_parts_were_read_from(regression, tmp_path):
+    regression.save_pretrained(tmp_path / "somewhere")
+    type(regression).from_pretrained(tmp_path / "somewhere").save_pretrained(tmp_path / "again")
+    texts = [path.read_text() for path in (tmp_path / "again").rglob("*.json")]
+    assert len(texts) > 1 and not any("somewhere" in text or "_name_or_path" in text for text in texts)
+
+
 def test_a_folder_of_version_0_1_opens(regression, image, tmp_path):
     """Its index names the class alone, and nothing lies beside it."""
     regression.save_pretrained(tmp_path)

@@ -99,3 +99,20 @@ def test_a_schedule_that_the_scheduler_passes_over_is_refused() -> None:
         check_served(getattr(diffusers, name).from_config(config))
     with pytest.raises(ValueError, match="rescale_betas_zero_snr, which HeunDiscreteScheduler passes over"):
         check_served(diffusers.HeunDiscreteScheduler.from_config(config))
+
+
+@pytest.mark.parametrize("steps", [1, 2, 5])
+def test_each_step_of_flow_matching_walks_as_far_as_the_others(steps):
+    """Between pure noise and none, by equal parts of the time before it is shifted; none is wasted at the end."""
+    scheduler, noise, seen = diffusers.FlowMatchEulerDiscreteScheduler(shift=2.0), torch.full((1, 1, 2, 2), 3.0), []
+
+    def answer(noisy, timestep):
+        seen.append((float(timestep) / 1000, float(noisy.mean())))
+        return noise - 1.0  # the velocity towards x0 = 1
+
+    x0 = denoise(answer, scheduler, noise, steps, [])
+    before = torch.linspace(1, 1 / steps, steps)
+    torch.testing.assert_close(torch.tensor([time for time, _ in seen]), 2 * before / (1 + before))
+    for time, mean in seen:
+        assert mean == pytest.approx(1 + 2 * time, abs=1e-5)
+    torch.testing.assert_close(x0, torch.ones_like(x0))
