@@ -1,6 +1,6 @@
 """Draw a dataset of radiographs from text: `radiolucent synthesize --prompts CSV --out DIR`, or `--demo --out DIR`.
 
-The model is --checkpoint, a SynthesisPipeline or any text-to-image folder of diffusers.
+The model is the packaged one, or with --checkpoint a SynthesisPipeline or any text-to-image folder of diffusers.
 An image depends on its row of the CSV alone, not on the batch, the number of workers, the order or a restart. Research
 use only.
 """
@@ -37,8 +37,8 @@ def add_arguments(parser: ArgumentParser) -> None:
         "--checkpoint",
         type=str | None,
         default=None,
-        help="a pipeline, ours or diffusers': folder or OWNER/NAME; default: the packaged model, if one came with this "
-        "installation",
+        help="a pipeline, ours or diffusers': folder or OWNER/NAME; default: the packaged model, which was trained on "
+        "radiographs rendered from CT, no patient's",
     )
     add_batch_arguments(parser)
     parser.add_argument("--ray-address", type=str | None, default=None, help="of a Ray cluster, for --executor ray")
