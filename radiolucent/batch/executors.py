@@ -11,10 +11,10 @@ import os
 import socket
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from radiolucent.batch.staged import Staged, run_staged
@@ -82,6 +82,24 @@ def worker_environment(workers: int) -> dict[str, str]:
     return {name: os.environ.get(name, value) for name, value in wanted.items()}
 
 
+@contextmanager
+def _inherited(environment: Mapping[str, str]) -> Iterator[None]:
+    """Variables for the processes that are started inside the block, and for nobody later.
+
+    numba refuses to compile in a process whose NUMBA_NUM_THREADS changes after its threads began.
+    """
+    before = {name: os.environ.get(name) for name in environment}
+    os.environ.update(environment)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+
+
 def run_local(work: Work, items: Sequence[Item], workers: int, gpus: int = 0) -> Iterator[Result]:
     """Do the items in this process or in spawned ones. Items of a lost worker are done again.
 
@@ -103,23 +121,26 @@ def run_local(work: Work, items: Sequence[Item], workers: int, gpus: int = 0) ->
         for key, payload in items:
             yield (key, *attempt(work, payload))
         return
-    os.environ.update(worker_environment(workers))  # spawned processes inherit it
+    environment = worker_environment(workers)
     waiting = list(reversed(items))
     while waiting:
         lost: list[Item] = []
-        yield from _run_pool(work, waiting, workers, lost)
+        yield from _run_pool(work, waiting, workers, lost, environment)
         for item in lost:  # one at a time, so that only the item that kills its worker is blamed
-            yield _run_alone(work, item)
+            yield _run_alone(work, item, environment)
 
 
-def _run_pool(work: Work, waiting: list[Item], workers: int, lost: list[Item]) -> Iterator[Result]:
+def _run_pool(
+    work: Work, waiting: list[Item], workers: int, lost: list[Item], environment: Mapping[str, str]
+) -> Iterator[Result]:
     """Take from the end of `waiting` until it is empty or a worker dies; then `lost` holds what was in flight."""
     with _pool(workers) as pool:
         flying: dict[Future, Item] = {}
         while waiting or flying:
             try:
                 while waiting and len(flying) < 2 * workers and not lost:
-                    flying[pool.submit(attempt, work, waiting[-1][1])] = waiting[-1]
+                    with _inherited(environment):  # submitting starts a process where one is missing
+                        flying[pool.submit(attempt, work, waiting[-1][1])] = waiting[-1]
                     waiting.pop()
             except BrokenProcessPool:
                 lost.append(waiting.pop())
@@ -133,11 +154,13 @@ def _run_pool(work: Work, waiting: list[Item], workers: int, lost: list[Item]) -
                     lost.append(item)
 
 
-def _run_alone(work: Work, item: Item) -> Result:
+def _run_alone(work: Work, item: Item, environment: Mapping[str, str]) -> Result:
     for _ in range(ATTEMPTS):
         with _pool(1) as pool:
             try:
-                return (item[0], *pool.submit(attempt, work, item[1]).result())
+                with _inherited(environment):
+                    future = pool.submit(attempt, work, item[1])
+                return (item[0], *future.result())
             except BrokenProcessPool:
                 continue
     return item[0], None, f"its worker process died {ATTEMPTS + 1} times (out of memory?)"

@@ -36,6 +36,8 @@ def work(payload, out, pause=0.0):
         (out / "once.seen").touch()
         (out / f".part-0123456789ab-{payload}.txt").touch()
         os._exit(9)
+    if payload.startswith("threads"):
+        return {"threads": os.environ["NUMBA_NUM_THREADS"]}
     if payload.startswith("device"):
         time.sleep(0.5)
         return {"device": os.environ["CUDA_VISIBLE_DEVICES"], "process": os.getpid(), "folder": os.getcwd()}
@@ -82,6 +84,19 @@ def calls(tmp_path: Path) -> list[str]:
 def errors(tmp_path: Path) -> dict[str, str]:
     with open(tmp_path / "out" / "errors.csv", newline="") as file:
         return {row["input"]: row["reason"] for row in csv.DictReader(file)}
+
+
+def test_workers_share_the_cores_and_this_processes_environment_stays(
+    work: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Numba would refuse to compile here after its threads began with another number of them."""
+    for name in ("NUMBA_NUM_THREADS", "OMP_NUM_THREADS", "GLIBC_TUNABLES"):
+        monkeypatch.delenv(name, raising=False)
+    before = dict(os.environ)
+    assert run(work, tmp_path, ["threads1", "threads2"], workers=2) == 0
+    assert dict(os.environ) == before
+    shared = str(max(1, (os.cpu_count() or 1) // 2))
+    assert {record["threads"] for record in records(tmp_path / "out")} == {shared}
 
 
 def test_finished_items_are_skipped_and_lost_outputs_made_again(work: Any, tmp_path: Path) -> None:
