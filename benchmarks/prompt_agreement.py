@@ -47,6 +47,7 @@ ABOUT = (
 GUIDANCE = [("report=1",)] + [
     (f"report={report}", f"region={report}", f"view={view}") for report, view in ((2, 2), (4, 3), (6, 3), (8, 4))
 ]
+BOX_GUIDANCE = 2.0  # of boxes that are given: as strong as the report's, findings glare in them
 FEW_STEPS = (1, 2, 4)  # beside --sampling-steps
 MONTAGE_SEEDS = (1, 2, 3, 4)
 
@@ -241,7 +242,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     pictures = drawn(out / "drawn", model, rows, sampling, options.seed)
     results["drawn"] = agreement(classifier, pictures, rows, options.seed)
     results["distances"] = distances(classifier, pictures, images)
-    results["boxes"] = placed(options, model, data, rows, sampling)
+    results["boxes"] = placed(options, model, data, rows, [*sampling, "--guidance", f"region={BOX_GUIDANCE}"])
     for steps in FEW_STEPS:
         few = ["--steps", steps, *sampling[2:]]
         results[f"drawn_in_{steps}"] = judged(out / f"drawn_{steps}", model, rows, few, judge, options.seed)
@@ -253,7 +254,8 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     draw_montage(out, model, data, rows, sampling)
     if options.ship:
         scales = dict(scale.split("=") for scale in guidance["chosen"].split())
-        ship(model, Path(options.ship), {name: float(scale) for name, scale in scales.items()}, options.sampling_steps)
+        kept = {name: float(scale) for name, scale in scales.items()} | {"region": BOX_GUIDANCE}
+        ship(model, Path(options.ship), kept, options.sampling_steps)
     return results
 
 
