@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from diffusion.latents import Latent, Target, check_latent_options, encode_pairs, to_x0
 from diffusion.networks.attention import use_xformers
 from diffusion.networks.concatenation import ConditionScaling, check_condition_scaling
+from diffusion.networks.local_contrast import to_local_pair
 from diffusion.noise import offset_noise
 from diffusion.pipelines.suppression import BoneSuppressionPipeline
 from diffusion.training.distillation import check_solver, distillation_loss
@@ -36,6 +37,8 @@ class LatentDiffusionModule(LatentModule):
         condition_scaling: How the condition is scaled, see diffusion.networks.conditioning; `clean` leaves it as it is.
         target: What is diffused, the soft tissue (`soft`) or the difference (`bone`), see diffusion.latents.
         latent: `quantized` as BS-LDM, or `continuous`.
+        contrast_sigma: Width in pixels of what is local, to show the networks local contrast (see
+            diffusion.networks.local_contrast); null: images as they are.
         offset_noise_strength: Of the constant that is added to the noise, see diffusion.noise.
         min_snr_gamma: Bound on the signal-to-noise ratio in the loss's weights, see diffusion.training.objectives; null
             weighs all steps alike.
@@ -75,6 +78,7 @@ class LatentDiffusionModule(LatentModule):
         condition_scaling: ConditionScaling = "clean",
         target: Target = "soft",
         latent: Latent = "quantized",
+        contrast_sigma: float | None = None,
         offset_noise_strength: float = 0.1,
         min_snr_gamma: float | None = None,
         condition_dropout: float = 0.0,
@@ -106,6 +110,7 @@ class LatentDiffusionModule(LatentModule):
         self.scheduler: Any = scheduler
         self.sampler: Any = sampler or scheduler
         self.condition_scaling, self.target, self.latent = condition_scaling, target, latent
+        self.contrast_sigma = contrast_sigma
         self.offset_noise_strength, self.min_snr_gamma = offset_noise_strength, min_snr_gamma
         self.residual_scale, self.measured = 1.0, not measure_latents
         self.trained_size: int | None = None  # longest side of the training images in pixels
@@ -147,7 +152,8 @@ class LatentDiffusionModule(LatentModule):
 
     def _learn_from(self, pipeline: BoneSuppressionPipeline) -> None:
         """Start as the teacher, between the same latents. ValueError for a teacher of another form."""
-        ours = {"condition_scaling": self.condition_scaling, "target": self.target, "latent": self.latent}
+        names = ("condition_scaling", "target", "latent", "contrast_sigma")
+        ours = {name: getattr(self, name) for name in names}
         theirs = {name: pipeline.config[name] for name in ours}
         predictions = [scheduler.config.prediction_type for scheduler in (self.scheduler, pipeline.scheduler)]
         if ours != theirs or predictions[0] != predictions[1]:
@@ -181,6 +187,7 @@ class LatentDiffusionModule(LatentModule):
             residual_scale=self.residual_scale,
             num_inference_steps=self.sampling_steps,
             trained_size=self.trained_size,
+            contrast_sigma=self.contrast_sigma,
         )
         pipeline.set_progress_bar_config(disable=True)
         return pipeline
@@ -197,6 +204,8 @@ class LatentDiffusionModule(LatentModule):
             Of radiographs and of soft tissue, each (B, C, h, w), float32.
         """
         radiograph, soft = batch["radiograph"], batch["soft"]
+        if self.contrast_sigma is not None:
+            radiograph, soft = to_local_pair(radiograph, soft, self.contrast_sigma)
         mirrored = torch.zeros(len(radiograph), dtype=torch.bool) if mirrored is None else mirrored
 
         def encode(rows: Tensor) -> Tensor:

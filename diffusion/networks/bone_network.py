@@ -52,6 +52,29 @@ def fine_part(image: Tensor, sigma: float, share: float) -> Tensor:
     return image - share * gaussian_blur(image, sigma)
 
 
+def standardise(radiograph: Tensor, sigma: float, tone_jitter: float = 0.0) -> tuple[Tensor, Tensor]:
+    """What a BoneNetwork sees of a radiograph, whatever window, gamma or dynamic range compression it was shown in.
+
+    Args:
+        radiograph: (B, 1, H, W), float32.
+        sigma: Width in pixels of what is local, 4 or more.
+        tone_jitter: Standard deviation of random gain and offset of the second image.
+
+    Returns:
+        (B, 2, H, W): without the local mean, in units of the local deviation; and in units of the whole's. And the
+        local deviation (B, 1, H, W) in grey levels, never under a twentieth of the whole image's.
+    """
+    mean = radiograph.mean(dim=(2, 3), keepdim=True)
+    spread = radiograph.std(dim=(2, 3), keepdim=True).clamp(min=1e-3)
+    tone = (radiograph - mean) / spread
+    detail = tone - gaussian_blur(tone, sigma)
+    local = (gaussian_blur(detail.square(), sigma) + 0.05**2).sqrt()
+    if tone_jitter:
+        gain = torch.exp(tone_jitter * torch.randn_like(mean))
+        tone = tone * gain + tone_jitter * torch.randn_like(mean)
+    return torch.cat([detail / local, tone], dim=1), local * spread
+
+
 class Block(nn.Module):
     """Two 3x3 convolutions with group norm around a shortcut.
 
@@ -179,16 +202,7 @@ class BoneNetwork(BlockUNet):
             return fine_part(answer.float(), self.sigma, self.coarse_share) * deviation
 
     def _standardise(self, radiograph: Tensor) -> tuple[Tensor, Tensor]:
-        """(B, 2, H, W), local and global, and the local deviation (B, 1, H, W) in grey levels."""
-        mean = radiograph.mean(dim=(2, 3), keepdim=True)
-        spread = radiograph.std(dim=(2, 3), keepdim=True).clamp(min=1e-3)
-        tone = (radiograph - mean) / spread
-        detail = tone - gaussian_blur(tone, self.sigma)
-        local = (gaussian_blur(detail.square(), self.sigma) + 0.05**2).sqrt()
-        if self.training and self.tone_jitter:
-            gain = torch.exp(self.tone_jitter * torch.randn_like(mean))
-            tone = tone * gain + self.tone_jitter * torch.randn_like(mean)
-        return torch.cat([detail / local, tone], dim=1), local * spread
+        return standardise(radiograph, self.sigma, self.tone_jitter if self.training else 0.0)
 
     def _network(self, x: Tensor) -> Tensor:
         return F.pixel_shuffle(self.answer(F.pixel_unshuffle(x, self.patch)), self.patch)

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from diffusion.folders import class_name, pipeline_folder, read_index
 from diffusion.latents import check_latent_options, decode, encode, from_x0
 from diffusion.networks.concatenation import check_condition_scaling
+from diffusion.networks.local_contrast import to_local_contrast
 from diffusion.networks.tiles import TiledAutoencoder, TiledNetwork, tiled
 from diffusion.networks.unet import size_multiple
 from diffusion.pipelines.checks import check_radiograph
@@ -49,6 +50,8 @@ class BoneSuppressionPipeline(SuppressionPipeline):
         num_inference_steps: Sampling steps if a call gives none.
         enhancer: A second stage on the image (BS-Diff's, see diffusion.pipelines.enhancement), or none.
         trained_size: Side in pixels of the images that it was trained on; None if only the U-Net's sample_size may say.
+        contrast_sigma: Width in pixels of what is local, if the model sees radiographs in local contrast (see
+            diffusion.networks.local_contrast); None: it sees them as they are.
 
     Example:
         >>> pipeline = BoneSuppressionPipeline.from_pretrained("FOLDER or OWNER/NAME")  # doctest: +SKIP
@@ -75,6 +78,7 @@ class BoneSuppressionPipeline(SuppressionPipeline):
         num_inference_steps: int = 50,
         enhancer: AutoencoderKL | None = None,
         trained_size: int | None = None,
+        contrast_sigma: float | None = None,
     ) -> None:
         super().__init__()
         check_condition_scaling(condition_scaling)
@@ -89,6 +93,7 @@ class BoneSuppressionPipeline(SuppressionPipeline):
             residual_scale=residual_scale,
             num_inference_steps=num_inference_steps,
             trained_size=trained_size,
+            contrast_sigma=contrast_sigma,
         )
 
     @property
@@ -158,6 +163,8 @@ class BoneSuppressionPipeline(SuppressionPipeline):
         if lungs is None:
             soft = self._sample(radiograph, vqgan, network, self.scheduler, steps, seeds, guidance_scale)
             return BoneSuppressionOutput(soft=self._enhance(soft, tile))
+        if options.contrast_sigma is not None:
+            raise ValueError("this model sees local contrast and has no second path in the lungs: leave `lungs` out")
         check_lungs(lungs, radiograph)
         scheduler: Any = self.scheduler
         epsilon = scheduler.config.prediction_type == "epsilon"
@@ -197,7 +204,10 @@ class BoneSuppressionPipeline(SuppressionPipeline):
     ) -> Tensor:
         """Soft-tissue images (B, 1, H, W) by way of an autoencoder and a network like this pipeline's."""
         options: Any = self.config
-        condition = encode(vqgan, radiograph.to(self.device, self.vqgan.dtype), options.latent).float()
+        seen = radiograph.to(self.device)
+        if options.contrast_sigma is not None:
+            seen, unit = to_local_contrast(seen, options.contrast_sigma)
+        condition = encode(vqgan, seen.to(self.vqgan.dtype), options.latent).float()
         x0 = sample(
             network,
             scheduler,
@@ -210,7 +220,11 @@ class BoneSuppressionPipeline(SuppressionPipeline):
             progress=self.progress_bar,
         )
         soft = from_x0(x0, condition, options.target, options.residual_scale)
-        return decode(vqgan, soft.to(self.vqgan.dtype)).float().clamp(-1, 1).to(radiograph.device)
+        image = decode(vqgan, soft.to(self.vqgan.dtype)).float()
+        if options.contrast_sigma is not None:  # what the autoencoder loses is lost in both, and stays
+            bone = decode(vqgan, condition.to(self.vqgan.dtype)).float() - image
+            image = radiograph.to(self.device).float() - bone * unit
+        return image.clamp(-1, 1).to(radiograph.device)
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path: str | PathLike, **options: Any) -> BoneSuppressionPipeline:

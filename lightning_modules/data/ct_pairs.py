@@ -11,6 +11,7 @@ import torch
 from lightning.pytorch import LightningDataModule
 from torch.utils.data import Dataset
 
+from diffusion.networks.local_contrast import to_local_pair
 from drr.pairs.draw import PairOptions, draw_pair
 from lightning_modules.data.ct_bodies import Projections, cast_missing
 from lightning_modules.data.resumable import ResumableLoader, epoch_loader
@@ -31,6 +32,7 @@ class CTPairDataset(Dataset):
         seed: Of everything that is drawn.
         vary: False gives every epoch the same items.
         length: Items an epoch.
+        contrast_sigma: See CTPairDataModule.
     """
 
     def __init__(
@@ -41,7 +43,9 @@ class CTPairDataset(Dataset):
         seed: int,
         vary: bool,
         length: int,
+        contrast_sigma: float | None = None,
     ) -> None:
+        self.contrast_sigma = contrast_sigma
         self.files, self.size, self.options = list(files), size, options
         self.seed, self.vary, self.length = seed, vary, length
 
@@ -57,10 +61,14 @@ class CTPairDataset(Dataset):
         pair = draw_pair(poses[pose], cached_mm, self.size, self.options, rng)
         images = {name: getattr(pair, name) for name in IMAGES}
         name = f"{file.parent.name}_{file.stem}_{pose}_{epoch}_{index}"
-        return {
-            **{key: torch.from_numpy(np.ascontiguousarray(image))[None] for key, image in images.items()},
-            "name": name,
+        item: dict[str, Any] = {
+            key: torch.from_numpy(np.ascontiguousarray(image))[None] for key, image in images.items()
         }
+        if self.contrast_sigma is not None:
+            for radiograph, soft in (("radiograph", "soft"), ("without", "soft_without")):
+                local = to_local_pair(item[radiograph][None], item[soft][None], self.contrast_sigma)
+                item[radiograph], item[soft] = (image[0] for image in local)
+        return {**item, "name": name}
 
 
 class CTPairDataModule(LightningDataModule):
@@ -82,6 +90,8 @@ class CTPairDataModule(LightningDataModule):
         validation_size: Pairs that are validated on.
         workers: Data processes; casting uses them too (at least one).
         seed: Of everything that is drawn.
+        contrast_sigma: Width in pixels of what is local, to give pairs in local contrast (see
+            diffusion.networks.local_contrast), for the autoencoder of a model that sees that; null: as they are.
 
     Raises:
         ValueError: Options that do not go together.
@@ -102,6 +112,7 @@ class CTPairDataModule(LightningDataModule):
         validation_size: int = 32,
         workers: int = 0,
         seed: int = 0,
+        contrast_sigma: float | None = None,
     ) -> None:
         super().__init__()
         if held_out is None and not 0 < validation_bodies < bodies:
@@ -123,6 +134,7 @@ class CTPairDataModule(LightningDataModule):
         self.cache, self.image_size, self.batch_size, self.epoch_size = Path(cache), image_size, batch_size, epoch_size
         self.pairs, self.validation_pairs = pairs or PairOptions(), validation_pairs or pairs or PairOptions()
         self.validation_size, self.workers, self.seed = validation_size, workers, seed
+        self.contrast_sigma = contrast_sigma
 
     def prepare_data(self) -> None:
         """Cast every body that is not yet in the cache."""
@@ -148,6 +160,7 @@ class CTPairDataModule(LightningDataModule):
             self.seed + (0 if training else 1),
             training,
             self.epoch_size if training else self.validation_size,
+            self.contrast_sigma,
         )
         return epoch_loader(dataset, self.trainer, training, self.batch_size, self.workers, self.seed)
 

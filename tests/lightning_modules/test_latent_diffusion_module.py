@@ -13,6 +13,7 @@ from torch.utils.data import DataLoader
 
 from diffusion import BoneSuppressionPipeline, LatentDiT, ThresholdedDDIMScheduler, ThresholdedLCMScheduler, build_unet
 from diffusion.latents import encode_pairs
+from diffusion.networks.local_contrast import to_local_pair
 from lightning_modules.data.ct_pairs import CTPairDataModule
 from lightning_modules.data.latent_cache import refuse_random_images
 from lightning_modules.latent_diffusion_module import LatentDiffusionModule
@@ -87,6 +88,18 @@ def test_a_resumed_run_has_the_losses_of_one_that_was_not_stopped(vqgan, pairs, 
     assert len(whole) == 12
     assert first + rest == pytest.approx(whole, abs=1e-6)
     assert len(set(whole)) == 12
+
+
+def test_local_contrast_is_what_the_networks_see_and_the_pipeline_gives_grey_levels(vqgan, pairs, tmp_path):
+    module = build(vqgan, contrast_sigma=4.0, target="bone", latent="continuous")
+    fit(module, pairs, tmp_path, 1)
+    batch = {key: torch.stack([pair[key] for pair in pairs[:2]]) for key in ("radiograph", "soft")}
+    seen, soft = to_local_pair(batch["radiograph"], batch["soft"], 4.0)
+    for latent, picture in zip(module.latents(batch), (seen, soft)):
+        torch.testing.assert_close(latent, vqgan.encode(picture) * vqgan.config.scaling_factor, atol=1e-4, rtol=0)
+    assert module.pipeline().config["contrast_sigma"] == 4.0
+    predicted = module.predict_step({"radiograph": batch["radiograph"]}, 0)
+    assert predicted.shape == batch["soft"].shape and predicted.isfinite().all()
 
 
 def test_averaged_weights_are_saved_sampled_and_resumed(vqgan, pairs, tmp_path):

@@ -111,3 +111,31 @@ def test_unknown_options_are_refused(pipeline):
         BoneSuppressionPipeline(*parts, target="ribs")
     with pytest.raises(ValueError, match=r"zero_snr.*v_prediction"):
         BoneSuppressionPipeline(*parts[:2], ThresholdedDDIMScheduler(rescale_betas_zero_snr=True))
+
+
+def test_local_contrast_takes_away_what_the_latents_differ_by_and_leaves_all_else(pipeline):
+    torch.manual_seed(0)
+    radiograph = 0.1 * torch.rand(2, 1, 32, 32) - 0.05  # far from white and black, where the answer is clipped
+    pipeline.scheduler = ThresholdedDDIMScheduler(prediction_type="sample")
+    pipeline.register_to_config(target="bone", latent="continuous", contrast_sigma=4.0)
+    taken = radiograph - pipeline(radiograph, num_inference_steps=2).soft
+    other = 0.25 * radiograph - 0.1
+    darker = other - pipeline(other, num_inference_steps=2).soft
+    assert taken.abs().max() > 1e-3
+    torch.testing.assert_close(darker, 0.25 * taken, atol=1e-4, rtol=1e-2)
+    torch.nn.init.zeros_(pipeline.unet.conv_out.weight)
+    torch.nn.init.zeros_(pipeline.unet.conv_out.bias)
+    torch.testing.assert_close(pipeline(radiograph, num_inference_steps=2).soft, radiograph, atol=1e-6, rtol=0)
+    with pytest.raises(ValueError, match=r"local contrast.*no second path"):
+        pipeline(radiograph, lungs=torch.ones(2, 1, 32, 32, dtype=torch.bool))
+
+
+def test_a_folder_from_before_local_contrast_opens_as_it_was(pipeline, radiograph, tmp_path):
+    before = pipeline(radiograph, num_inference_steps=2).soft
+    pipeline.save_pretrained(tmp_path)
+    index = json.loads((tmp_path / "model_index.json").read_text())
+    del index["contrast_sigma"]
+    (tmp_path / "model_index.json").write_text(json.dumps(index))
+    loaded = BoneSuppressionPipeline.from_pretrained(tmp_path)
+    loaded.set_progress_bar_config(disable=True)
+    assert torch.equal(loaded(radiograph, num_inference_steps=2).soft, before)

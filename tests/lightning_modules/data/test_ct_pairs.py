@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from diffusion.networks.local_contrast import to_local_pair
 from drr.pairs.draw import PairOptions
 from lightning_modules.data.ct_bodies import Projections, cast_body
 from lightning_modules.data.ct_pairs import CTPairDataModule
@@ -39,6 +40,13 @@ def test_soft_is_the_radiograph_without_bone(cache):
         assert radiograph.abs().max() <= 1 and soft.abs().max() <= 1
         assert (radiograph - soft).abs().mean() > 0.005
         assert len(set(batch["name"])) == 2
+
+
+def test_pairs_in_local_contrast_are_those_of_the_same_pictures(cache):
+    plain, local = (module(cache, contrast_sigma=sigma).train_dataloader().dataset[0, 1] for sigma in (None, 8.0))
+    seen, soft = to_local_pair(plain["radiograph"][None], plain["soft"][None], 8.0)
+    assert torch.equal(local["radiograph"], seen[0]) and torch.equal(local["soft"], soft[0])
+    assert not torch.equal(local["radiograph"], plain["radiograph"]) and torch.equal(local["lungs"], plain["lungs"])
 
 
 def test_pairs_depend_on_seed_epoch_and_index_alone(cache):
