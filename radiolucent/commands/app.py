@@ -44,8 +44,9 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 def run(args: Namespace) -> int:
     """Serve until Ctrl-C."""
-    if find_spec("gradio") is None:
-        raise ValueError("the page needs gradio, which is not installed: pip install 'radiolucent[app]'")
+    for package in ("gradio", "websockets"):  # without the second one the page comes up and the CT never turns
+        if find_spec(package) is None:
+            raise ValueError(f"the page needs {package}, which is not installed: pip install 'radiolucent[app]'")
     from radiolucent.app.guard import LOOPBACK, Login
     from radiolucent.app.limits import MIB, Limits
     from radiolucent.app.server import allowed_hosts, build, serve, services_of, temporary_folder
