@@ -39,6 +39,8 @@ class LatentDiffusionModule(LatentModule):
         latent: `quantized` as BS-LDM, or `continuous`.
         contrast_sigma: Width in pixels of what is local, to show the networks local contrast (see
             diffusion.networks.local_contrast); null: images as they are.
+        image_size: Side in pixels of the whole radiographs that the saved pipeline is for, where training sees crops;
+            null: the training images'.
         offset_noise_strength: Of the constant that is added to the noise, see diffusion.noise.
         min_snr_gamma: Bound on the signal-to-noise ratio in the loss's weights, see diffusion.training.objectives; null
             weighs all steps alike.
@@ -55,8 +57,7 @@ class LatentDiffusionModule(LatentModule):
         channels_last: Keep weights and features in that memory format.
         compile: Let torch.compile translate what a training step runs: the U-Net, the teacher, and the encoder unless
             latents are cached. The averaged network, checkpoints and folders stay as they are.
-        xformers: Let it compute the trained U-Net's attention, on CUDA, instead of torch
-            (diffusion.networks.attention).
+        xformers: Let it compute the U-Net's attention in training, on CUDA (diffusion.networks.attention).
         ema_decay: Of the averaged network, `ema`, which validation, prediction and the pipeline use.
         optimizer: AdamW at 2e-4 by default.
         lr_scheduler: Of the optimizer's rate; null: constant.
@@ -79,6 +80,7 @@ class LatentDiffusionModule(LatentModule):
         target: Target = "soft",
         latent: Latent = "quantized",
         contrast_sigma: float | None = None,
+        image_size: int | None = None,
         offset_noise_strength: float = 0.1,
         min_snr_gamma: float | None = None,
         condition_dropout: float = 0.0,
@@ -110,7 +112,7 @@ class LatentDiffusionModule(LatentModule):
         self.scheduler: Any = scheduler
         self.sampler: Any = sampler or scheduler
         self.condition_scaling, self.target, self.latent = condition_scaling, target, latent
-        self.contrast_sigma = contrast_sigma
+        self.contrast_sigma, self.image_size = contrast_sigma, image_size
         self.offset_noise_strength, self.min_snr_gamma = offset_noise_strength, min_snr_gamma
         self.residual_scale, self.measured = 1.0, not measure_latents
         self.trained_size: int | None = None  # longest side of the training images in pixels
@@ -125,11 +127,9 @@ class LatentDiffusionModule(LatentModule):
     def setup(self, stage: str) -> None:
         """Read what was given as folders, and prepare the networks."""
         self.read_vqgan()
-
         if self.teacher_folder is not None and self.teacher is None:
             check_solver(self.scheduler, self.solver_steps)
             self._learn_from(BoneSuppressionPipeline.from_pretrained(self.teacher_folder))
-
         if self.channels_last:
             self.to(memory_format=torch.channels_last)
         if stage == "fit":
@@ -186,7 +186,7 @@ class LatentDiffusionModule(LatentModule):
             latent=self.latent,
             residual_scale=self.residual_scale,
             num_inference_steps=self.sampling_steps,
-            trained_size=self.trained_size,
+            trained_size=self.image_size or self.trained_size,
             contrast_sigma=self.contrast_sigma,
         )
         pipeline.set_progress_bar_config(disable=True)

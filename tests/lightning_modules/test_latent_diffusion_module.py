@@ -91,13 +91,13 @@ def test_a_resumed_run_has_the_losses_of_one_that_was_not_stopped(vqgan, pairs, 
 
 
 def test_local_contrast_is_what_the_networks_see_and_the_pipeline_gives_grey_levels(vqgan, pairs, tmp_path):
-    module = build(vqgan, contrast_sigma=4.0, target="bone", latent="continuous")
+    module = build(vqgan, contrast_sigma=4.0, image_size=64, target="bone", latent="continuous")
     fit(module, pairs, tmp_path, 1)
     batch = {key: torch.stack([pair[key] for pair in pairs[:2]]) for key in ("radiograph", "soft")}
     seen, soft = to_local_pair(batch["radiograph"], batch["soft"], 4.0)
     for latent, picture in zip(module.latents(batch), (seen, soft)):
         torch.testing.assert_close(latent, vqgan.encode(picture) * vqgan.config.scaling_factor, atol=1e-4, rtol=0)
-    assert module.pipeline().config["contrast_sigma"] == 4.0
+    assert module.pipeline().config["contrast_sigma"] == 4.0 and module.pipeline().trained_size == 64
     predicted = module.predict_step({"radiograph": batch["radiograph"]}, 0)
     assert predicted.shape == batch["soft"].shape and predicted.isfinite().all()
 
