@@ -25,10 +25,8 @@ def assert_equal_in_all_threads() -> None:
     beams = [ConeBeam.preset(view, ct, (96, 96)).orbit(turn) for view in ("PA", "LL") for turn in (0, 33)]
     cases = [(volume, beam) for volume in volumes for beam in beams]
     rng = np.random.default_rng(1)
-    noise, bone = (
-        rng.uniform(200, 1500, (40, 40, 40)).astype(np.float32),
-        rng.integers(0, 3, (40,) * 3).astype(np.uint8),
-    )
+    noise = rng.uniform(200, 1500, (40, 40, 40)).astype(np.float32)
+    bone = rng.integers(0, 3, noise.shape).astype(np.uint8)
     affine = np.diag([2.0, 2.5, 3.0, 1.0])
     small = [ConeBeam.preset("PA", Volume(noise, affine), (16, 16)).orbit(turn) for turn in (0, 40, 90)]
     lines = rng.normal(size=(2, 16, 16))
