@@ -4,8 +4,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 OUT ?= demo_output
-JOBS ?= 1
-PYTEST = $(if $(filter 1,$(JOBS)),,OMP_NUM_THREADS=1) $(BIN)/python -m pytest $(if $(filter 1,$(JOBS)),,--numprocesses $(JOBS) --dist loadgroup --no-loadscope-reorder)
+JOBS ?= 2
+# One thread a process: numba, left to itself, gives torch all cores again, and processes that share them wait in turns.
+THREADS = OMP_NUM_THREADS=1 NUMBA_NUM_THREADS=1
+PYTEST = $(if $(filter 1,$(JOBS)),,$(THREADS)) $(BIN)/python -m pytest $(if $(filter 1,$(JOBS)),,--numprocesses $(JOBS) --dist loadgroup --no-loadscope-reorder)
 INSTALL := $(BIN)/python -m pip install --quiet --constraint constraints.txt --editable
 
 .PHONY: help install demo test lint types docs bench clean
@@ -23,7 +25,7 @@ $(STAMP): setup.cfg constraints.txt pyproject.toml
 demo: $(STAMP)  ## sample CT -> pairs -> VQ-GAN -> latent diffusion -> bones suppressed, into OUT (demo_output)
 	$(BIN)/radiolucent demo --out $(OUT)
 
-test: $(STAMP)  ## run the tests in one process, or in JOBS=2; lists the slowest 20
+test: $(STAMP)  ## run the tests in two processes, or in JOBS=1; lists the slowest 20
 	$(PYTEST) --durations 20
 
 lint: $(STAMP)  ## check style and formatting with ruff

@@ -34,22 +34,6 @@ def test_dot_product(turn, tip):
     assert (forward * y).sum() == pytest.approx((step * backward).sum(), rel=1e-9)
 
 
-def test_the_result_does_not_depend_on_the_number_of_threads():
-    import numba
-
-    hu, bone, affine, beam = scene(40, 20)
-    y = np.random.default_rng(1).normal(size=(2, *beam.shape))
-    before = numba.get_num_threads()
-    try:
-        results = []
-        for threads in (1, before):
-            numba.set_num_threads(threads)
-            results.append(back_project(hu.astype(np.float32), bone, affine, beam, y))
-    finally:
-        numba.set_num_threads(before)
-    assert np.array_equal(*results)
-
-
 @pytest.mark.parametrize("turn, tip", POSES)
 def test_cpu_gradient_is_that_of_torch_clamps_included(turn, tip):
     _, bone, affine, beam = scene(turn, tip)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import numba
 import numpy as np
 import pytest
 
@@ -110,19 +109,6 @@ def test_resampling_with_registers_is_linear_interpolation(step):
     expected = np.interp(places, np.arange(400), q)
     np.testing.assert_allclose(padded[3][16:100], expected[16:], atol=1e-5)
     assert (padded[3][:16] == 0).all()
-
-
-def test_the_result_does_not_depend_on_the_number_of_threads(ct):
-    before = numba.get_num_threads()
-    beams = [ConeBeam.preset("PA", ct, SIZE).orbit(turn) for turn in (0, 33)]
-    try:
-        results = []
-        for threads in (1, before):
-            numba.set_num_threads(threads)
-            results.append([stream(ct, beam, True) for beam in beams])
-    finally:
-        numba.set_num_threads(before)
-    assert all(np.array_equal(a, b) for a, b in zip(*results))
 
 
 def test_where_streaming_does_not_apply_rays_are_cast(ct):

@@ -1,0 +1,48 @@
+"""The kernels' results do not depend on the number of threads, down to the bit."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import numba
+import numpy as np
+
+from drr import ConeBeam, Volume, isolate_body, sample_ct, separate_bone
+from drr.projection.adjoint import back_project
+from drr.projection.streaming.kernel import stream
+
+THREADS = 2
+
+
+def assert_equal_in_all_threads() -> None:
+    """Every kernel that has threads, in one and in as many as numba has here."""
+    most = numba.get_num_threads()
+    assert most == THREADS
+    ct = separate_bone(isolate_body(sample_ct()))
+    volumes = (ct, Volume(ct.hu.astype(np.float32), ct.affine, bone=ct.bone), Volume(ct.hu, ct.affine))
+    beams = [ConeBeam.preset(view, ct, (96, 96)).orbit(turn) for view in ("PA", "LL") for turn in (0, 33)]
+    cases = [(volume, beam) for volume in volumes for beam in beams]
+    rng = np.random.default_rng(1)
+    noise = rng.uniform(200, 1500, (40, 40, 40)).astype(np.float32)
+    bone = rng.integers(0, 3, noise.shape).astype(np.uint8)
+    affine = np.diag([2.0, 2.5, 3.0, 1.0])
+    small = [ConeBeam.preset("PA", Volume(noise, affine), (16, 16)).orbit(turn) for turn in (0, 40, 90)]
+    lines = rng.normal(size=(2, 16, 16))
+    results = []
+    for threads in (1, most):
+        numba.set_num_threads(threads)
+        fresh = [(Volume(v.hu.copy(), v.affine, bone=v.bone), beam) for v, beam in cases]  # without the packed slices
+        streamed = [stream(volume, beam, volume.bone is not None) for volume, beam in fresh]
+        assert not any(one is None for one in streamed)
+        results.append([*streamed, *(back_project(noise, bone, affine, beam, lines) for beam in small)])
+    assert all(np.array_equal(one, many) for one, many in zip(*results, strict=True))
+
+
+def test_the_result_does_not_depend_on_the_number_of_threads():
+    """In a process of its own, since numba's threads are as many as they were when it was imported."""
+    environment = {**os.environ, "NUMBA_NUM_THREADS": str(THREADS)}
+    script = f"import runpy; runpy.run_path({__file__!r})['assert_equal_in_all_threads']()"
+    run = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr
