@@ -158,7 +158,7 @@ def train(
     best = keep_best()
     callbacks: list[Any] = [best]
     if held_out:
-        callbacks.append(EarlyStopping("val/gain_whole", mode="max", patience=PATIENCE))
+        callbacks.append(EarlyStopping("val/gain_whole", mode="max", patience=PATIENCE, check_on_train_epoch_end=False))
     trainer = Trainer(
         max_steps=most,
         max_time={"seconds": math.ceil(60 * course.minutes)},

@@ -70,6 +70,13 @@ def test_adapting_gains_on_the_pair_held_out_and_says_so(site, start, tmp_path, 
     assert left[1] < 0.6 * left[0]
 
 
+def test_a_training_that_ends_before_its_first_validation_is_measured_all_the_same(site, start, tmp_path):
+    out = tmp_path / "adapted"
+    assert dispatch(["adapt", str(site), "--checkpoint", str(start), "--out", str(out), "--steps", "3"]) == 0
+    report = json.loads((out / "adaptation.json").read_text())
+    assert report["steps"] == 3 and np.isfinite(report["after"]["whole"])
+
+
 def half(radiograph: np.ndarray) -> np.ndarray:
     """A model that finds a fifth of everything to be bone."""
     return 0.2 * radiograph
