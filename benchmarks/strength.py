@@ -28,7 +28,6 @@ from radiolucent.suppression.strength import bone_slope, strength_of
 
 BODIES = 4
 DETAIL = 1024
-MIRROR_SCALE = 0.75
 
 
 def main() -> None:
@@ -93,13 +92,12 @@ def gains(rows: np.ndarray, factor: np.ndarray) -> np.ndarray:
 
 
 def package(pipeline: SuppressionPipeline, law: StrengthLaw | None, out: Path) -> None:
-    """Write the model in 16 bits, with a law or none, and how it is asked; `out`'s README.md stays."""
+    """Write the model in 16 bits, with a law or none and a second look at twice the size; `out`'s README.md stays."""
     if law is not None and "strength" not in pipeline.config:
         raise SystemExit(
             f"a {type(pipeline).__name__} has no option `strength` to record the law in: leave --record out"
         )
-    made = pipeline.to(dtype=torch.float16)
-    options = {"flips": True, "mirror_scale": MIRROR_SCALE, "detail_size": DETAIL, "strength": law}
+    made, options = pipeline.to(dtype=torch.float16), {"flips": True, "detail_size": DETAIL, "strength": law}
     made.register_to_config(**{name: value for name, value in options.items() if name in made.config})
     readme = out / "README.md"
     text = readme.read_text() if readme.is_file() else None

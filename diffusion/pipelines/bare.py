@@ -20,10 +20,10 @@ from diffusion.finite import refuse_broken
 from diffusion.folders import class_name, read_model_index
 from diffusion.networks.bone_network import BoneNetwork
 from diffusion.networks.site_network import SiteNetwork
-from diffusion.pipelines.regression_answers import NUMBERS, RegressionAnswers
+from diffusion.pipelines.regression_answers import RegressionAnswers
 
 PIPELINE = "BoneRegressionPipeline"
-ADDED = {"mirror_scale": 1.0}  # since the first folders, with what it was before
+NUMBERS = ("patch", "trained_size", "flips", "detail_size", "strength")
 NETWORKS: dict[tuple[str, str], type[BoneNetwork] | type[SiteNetwork]] = {
     ("diffusion.networks.bone_unet", "BoneUNet"): BoneNetwork,
     ("diffusion.networks.site_unet", "SiteUNet"): SiteNetwork,
@@ -126,7 +126,7 @@ def open_bare(folder: str | Path) -> BareRegression | None:
     if not (folder / "model_index.json").is_file():
         return None
     index = read_model_index(folder / "model_index.json")
-    given = ADDED | {name: value for name, value in index.items() if not name.startswith("_")}
+    given = {name: value for name, value in index.items() if not name.startswith("_")}
     if class_name(index) != PIPELINE or given.keys() != {*NUMBERS, "unet", "site"}:
         return None
     unet = _network(folder / "unet", given["unet"])

@@ -9,7 +9,7 @@ from torch import nn
 from diffusion.networks.bone_network import BoneNetwork
 from diffusion.networks.site_unet import SiteUNet
 from diffusion.pipelines.contract import SuppressionPipeline
-from diffusion.pipelines.regression_answers import NUMBERS, RegressionAnswers, predict_bone
+from diffusion.pipelines.regression_answers import RegressionAnswers, predict_bone
 
 __all__ = ["BoneRegressionPipeline", "predict_bone"]
 
@@ -22,8 +22,6 @@ class BoneRegressionPipeline(RegressionAnswers, SuppressionPipeline):
         patch: See `regression_answers.predict_bone`.
         trained_size: Side in pixels of the square images that the network is for.
         flips: Whether the answers for an image and its mirror image are averaged.
-        mirror_scale: Size at which the mirror image is seen, of the image's: a rib that is cut short at one size goes
-            on at another.
         detail_size: Side in pixels at which the network is asked once more, for what fits into no image of
             `trained_size`; None: not at all.
         strength: {"gain", "offset", "bounds"} of the factor that an image's own slope of bone asks for, see
@@ -42,11 +40,8 @@ class BoneRegressionPipeline(RegressionAnswers, SuppressionPipeline):
         detail_size: int | None = None,
         strength: dict[str, Any] | None = None,  # a StrengthLaw; diffusers checks no TypedDict
         site: SiteUNet | None = None,
-        mirror_scale: float = 1.0,
     ) -> None:
         super().__init__()
-        if not 0.25 <= mirror_scale <= 4:
-            raise ValueError(f"mirror_scale is {mirror_scale}: give a factor from 0.25 to 4")
         channels: Any = unet.config
         if not isinstance(unet, BoneNetwork) and {channels["in_channels"], channels["out_channels"]} != {patch**2}:
             raise ValueError(
@@ -55,12 +50,7 @@ class BoneRegressionPipeline(RegressionAnswers, SuppressionPipeline):
             )
         self.register_modules(unet=unet.eval(), site=None if site is None else site.eval())
         self.register_to_config(
-            patch=patch,
-            trained_size=trained_size,
-            flips=flips,
-            detail_size=detail_size,
-            strength=strength,
-            mirror_scale=mirror_scale,
+            patch=patch, trained_size=trained_size, flips=flips, detail_size=detail_size, strength=strength
         )
 
     @property
@@ -87,5 +77,5 @@ class BoneRegressionPipeline(RegressionAnswers, SuppressionPipeline):
             ValueError: See `not_adaptable`.
         """
         options: Any = self.config
-        kept = {name: options[name] for name in NUMBERS}
+        kept = {name: options[name] for name in ("patch", "trained_size", "flips", "detail_size", "strength")}
         return BoneRegressionPipeline(self.unet, site=site, **kept)

@@ -19,8 +19,6 @@ if TYPE_CHECKING:
 
     from diffusion.networks.site_network import SiteNetwork
 
-NUMBERS = ("patch", "trained_size", "flips", "detail_size", "strength", "mirror_scale")  # that a folder records
-
 
 def predict_bone(unet: nn.Module, radiograph: Tensor, patch: int, tile: int | None = None) -> Tensor:
     """The bone to take away from a radiograph, as one call of a network.
@@ -158,20 +156,11 @@ class RegressionAnswers(SuppressionAnswers):
         Returns:
             float32 (B, 1, H, W), in their grey levels, not clipped.
         """
-        bone = self._taken(radiograph, tile)
-        if not (self.config["flips"] if flips is None else flips):
-            return bone
-        return (bone + self._mirrored(radiograph, tile)) / 2
-
-    def _mirrored(self, radiograph: Tensor, tile: int | None) -> Tensor:
-        """The bone (B, 1, H, W) that is found in the mirror image, at the scale that the pipeline records."""
-        scale, multiple, full = self.config["mirror_scale"], self.size_multiple, radiograph.shape[2:]
-        shape = [max(1, round(side * scale / multiple)) * multiple for side in full]
-        seen = radiograph.flip(-1)
-        if shape == list(full):
-            return self._taken(seen, tile).flip(-1)
-        smaller = F.interpolate(seen.float(), shape, mode="bicubic", antialias=True).clamp(-1, 1)
-        return F.interpolate(self._taken(smaller, tile), full, mode="bicubic", antialias=True).flip(-1)
+        views = (
+            [radiograph, radiograph.flip(-1)] if (self.config["flips"] if flips is None else flips) else [radiograph]
+        )
+        bones = [self._taken(view, tile) for view in views]
+        return bones[0] if len(bones) == 1 else (bones[0] + bones[1].flip(-1)) / 2
 
     def _taken(self, radiograph: Tensor, tile: int | None) -> Tensor:
         dtype = self.unet.first.weight.dtype if isinstance(self.unet, BoneNetwork) else self.unet.dtype

@@ -95,16 +95,6 @@ def test_a_folder_gives_the_pipeline_back(network, image, tmp_path):
     torch.testing.assert_close(mirrored, expected, atol=1e-5, rtol=1e-4)
 
 
-def test_the_mirror_image_is_seen_at_its_own_scale(network, image):
-    pipeline = BoneRegressionPipeline(network, 2, 64, flips=True, mirror_scale=0.5)
-    smaller = torch.nn.functional.interpolate(image.flip(-1), (32, 48), mode="bicubic", antialias=True)
-    other = torch.nn.functional.interpolate(network(smaller), (64, 96), mode="bicubic", antialias=True).flip(-1)
-    torch.testing.assert_close(pipeline.bone(image), (network(image) + other) / 2)
-    torch.testing.assert_close(pipeline.bone(image, flips=False), network(image))
-    with pytest.raises(ValueError, match=r"mirror_scale is 0\.1"):
-        BoneRegressionPipeline(network, 2, 64, mirror_scale=0.1)
-
-
 def test_channels_must_fit_the_norms():
     with pytest.raises(ValueError, match="divisible by groups 8"):
         BoneUNet((12, 16))

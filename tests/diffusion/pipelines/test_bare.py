@@ -37,7 +37,7 @@ def folder(tmp_path):
 def test_it_answers_as_the_pipeline_does(tmp_path, with_site, half):
     unet, site = networks()
     law = {"gain": 1.0, "offset": 0.1, "bounds": [0.5, 1.5]}
-    saved = BoneRegressionPipeline(unet, 2, 64, True, 128, law, site if with_site else None, 0.75)
+    saved = BoneRegressionPipeline(unet, 2, 64, True, 128, law, site if with_site else None)
     (saved.to(torch.float16) if half else saved).save_pretrained(tmp_path)
     bare, pipeline = open_bare(tmp_path), load_suppression_model(tmp_path)
     assert bare is not None and isinstance(bare, SuppressionModel) and (bare.site is None) != with_site
@@ -61,16 +61,6 @@ def test_it_cannot_be_adapted_and_says_why(folder):
     assert bare is not None and "load_suppression_model" in str(bare.not_adaptable)
     with pytest.raises(ValueError, match="opened for its answers alone"):
         bare.adapted(None)
-
-
-def test_a_folder_from_before_a_number_was_added_answers_as_it_did(folder):
-    image = torch.rand(1, 1, 64, 64) * 2 - 1
-    before = open_bare(folder)(image).soft
-    index = json.loads((folder / "model_index.json").read_text())
-    del index["mirror_scale"]
-    (folder / "model_index.json").write_text(json.dumps(index))
-    assert torch.equal(open_bare(folder)(image).soft, before)
-    assert torch.equal(load_suppression_model(folder)(image).soft, before)
 
 
 def test_what_is_unusual_is_left_to_the_pipeline(folder):
