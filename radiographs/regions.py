@@ -3,8 +3,9 @@
 A cell of the column `boxes` is a list of `KIND x1 y1 x2 y2` with semicolons between them, such as
 `nodule 0.25 0.20 0.30 0.40; pleural effusion 0.55 0.60 0.90 1.00`: fractions of the picture's width and height from
 its upper left corner, x2 and y2 the box's outer edges, so that 0 0 1 1 is the whole picture. An empty cell asks for
-nothing. A cell of the column `masks` is a list of `KIND FILE` with semicolons between them: a grey picture of the
-radiograph's own aspect, beside the table or below its folder, that is not black where the finding is.
+nothing. A cell of the column `masks` is a list of `KIND FILE` with semicolons between them: a picture of the
+radiograph's own aspect, beside the table or below its folder, that is neither black nor transparent where the finding
+is.
 """
 
 from __future__ import annotations
@@ -72,28 +73,35 @@ def _parse(part: str) -> Region:
     return Region(kind, (x1, y1, x2, y2))
 
 
-def parse_masks(text: str, folder: Path) -> tuple[Region, ...]:
+def parse_masks(text: str, folder: Path, square: bool = False) -> tuple[Region, ...]:
     """The regions of a cell of masks.
 
     Args:
         text: As in the module's description.
         folder: What the files' paths are relative to.
+        square: Whether the radiograph is square, and so must be its masks.
 
     Returns:
         The regions in their order; none for an empty text.
 
     Raises:
-        ValueError: Another kind, no such file, one that is no picture, or a mask that is black.
+        ValueError: Another kind, no such file, one that is no picture, a mask that is black, or not square.
     """
-    return tuple(_parse_mask(part.strip(), folder) for part in text.split(";") if part.strip())
+    return tuple(_parse_mask(part.strip(), folder, square) for part in text.split(";") if part.strip())
 
 
-def _parse_mask(part: str, folder: Path) -> Region:
+def _parse_mask(part: str, folder: Path, square: bool) -> Region:
     kind = next((kind for kind in FINDINGS if part.startswith(f"{kind} ")), None)
     if kind is None:
         raise ValueError(f"the mask is '{part[:60]}'; expected KIND FILE with a kind of {', '.join(FINDINGS)}")
     path = folder / part.removeprefix(kind).strip()
-    region = mask_region(kind, read_mask(path))
+    mask = read_mask(path)
+    if square and mask.shape[0] != mask.shape[1]:
+        raise ValueError(
+            f"the mask of the {kind}, {path.name}, is {mask.shape[1]} x {mask.shape[0]}, and what is drawn is square: "
+            "crop it or add borders"
+        )
+    region = mask_region(kind, mask)
     if region is None:
         raise ValueError(f"the mask of the {kind}, {path.name}, is black: leave it out, or mark where the finding is")
     return Region(kind, region.box, path)
@@ -106,15 +114,18 @@ def read_mask(path: Path) -> Bool[np.ndarray, "height width"]:
         path: PNG or another format that OpenCV reads.
 
     Returns:
-        bool (H, W), true where it is not black.
+        bool (H, W), true where it is neither black nor transparent.
 
     Raises:
         ValueError: No such file, or no picture.
     """
-    pixels = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE) if path.is_file() else None
+    pixels = cv2.imread(str(path), cv2.IMREAD_UNCHANGED) if path.is_file() else None
     if pixels is None:
         raise ValueError(f"the mask {path} {'is no picture' if path.is_file() else 'does not exist'}")
-    return pixels > 0
+    if pixels.ndim == 2:
+        return pixels > 0
+    marked = (pixels[..., :3] > 0).any(axis=2)
+    return marked & (pixels[..., 3] > 0) if pixels.shape[2] == 4 else marked
 
 
 def format_regions(regions: Iterable[Region]) -> str:

@@ -152,6 +152,7 @@ def run(args: Namespace) -> int:
         )
         for (path, name), mask in zip(found, masks)
     ]
+    refuse_clashes(tasks)
     status = run_batch(
         work,
         tasks,
@@ -164,6 +165,19 @@ def run(args: Namespace) -> int:
     )
     tell_warnings(args.out, {task.key: task.name for task in tasks})
     return status
+
+
+def refuse_clashes(tasks: list[Task]) -> None:
+    """ValueError where two radiographs would write the same file: a result, a strip, a standard deviation."""
+    homes: dict[str, Task] = {}
+    for task in tasks:
+        for name in task.outputs:
+            other = homes.setdefault(name, task)
+            if other is not task:
+                raise ValueError(
+                    f"{other.shown} and {task.shown} would both be written as {name}: rename one, or give them in two "
+                    "runs with an --out each"
+                )
 
 
 def suppressor_options(args: Namespace) -> tuple[tuple[str, Any], ...]:
@@ -181,7 +195,7 @@ def suppressor_options(args: Namespace) -> tuple[tuple[str, Any], ...]:
 def find_inputs(inputs: list[str], out: str) -> list[tuple[Path, str]]:
     """(file, name of its result in `out`) for each input file and each radiograph in an input folder, by content.
 
-    ValueError where two results would have one name or `out` lies among the inputs. Prints what was left out.
+    ValueError where a result would lie on its input or `out` lies among the inputs. Prints what was left out.
     """
     from radiographs import FORMATS
     from radiographs.kinds import output_name, radiographs_in
@@ -202,11 +216,7 @@ def find_inputs(inputs: list[str], out: str) -> list[tuple[Path, str]]:
             raise FileNotFoundError(f"{given}: there is no such file or folder")
     tell_left_out(left_out)
     named = [(path, output_name(path, name)) for path, name in found]
-    homes: dict[Path, Path] = {}
     for path, name in named:
-        other = homes.setdefault(Path(name).with_suffix(""), path)
-        if other is not path:
-            raise ValueError(f"{other} and {path} would both be written as {name}: give each its own --out")
         if (Path(out) / name).resolve() == path.resolve():
             raise ValueError(f"--out {out} would overwrite {path}: choose another folder")
     return named

@@ -45,12 +45,11 @@ def from_array(image: Any) -> tuple[np.ndarray, tuple[float, float], int | None]
         raise ValueError(f"an image of shape {array.shape} and type {array.dtype}: one grey image (H, W) is needed")
     if np.iscomplexobj(array) or not np.isfinite(array).all():
         raise ValueError("an image with values that are not finite real numbers: mend or mask them first")
-    if array.min() == array.max():
-        raise ValueError("an image of one grey level: there is nothing to suppress")
     bits = None
     if array.dtype in (np.uint8, np.uint16):
         bits = 8 if array.dtype == np.uint8 else depth_in_use(int(array.max()), 16)
         low, high = 0.0, float(2**bits - 1)
     else:
         low, high = float(array.min()), float(array.max())
+        high = high if high > low else low + 1.0  # of one grey level
     return ((array.astype(np.float64) - low) * (2 / (high - low)) - 1).astype(np.float32), (low, high), bits

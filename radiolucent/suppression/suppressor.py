@@ -38,8 +38,8 @@ class Suppressed:
         strength: The factor on the model's own answer: what the image asks for times what the user asked for.
         source: The radiograph as it was read, for `save`; None for an array of floats.
         levels: The grey levels that -1 and 1 of the source stand for in `soft`.
-        warnings: What is odd about a file as an input, in sentences: a negative (turned before, and back after), a
-            lateral, no chest, ...; the same as in the command's manifest. Arrays are taken as they are.
+        warnings: What is odd about the input, in sentences: a negative (turned before, and back after), a lateral, no
+            chest, ...; the same as in the command's manifest.
     """
 
     soft: Float[np.ndarray, "height width"]
@@ -174,7 +174,8 @@ class Suppressor:
         """Suppress one radiograph, or each of a list of them.
 
         Args:
-            image: A path; a pydicom Dataset; a PIL image; a grey array (H, W) of any real type and range, bones bright.
+            image: A path; a pydicom Dataset; a PIL image; a grey array (H, W) of any real type and range. What is
+                certainly a negative is turned before and back after.
                 A list or tuple of them gives a list.
 
         Returns:
@@ -193,8 +194,9 @@ class Suppressor:
         if hasattr(image, "PixelData"):
             return self._file(*as_checked(from_dataset(image), "the dataset"))
         pixels, (low, high), bits = from_array(image)
-        source = None if bits is None else Radiograph(pixels, bits, "png", container_bits=8 if bits <= 8 else 16)
-        result = self.suppress(pixels, source=source)
+        container = 8 if bits is not None and bits <= 8 else 16
+        source = Radiograph(pixels, 16 if bits is None else bits, "png", container_bits=container)
+        result = self._file(*as_checked(source, "the image"))
         half = np.float32((high - low) / 2)
         return replace(
             result,
@@ -202,6 +204,7 @@ class Suppressor:
             bone=result.bone * half,
             uncertainty=None if result.uncertainty is None else result.uncertainty * half,
             levels=(low, high),
+            source=None if bits is None else result.source,
         )
 
     def _file(self, source: Radiograph, notes: dict[str, Any]) -> Suppressed:

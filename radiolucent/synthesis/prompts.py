@@ -109,7 +109,10 @@ def read_prompts(
             view = _checked_view(row.get("view", ""), views)
             name = _named_after(row, seen) if name_column is None else checked_name(row[name_column])
             number = _checked_seed(row.get("seed", ""), name, seed)
-            regions = (*parse_regions(row.get("boxes", "")), *parse_masks(row.get("masks", ""), path.parent))
+            regions = (
+                *parse_regions(row.get("boxes", "")),
+                *parse_masks(row.get("masks", ""), path.parent, square=True),
+            )
             prior = _checked_prior(row.get("prior", ""), row.get("prior_view", ""), path.parent, views)
             rows.append(Row(name, prompt, view, number, labels, regions, prior))
         except ValueError as error:

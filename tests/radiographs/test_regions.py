@@ -13,6 +13,7 @@ from radiographs.regions import (
     mask_region,
     parse_masks,
     parse_regions,
+    read_mask,
     region_map,
 )
 from radiographs.vocabulary import FINDINGS
@@ -78,6 +79,31 @@ def test_masks_are_read_beside_their_table(tmp_path):
     maps = region_map([region], (10, 20))
     assert maps[2, 5:8, 4:12].min() == 1 and maps.sum() == 3 * 8
     assert parse_masks("", tmp_path) == ()
+
+
+@pytest.mark.parametrize("kind", ["label of 16 bits", "colour", "transparent beside it", "grey and transparent"])
+def test_a_mask_marks_what_is_neither_black_nor_transparent(tmp_path, kind):
+    inside = np.zeros((20, 20), bool)
+    inside[5:10, 8:16] = True
+    if kind == "label of 16 bits":
+        picture = inside.astype(np.uint16) * 3
+    elif kind == "colour":
+        picture = inside[..., None] * np.array([0, 0, 200], np.uint8)
+    else:
+        picture = np.full((20, 20, 4), 255, np.uint8)
+        picture[..., 3] = inside * 255
+        if kind == "grey and transparent":
+            picture[5:10, 8:12, :3] = 0
+            inside[:, :12] = False
+    cv2.imwrite(str(tmp_path / "m.png"), picture)
+    np.testing.assert_array_equal(read_mask(tmp_path / "m.png"), inside)
+
+
+def test_a_mask_for_a_square_picture_must_be_square(tmp_path):
+    cv2.imwrite(str(tmp_path / "m.png"), np.full((20, 50), 255, np.uint8))
+    assert len(parse_masks("nodule m.png", tmp_path)) == 1
+    with pytest.raises(ValueError, match=r"m\.png, is 50 x 20, and what is drawn is square"):
+        parse_masks("nodule m.png", tmp_path, square=True)
 
 
 @pytest.mark.parametrize("framing", ["crop", "pad"])

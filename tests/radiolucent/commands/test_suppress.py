@@ -169,6 +169,19 @@ def test_workers_give_the_same_images(regression: Path, tmp_path: Path) -> None:
     assert np.abs(here - there).max() <= 1
 
 
+def test_files_that_differ_by_their_format_alone_go_together_unless_they_would_write_one_file(
+    checkpoint: Path, tmp_path: Path
+) -> None:
+    for name in ("a.png", "a.tif"):
+        write_radiograph(tmp_path / "in" / name, radiograph((32, 32)), 8)
+    assert suppress(checkpoint, tmp_path / "out", str(tmp_path / "in")) == 0
+    assert (tmp_path / "out/a.png").is_file() and (tmp_path / "out/a.tif").is_file()
+    for words, file in ((("--strip",), "strips/a.png"), (("--samples", "2"), "a_std.png")):
+        with pytest.raises(ValueError, match=rf"a\.png and .*a\.tif would both be written as {file}"):
+            suppress(checkpoint, tmp_path / "other", str(tmp_path / "in"), *words)
+    assert not (tmp_path / "other").exists()
+
+
 def test_what_cannot_work_is_told_before_the_batch(checkpoint: Path, tmp_path: Path) -> None:
     write_radiograph(tmp_path / "in" / "a.png", radiograph((32, 32)), 8)
     image = str(tmp_path / "in" / "a.png")
