@@ -21,6 +21,7 @@ from drr.projection.ray import (
     read_only,
     whole,
 )
+from drr.projection.threads import threads_of_torch_kept
 
 SLICES = 16  # that a thread owns at a time
 
@@ -55,7 +56,9 @@ class ProjectVolume(torch.autograd.Function):
             from drr.projection.packed import pack
 
             return project_packed(pack(hu, bone), affine, beams)
-        return torch.stack([torch.from_numpy(project_rays(hu.detach().numpy(), bone, affine, beam)) for beam in beams])
+        voxels = hu.detach().numpy()
+        with threads_of_torch_kept():
+            return torch.stack([torch.from_numpy(project_rays(voxels, bone, affine, beam)) for beam in beams])
 
     @staticmethod
     def backward(ctx: Any, grad_output: torch.Tensor) -> tuple[torch.Tensor, None, None, None, None]:  # type: ignore[override]
@@ -76,8 +79,9 @@ class ProjectVolume(torch.autograd.Function):
             return back_project_on_device(hu, bone, affine, beams, grad_output), None, None, None, None
         voxels = hu.detach().numpy()
         gradient = np.zeros_like(voxels)
-        for beam, lines in zip(beams, grad_output.detach().numpy()):
-            gradient += back_project(voxels, bone, affine, beam, lines)
+        with threads_of_torch_kept():
+            for beam, lines in zip(beams, grad_output.detach().numpy()):
+                gradient += back_project(voxels, bone, affine, beam, lines)
         return torch.from_numpy(gradient), None, None, None, None
 
 

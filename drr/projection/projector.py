@@ -150,6 +150,7 @@ def _by_torch(volume: Volume, beam: ConeBeam, with_bone: bool) -> torch.Tensor:
 def _by_cpu(volume: Volume, beams: Sequence[ConeBeam], with_bone: bool) -> torch.Tensor:
     from drr.projection.ray import project_rays
     from drr.projection.streaming.kernel import stream
+    from drr.projection.threads import threads_of_torch_kept
 
     bone = volume.bone if with_bone else None
     if isinstance(volume.hu, torch.Tensor):
@@ -157,9 +158,10 @@ def _by_cpu(volume: Volume, beams: Sequence[ConeBeam], with_bone: bool) -> torch
 
         return ProjectVolume.apply(volume.hu, bone, volume.affine, beams, "cpu")
     views = []
-    for beam in beams:
-        lines = stream(volume, beam, with_bone)
-        views.append(project_rays(volume.hu, bone, volume.affine, beam) if lines is None else lines)
+    with threads_of_torch_kept():
+        for beam in beams:
+            lines = stream(volume, beam, with_bone)
+            views.append(project_rays(volume.hu, bone, volume.affine, beam) if lines is None else lines)
     return torch.from_numpy(np.stack(views))
 
 

@@ -40,9 +40,34 @@ def assert_equal_in_all_threads() -> None:
     assert all(np.array_equal(one, many) for one, many in zip(*results, strict=True))
 
 
-def test_the_result_does_not_depend_on_the_number_of_threads():
-    """In a process of its own, since numba's threads are as many as they were when it was imported."""
+def assert_torch_keeps_its_threads() -> None:
+    """Casting and its adjoint leave torch the one thread that it was given."""
+    import torch
+
+    from drr import project
+
+    torch.set_num_threads(1)
+    assert torch.get_num_threads() == 1  # from here on torch asks OpenMP
+    ct = isolate_body(sample_ct())
+    beam = ConeBeam.preset("PA", ct, (32, 32))
+    project(ct, [beam], ("total",), backend="cpu")
+    assert torch.get_num_threads() == 1
+    hu = torch.tensor(ct.hu[::4, ::8, ::8].astype(np.float32), requires_grad=True)
+    project(Volume(hu, np.diag([8.0, 8.0, 10.0, 1.0])), [beam], ("total",), backend="cpu").sum().backward()
+    assert torch.get_num_threads() == 1 and hu.grad is not None
+
+
+def in_two_threads(check: str) -> None:
+    """One of the functions above, in a process of its own that imports torch first, as users do (the order matters)."""
     environment = {**os.environ, "NUMBA_NUM_THREADS": str(THREADS)}
-    script = f"import runpy; runpy.run_path({__file__!r})['assert_equal_in_all_threads']()"
+    script = f"import torch, runpy; runpy.run_path({__file__!r})[{check!r}]()"
     run = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True)
     assert run.returncode == 0, run.stderr
+
+
+def test_torch_keeps_its_threads():
+    in_two_threads("assert_torch_keeps_its_threads")
+
+
+def test_the_result_does_not_depend_on_the_number_of_threads():
+    in_two_threads("assert_equal_in_all_threads")
