@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
 from diffusers.pipelines.pipeline_utils import DiffusionPipeline
+from diffusers.utils import BaseOutput
 from torch import Tensor
 
 from radiographs.vocabulary import VIEWS
@@ -19,8 +21,20 @@ Prompt = str | Sequence[str]
 View = str | Sequence[str | None]
 
 
+@dataclass
+class SynthesisOutput(BaseOutput):
+    """What SynthesisPipeline returns.
+
+    Attributes:
+        images: (B, 1, H, W) float32 on the CPU, in [-1, 1], bones bright; with output_type "np" float32 (B, H, W, 1) in
+            [0, 1], with "pil" a list of 8-bit PIL images.
+    """
+
+    images: Any
+
+
 def asked_for(
-    prompt: Prompt | None, view: View | None, views: View | None
+    prompt: Prompt | None, view: View | None, views: View | None, known: Sequence[str]
 ) -> tuple[list[str] | None, list[str | None]]:
     """Prompts and views, as many of the one as of the other.
 
@@ -28,20 +42,24 @@ def asked_for(
         prompt: One, or one an image; None: none is read.
         view: One for all, or one an image; None leaves it open.
         views: The same under its older name.
+        known: Views that the model draws.
 
     Returns:
         The prompts, or None, and the views.
 
     Raises:
-        ValueError: Nothing is asked for, or their numbers differ.
+        ValueError: Nothing is asked for, their numbers differ, or the model does not know a view.
     """
     if view is not None and views is not None:
         raise ValueError("view and views are the same: give one of them")
     chosen = views if view is None else view
     if isinstance(chosen, str) and chosen not in VIEWS:
-        raise ValueError(f"the view is '{chosen}'; expected one of {', '.join(VIEWS)} (a text is given as prompt=...)")
+        raise ValueError(f"the view is '{chosen}'; expected one of {', '.join(known)} (a text is given as prompt=...)")
     if prompt is None and chosen is None:
         raise ValueError("nothing is asked for: give prompt=..., view=..., or both")
+    for one in (chosen,) if isinstance(chosen, str) else chosen or ():
+        if one is not None and one not in known:
+            raise ValueError(f"the view is '{one}'; expected one of {', '.join(known)}: this model knows no other")
     one_view = chosen is None or isinstance(chosen, str)
     prompts = None if prompt is None else [prompt] if isinstance(prompt, str) else list(prompt)
     count = 1 if prompts is None else len(prompts)
@@ -51,6 +69,23 @@ def asked_for(
             raise ValueError(f"{len(prompts)} prompts for {len(asked)} views: give as many, or one view for all")
         prompts = prompts * len(asked)
     return prompts, asked
+
+
+def check_trained_views(trained: Any, encoded: int) -> None:
+    """Check which views a model says that it was trained on.
+
+    Args:
+        trained: Names, or None where they are not recorded.
+        encoded: How many of VIEWS, from the first, its conditioner can encode.
+
+    Raises:
+        ValueError: It is no list, is empty, or names another view.
+    """
+    if trained is None:
+        return
+    views = VIEWS[:encoded]
+    if not isinstance(trained, (list, tuple)) or not trained or any(view not in views for view in trained):
+        raise ValueError(f"trained_views is {trained!r}; expected a list of {', '.join(views)}, or None")
 
 
 def seeds_from(generator: Any, seeds: Sequence[int] | None, count: int) -> Sequence[int]:

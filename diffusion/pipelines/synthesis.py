@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from os import PathLike
 from typing import TYPE_CHECKING, Any
 
 import torch
 from diffusers.models.modeling_utils import ModelMixin
-from diffusers.utils import BaseOutput
 from torch import Tensor, nn
 
 from diffusion.finite import refuse_broken
@@ -24,34 +22,25 @@ from diffusion.noise import seeded_generators, seeded_noise
 from diffusion.pipelines.folder import SavedPipeline
 from diffusion.pipelines.requests import (
     Prompt,
+    SynthesisOutput,
     View,
     asked_for,
     check_other_views,
     check_output_type,
     check_regions,
     check_request,
+    check_trained_views,
     given_back,
     seeds_from,
 )
 from diffusion.pipelines.sampler import denoise
 from diffusion.training.synthesis_objective import ask, check_networks, check_synthesis_scheduler, network_multiple
+from radiographs.vocabulary import VIEWS
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float
 
 COMPONENTS = ("vqgan", "unet", "scheduler", "conditioner")
-
-
-@dataclass
-class SynthesisOutput(BaseOutput):
-    """What SynthesisPipeline returns.
-
-    Attributes:
-        images: (B, 1, H, W) float32 on the CPU, in [-1, 1], bones bright; with output_type "np" float32 (B, H, W, 1) in
-            [0, 1], with "pil" a list of 8-bit PIL images.
-    """
-
-    images: Any
 
 
 class SynthesisPipeline(SavedPipeline):
@@ -70,6 +59,8 @@ class SynthesisPipeline(SavedPipeline):
         text_encoder: transformers' model for prompts; None: loaded by the name that the conditioner records when the
             first prompt comes.
         tokenizer: The text encoder's.
+        trained_views: Those of radiographs.vocabulary.VIEWS that were in its training; others are refused. None: not
+            recorded, so that every view which the conditioner can encode is drawn.
 
     Raises:
         ValueError: The parts do not go together.
@@ -94,22 +85,31 @@ class SynthesisPipeline(SavedPipeline):
         tokenizer: Any = None,
         guidance: dict[str, float] | None = None,
         about: str = "",
+        trained_views: list[str] | None = None,
     ) -> None:
         super().__init__()
         check_latent_options("soft", latent)
         check_synthesis_scheduler(scheduler)
         check_networks(unet, conditioner)
+        check_trained_views(trained_views, conditioner.config["views"])
         self.register_modules(vqgan=vqgan.eval(), unet=unet.eval(), scheduler=scheduler, conditioner=conditioner.eval())
         self.register_modules(text_encoder=text_encoder, tokenizer=tokenizer)
         self._reader: TextEncoder | None = None  # of prompts: it remembers what it has read
         guidance_terms(conditioner.conditions, guidance or {})
         self.register_to_config(image_size=image_size, latent=latent, num_inference_steps=num_inference_steps)
-        self.register_to_config(guidance=guidance, about=about)
+        self.register_to_config(guidance=guidance, about=about, trained_views=trained_views)
 
     @property
     def size_multiple(self) -> int:
         """What an image's height and width must be divisible by."""
         return self.vqgan.downsampling * network_multiple(self.unet)
+
+    @property
+    def known_views(self) -> tuple[str, ...]:
+        """The views that it draws, in the order of radiographs.vocabulary.VIEWS."""
+        trained = self.config["trained_views"]
+        encoded = VIEWS[: self.conditioner.config["views"]]
+        return encoded if trained is None else tuple(view for view in encoded if view in trained)
 
     @torch.no_grad()
     def __call__(
@@ -153,7 +153,7 @@ class SynthesisPipeline(SavedPipeline):
                 size, as they do with torch's number of threads (torch.set_num_threads). None: 1 on a CPU and 8
                 elsewhere.
             prompt: A text, or one an image.
-            view: Of radiographs.vocabulary.VIEWS, one for all or one an image; None leaves it open.
+            view: Of `known_views`, one for all or one an image; None leaves it open.
             regions: Where findings shall be, if the model takes it: maps (B, R, h, w) in [0, 1], one for each of
                 radiographs.vocabulary.FINDINGS and of any resolution (`radiographs.regions.region_map`), 0 where
                 nothing is said.
@@ -170,7 +170,7 @@ class SynthesisPipeline(SavedPipeline):
         """
         check_output_type(output_type)
         check_synthesis_scheduler(self.scheduler)  # it may have been exchanged
-        prompts, views = asked_for(prompt, view, views)
+        prompts, views = asked_for(prompt, view, views, self.known_views)
         if prompts is not None:
             if embeddings is not None:
                 raise ValueError("prompt and embeddings: give one of them")

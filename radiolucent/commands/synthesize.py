@@ -82,11 +82,10 @@ def run(args: Namespace) -> int:
     import torch
 
     from evaluation.features.labels import CHEXPERT
-    from radiographs.vocabulary import VIEWS
     from radiolucent.synthesis.checks import check_lengths, refuse_tokens, refuse_unknown
     from radiolucent.synthesis.dataset import Finish, dataset_files, finish_dataset
     from radiolucent.synthesis.dataset_card import settings_hash
-    from radiolucent.synthesis.loading import load_generator
+    from radiolucent.synthesis.loading import drawn_views, load_generator
     from radiolucent.synthesis.overview import write_overview
     from radiolucent.synthesis.quality_filter import Judge
     from radiolucent.synthesis.view_filter import refuse_without_views
@@ -95,7 +94,7 @@ def run(args: Namespace) -> int:
         os.environ["RAY_ADDRESS"] = args.ray_address
     prompts = prompts_of(args)
     options = read_options(args)
-    rows, bad = read_rows(prompts, args.seed, VIEWS, CHEXPERT)
+    rows, bad = read_rows(prompts, args.seed, drawn_views(options.checkpoint), CHEXPERT)
     refuse_without_views(args.filter, [row.view for row in rows])
     rows, taken = refuse_tokens(rows, args.format)
     bad |= taken

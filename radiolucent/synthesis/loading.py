@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import functools
-from typing import TYPE_CHECKING
 
+from radiographs.vocabulary import VIEWS
 from radiolucent.synthesis.generator import OWN, Generator, GeneratorOptions, Lengths, pipeline_class
-from radiolucent.synthesis.own_generator import OwnGenerator, own_lengths
-
-if TYPE_CHECKING:
-    pass
+from radiolucent.synthesis.own_generator import OwnGenerator, known_views, own_lengths
 
 
 @functools.lru_cache(maxsize=1)
@@ -24,6 +21,11 @@ def load_generator(options: GeneratorOptions) -> Generator:
     from radiolucent.synthesis.diffusers_generator import DiffusersGenerator
 
     return DiffusersGenerator(options)
+
+
+def drawn_views(checkpoint: str) -> tuple[str, ...]:
+    """The views that may be asked of a folder: those that our model knows; a text-to-image model takes them as text."""
+    return known_views(checkpoint) if pipeline_class(checkpoint) == OWN else VIEWS
 
 
 def load_lengths(options: GeneratorOptions) -> Lengths | None:
