@@ -174,5 +174,5 @@ def test_a_view_that_was_not_in_the_training_is_refused_by_the_folder_too(pipe, 
 
 @pytest.mark.parametrize("trained", ["PA", [], ["PA", "SIDE"], 3])
 def test_a_record_of_views_that_cannot_be_is_refused(pipe, trained):
-    with pytest.raises(ValueError, match="trained_views is .*; expected a list of PA, AP"):
+    with pytest.raises(ValueError, match=r"trained_views is .*; expected a list of PA, AP"):
         SynthesisPipeline(pipe.vqgan, pipe.unet, pipe.scheduler, pipe.conditioner, trained_views=trained)
