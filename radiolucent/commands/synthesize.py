@@ -85,7 +85,7 @@ def run(args: Namespace) -> int:
     from radiolucent.synthesis.checks import check_lengths, refuse_tokens, refuse_unknown
     from radiolucent.synthesis.dataset import Finish, dataset_files, finish_dataset
     from radiolucent.synthesis.dataset_card import settings_hash
-    from radiolucent.synthesis.loading import drawn_views, load_generator
+    from radiolucent.synthesis.loading import check_size, drawn_views, load_generator
     from radiolucent.synthesis.overview import write_overview
     from radiolucent.synthesis.quality_filter import Judge
     from radiolucent.synthesis.view_filter import refuse_without_views
@@ -100,6 +100,7 @@ def run(args: Namespace) -> int:
     bad |= taken
     rows, unknown = refuse_unknown(rows, options)
     bad |= unknown
+    check_size(options)
     rows, cut, too_long = check_lengths(rows, options)
     settings = settings_of(options, args.seed, args.bits)
     if not args.workers and args.executor == "local":

@@ -128,6 +128,23 @@ def known_views(checkpoint: str) -> tuple[str, ...]:
     return tuple(view for view in VIEWS[:encoded] if trained is None or view in trained)
 
 
+def refuse_own_size(checkpoint: str, side: int) -> None:
+    """Refuse a size that the networks of a SynthesisPipeline's folder cannot halve.
+
+    Args:
+        checkpoint: The folder.
+        side: Of the images, in pixels.
+
+    Raises:
+        ValueError: It is no multiple of what they need.
+    """
+    from diffusion import SynthesisPipeline
+
+    pipeline = SynthesisPipeline.from_pretrained(checkpoint, text_encoder=None, tokenizer=None)
+    if side % pipeline.size_multiple:
+        raise ValueError(f"--size {side}: this model needs a multiple of {pipeline.size_multiple}")
+
+
 def own_text_encoder(options: GeneratorOptions, device: str = "cpu") -> Any:
     """The TextEncoder of a SynthesisPipeline's folder, checked by its fingerprint.
 

@@ -70,3 +70,11 @@ def test_the_page_offers_the_views_that_it_knows() -> None:
     assert drawing.views == ("PA", "AP", "LL", "RL")
     with pytest.raises(ValueError, match="'LATERAL': choose one of PA, AP, LL, RL, or none"):
         drawing._check("Normal.", "LATERAL", 0, 1, 1)
+
+
+@pytest.mark.parametrize("words", [[], ["--workers", "2"]])
+def test_a_size_that_it_cannot_draw_is_refused_before_the_batch(tmp_path: Path, words: list[str]) -> None:
+    size = ["--size", "100", "--out", str(tmp_path / "out"), "--device", "cpu"]
+    with pytest.raises(ValueError, match=r"--size 100: this model needs a multiple of 32$"):
+        dispatch(["synthesize", "--demo", *size, *words])
+    assert not (tmp_path / "out").exists()
