@@ -6,11 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from diffusers.pipelines.pipeline_utils import DiffusionPipeline
 from diffusers.utils import BaseOutput
 from torch import Tensor
 
+from diffusion.pipelines.checks import whole_seeds
 from radiographs.vocabulary import VIEWS
 
 if TYPE_CHECKING:
@@ -55,6 +57,11 @@ def asked_for(
     chosen = views if view is None else view
     if isinstance(chosen, str) and chosen not in VIEWS:
         raise ValueError(f"the view is '{chosen}'; expected one of {', '.join(known)} (a text is given as prompt=...)")
+    for name, given in (("prompt", prompt), ("view", chosen)):
+        if isinstance(given, str) or given is None:
+            continue
+        if not isinstance(given, Sequence) or any(not isinstance(one, str | None) for one in given):
+            raise ValueError(f"{name} is {given!r}; expected a text, or a list with one for each image")
     if prompt is None and chosen is None:
         raise ValueError("nothing is asked for: give prompt=..., view=..., or both")
     for one in (chosen,) if isinstance(chosen, str) else chosen or ():
@@ -100,10 +107,10 @@ def seeds_from(generator: Any, seeds: Sequence[int] | None, count: int) -> Seque
         One seed an image.
 
     Raises:
-        ValueError: Both are given, or the generators are not one an image.
+        ValueError: Both are given, the generators are not one an image, or seeds are no whole numbers from 0.
     """
     if generator is None:
-        return range(count) if seeds is None else seeds
+        return range(count) if seeds is None else whole_seeds(seeds)
     if seeds is not None:
         raise ValueError("generator and seeds: give one of them")
     if isinstance(generator, torch.Generator):
@@ -111,6 +118,47 @@ def seeds_from(generator: Any, seeds: Sequence[int] | None, count: int) -> Seque
     if len(generator) != count:
         raise ValueError(f"{len(generator)} generators for {count} images: give one an image, or one for all")
     return [_draw(one, 1)[0] for one in generator]
+
+
+def as_tensor(name: str, given: Any, dtype: torch.dtype = torch.float32) -> Tensor | None:
+    """A caller's array as a tensor.
+
+    Args:
+        name: Of the argument, for the message.
+        given: A tensor, which stays as it is, a numpy array, or None.
+        dtype: Of the tensor made of a numpy array.
+
+    Returns:
+        The tensor, or None.
+
+    Raises:
+        ValueError: It is something else.
+    """
+    if given is None or isinstance(given, Tensor):
+        return given
+    if not isinstance(given, np.ndarray) or given.dtype.kind not in "biuf":
+        raise ValueError(f"{name} is a {type(given).__name__}; expected a tensor, or a numpy array of numbers")
+    return torch.as_tensor(given.copy()).to(dtype)
+
+
+def height_width(size: Any, side: int) -> tuple[int, int]:
+    """The size that is asked for.
+
+    Args:
+        size: (H, W), or None.
+        side: Of images where it is None.
+
+    Returns:
+        (H, W).
+
+    Raises:
+        ValueError: It is something else.
+    """
+    if size is None:
+        return side, side
+    if not isinstance(size, Sequence) or len(size) != 2 or not all(isinstance(one, int) for one in size):
+        raise ValueError(f"size is {size!r}; expected (height, width) in pixels")
+    return size[0], size[1]
 
 
 def check_output_type(output_type: str) -> None:
@@ -164,38 +212,54 @@ def check_request(
     """
     if len(seeds) != count:
         raise ValueError(f"{count} images were asked for with {len(seeds)} seeds; give one seed an image")
-    if steps < 1 or micro_batch < 1:
-        raise ValueError(f"num_inference_steps is {steps} and micro_batch {micro_batch}; both must be 1 or more")
+    if not isinstance(steps, int) or not isinstance(micro_batch, int) or steps < 1 or micro_batch < 1:
+        raise ValueError(
+            f"num_inference_steps is {steps} and micro_batch {micro_batch}; both must be whole numbers of 1 or more"
+        )
     if min(size) < 1 or size[0] % multiple or size[1] % multiple:
         raise ValueError(f"the size is {size[0]} x {size[1]}; this model needs multiples of {multiple}")
 
 
-def check_other_views(images: Float[Tensor, "batch views 1 height width"], size: tuple[int, int]) -> None:
-    """Check the other views of a study.
+def checked_other_views(given: Any, size: tuple[int, int]) -> Float[Tensor, "batch views 1 height width"] | None:
+    """The other views of a study, checked.
 
     Args:
-        images: Expected: (B, K, 1, H, W) in [-1, 1].
+        given: Expected: (B, K, 1, H, W) in [-1, 1], see `as_tensor`; or None.
         size: (H, W) of what is asked for.
 
+    Returns:
+        They as a tensor, or None.
+
     Raises:
-        ValueError: Another shape or range.
+        ValueError: Another kind, shape or range.
     """
+    images = as_tensor("images", given)
+    if images is None:
+        return None
     if images.ndim != 5 or images.shape[2:] != (1, *size):
         raise ValueError(f"other views are {tuple(images.shape)}; expected (B, K, 1, {size[0]}, {size[1]})")
     low, high = images.aminmax()
     if not (low >= -1.001 and high <= 1.001):  # false for NaN as well
         raise ValueError(f"other views' values run from {low:g} to {high:g}; expected [-1, 1], bones bright")
+    return images
 
 
-def check_regions(regions: Float[Tensor, "batch kinds rows columns"]) -> None:
-    """Check the maps of where findings shall be.
+def checked_regions(given: Any) -> Float[Tensor, "batch kinds rows columns"] | None:
+    """The maps of where findings shall be, checked.
 
     Args:
-        regions: Expected: in [0, 1]; 1 where a finding of the kind shall be.
+        given: Expected: in [0, 1], 1 where a finding of the kind shall be, see `as_tensor`; or None.
+
+    Returns:
+        They as a tensor, or None.
 
     Raises:
-        ValueError: Another range.
+        ValueError: Another kind or range.
     """
+    regions = as_tensor("regions", given)
+    if regions is None:
+        return None
     low, high = regions.aminmax() if regions.numel() else (0.0, 0.0)
     if not (low >= 0 and high <= 1):  # true for NaN as well
         raise ValueError(f"maps of regions run from {low:g} to {high:g}; expected [0, 1], 1 where a finding shall be")
+    return regions

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from diffusion.finite import refuse_broken
 from diffusion.folders import class_name, pipeline_folder, read_index
-from diffusion.guidance import Terms, guidance_terms, weighted_sum
+from diffusion.guidance import Terms, guidance_scales, guidance_terms, weighted_sum
 from diffusion.latents import check_latent_options, decode, encode
 from diffusion.networks.conditioning import Conditioner
 from diffusion.networks.conditions import Conditions, Demographics
@@ -24,13 +24,15 @@ from diffusion.pipelines.requests import (
     Prompt,
     SynthesisOutput,
     View,
+    as_tensor,
     asked_for,
-    check_other_views,
     check_output_type,
-    check_regions,
     check_request,
     check_trained_views,
+    checked_other_views,
+    checked_regions,
     given_back,
+    height_width,
     seeds_from,
 )
 from diffusion.pipelines.sampler import denoise
@@ -59,8 +61,7 @@ class SynthesisPipeline(SavedPipeline):
         text_encoder: transformers' model for prompts; None: loaded by the name that the conditioner records when the
             first prompt comes.
         tokenizer: The text encoder's.
-        trained_views: Those of radiographs.vocabulary.VIEWS that were in its training; others are refused. None: not
-            recorded, so that every view which the conditioner can encode is drawn.
+        trained_views: The views that were in its training; others are refused. None: all that the conditioner encodes.
 
     Raises:
         ValueError: The parts do not go together.
@@ -95,6 +96,7 @@ class SynthesisPipeline(SavedPipeline):
         self.register_modules(vqgan=vqgan.eval(), unet=unet.eval(), scheduler=scheduler, conditioner=conditioner.eval())
         self.register_modules(text_encoder=text_encoder, tokenizer=tokenizer)
         self._reader: TextEncoder | None = None  # of prompts: it remembers what it has read
+        guidance = None if guidance is None else guidance_scales(guidance)
         guidance_terms(conditioner.conditions, guidance or {})
         self.register_to_config(image_size=image_size, latent=latent, num_inference_steps=num_inference_steps)
         self.register_to_config(guidance=guidance, about=about, trained_views=trained_views)
@@ -121,7 +123,7 @@ class SynthesisPipeline(SavedPipeline):
         images: Float[Tensor, "batch views 1 height width"] | None = None,
         image_views: Sequence[Sequence[str | None]] | None = None,
         num_inference_steps: int | None = None,
-        guidance: Mapping[str, float] | None = None,
+        guidance: Mapping[str, float] | float | None = None,
         seeds: Sequence[int] | None = None,
         size: tuple[int, int] | None = None,
         micro_batch: int | None = None,
@@ -144,9 +146,9 @@ class SynthesisPipeline(SavedPipeline):
             images: (B, K, 1, H, W) in [-1, 1], other images (views of the study, priors), of the size asked for.
             image_views: See Conditioner.prepare.
             num_inference_steps: Of sampling; None: as the pipeline records.
-            guidance: {condition: scale} (diffusion.guidance); 1 for a condition that is not named. None: as the
-                pipeline records.
-            seeds: One an image (None: 0, 1, ...).
+            guidance: {condition: scale} (diffusion.guidance), 1 for those not named, or the report's alone; None: as
+                the pipeline records.
+            seeds: One an image, from 0 to 2**63 - 1 (None: 0, 1, ...).
             size: (H, W), multiples of `size_multiple`; None: `image_size` squared.
             micro_batch: Images that go through the networks at once; the last ones are filled up. An image depends on
                 its row, its seed and this number, not on its batch: on a CPU floating-point sums change with a matrix's
@@ -179,12 +181,10 @@ class SynthesisPipeline(SavedPipeline):
         seeds = seeds_from(generator, seeds, count)
         steps = num_inference_steps if num_inference_steps is not None else self.config["num_inference_steps"]
         lot = micro_batch or (1 if self.device.type == "cpu" else 8)
-        height, width = size or (self.config["image_size"],) * 2
+        height, width = height_width(size, self.config["image_size"])
         check_request(count, seeds, steps, lot, (height, width), self.size_multiple)
-        if images is not None:
-            check_other_views(images, (height, width))
-        if regions is not None:
-            check_regions(regions)
+        images, regions = checked_other_views(images, (height, width)), checked_regions(regions)
+        embeddings, mask = as_tensor("embeddings", embeddings), as_tensor("mask", mask, torch.bool)
         asked = self.conditioner.prepare(views, embeddings, mask, demographics, region=regions)
         guidance = (self.config["guidance"] or {}) if guidance is None else guidance
         terms = guidance_terms(self.conditioner.conditions, guidance)

@@ -12,7 +12,7 @@ import hashlib
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from radiolucent.batch.runner import Task, add_batch_arguments, run_batch
 from radiolucent.device import choose_device
@@ -29,7 +29,13 @@ STEPS = 50  # of our own model where neither --steps nor its folder says
 
 def add_arguments(parser: ArgumentParser) -> None:
     """Options of `radiolucent synthesize`."""
-    parser.add_argument("--prompts", type=str | None, default=None, help="CSV: annotated_prompt or prompt; see README")
+    parser.add_argument(
+        "--prompts",
+        type=str | None,
+        default=None,
+        help="CSV: prompt (or annotated_prompt), and if you like name, view, seed, boxes, masks, prior, prior_view, "
+        "labels; docs/how-to/synthesise.md describes them",
+    )
     parser.add_argument(
         "--demo", action="store_true", help="eight prompts that come with the package, and overview.png"
     )
@@ -64,7 +70,7 @@ def add_arguments(parser: ArgumentParser) -> None:
         default=None,
         help="images in the networks at once, always; float sums depend on it (default 1 on a CPU, 8 on a GPU)",
     )
-    parser.add_argument("--bits", choices=[8, 16], type=int, default=8, help="of the PNGs")
+    parser.add_argument("--bits", type=Literal[8, 16], default=8, help="of the PNGs")
     parser.add_argument("--dtype", choices=["auto", "float32", "bfloat16", "float16"], default="auto")
     parser.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto", help="where the model runs")
     parser.add_argument(
