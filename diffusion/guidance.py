@@ -2,15 +2,39 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
+from typing import Any
 
 from torch import Tensor
 
 Terms = list[tuple[float, tuple[str, ...]]]
 
 
-def guidance_terms(order: Sequence[str], scales: Mapping[str, float]) -> Terms:
+def guidance_scales(given: Any) -> dict[str, float]:
+    """Scales of guidance as a caller gives them.
+
+    Args:
+        given: {condition: scale}, or a number alone, which is the report's, as `radiolucent synthesize --guidance N`.
+
+    Returns:
+        {condition: scale}.
+
+    Raises:
+        ValueError: It is something else, or a scale is no finite number.
+    """
+    scales = dict(given) if isinstance(given, Mapping) else {"report": given}
+    for scale in scales.values():
+        if not isinstance(scale, (int, float)) or not math.isfinite(scale):
+            raise ValueError(
+                f"guidance is {given!r}; expected {{condition: scale}}, such as {{'report': 3.0}}, with finite numbers,"
+                " or one number, which is the report's"
+            )
+    return scales
+
+
+def guidance_terms(order: Sequence[str], scales: Mapping[str, float] | float) -> Terms:
     """Which answers of the network classifier-free guidance needs, and their weights.
 
     For conditions c_1, c_2, ... in `order` the guided answer is e() + s_1 (e(c_1) - e()) + s_2 (e(c_1, c_2) - e(c_1)) +
@@ -19,13 +43,13 @@ def guidance_terms(order: Sequence[str], scales: Mapping[str, float]) -> Terms:
 
     Args:
         order: Names of the conditions; the last is left out first.
-        scales: Scale of each condition; 1 for one that is not named.
+        scales: Scale of each condition; 1 for one that is not named. A number alone is the report's.
 
     Returns:
         [(weight, conditions left out)]; the weights sum to 1.
 
     Raises:
-        ValueError: A name is not in `order`.
+        ValueError: A name is not in `order`, or see `guidance_scales`.
 
     Example:
         >>> guidance_terms(["report"], {"report": 3.0})
@@ -34,6 +58,7 @@ def guidance_terms(order: Sequence[str], scales: Mapping[str, float]) -> Terms:
     Reference:
         Brooks et al., arXiv:2211.09800, eq. 3, for any number of conditions.
     """
+    scales = guidance_scales(scales)
     unknown = set(scales) - set(order)
     if unknown:
         raise ValueError(

@@ -30,6 +30,7 @@ from diffusion.training.synthesis_objective import (
 from lightning_modules.data.asked import asked_for
 from lightning_modules.latent_module import LatentModule
 from lightning_modules.processes import image_seeds
+from radiographs.vocabulary import VIEWS
 
 UNSAVED_SIZE = 512  # of checkpoints that do not say it: the default of earlier versions
 
@@ -122,12 +123,15 @@ class SynthesisModule(LatentModule):
         self.teacher_folder, self.solver_steps = teacher, solver_steps
         self.teacher_terms = guidance_terms(conditioner.conditions, teacher_guidance or {})
         self.teacher: Any = None
+        self.trained_views: list[str] | None = None  # None: the data do not tell
 
     def setup(self, stage: str) -> None:
         """Read what was given as folders; ValueError if text encoder and conditioner do not go together."""
         self.read_vqgan()
         if self.image_size is None and self._trainer is not None:
             self.image_size = getattr(self.trainer.datamodule, "image_size", None)  # type: ignore[attr-defined]
+        if stage == "fit" and self._trainer is not None:
+            self.trained_views = getattr(self.trainer.datamodule, "trained_views", None)  # type: ignore[attr-defined]
         if self.teacher_folder is not None and self.teacher is None:
             self._learn_from(SynthesisPipeline.from_pretrained(self.teacher_folder))
         width = 0 if self.text_encoder is None else self.text_encoder.width
@@ -164,7 +168,14 @@ class SynthesisModule(LatentModule):
             )
         text = () if self.text_encoder is None else self.text_encoder.components()
         parts = (self.vqgan, unet, self.sampler, conditioner)
-        pipeline = SynthesisPipeline(*parts, self.image_size or UNSAVED_SIZE, self.latent, self.sampling_steps, *text)
+        pipeline = SynthesisPipeline(
+            *parts,
+            self.image_size or UNSAVED_SIZE,
+            self.latent,
+            self.sampling_steps,
+            *text,
+            trained_views=self.trained_views,
+        )
         pipeline.set_progress_bar_config(disable=True)
         return pipeline
 
@@ -254,7 +265,9 @@ class SynthesisModule(LatentModule):
         """Images (B, 1, S, S) of a batch's views and reports; each depends on `seed` and its name, not on its batch."""
         conditioner: Any = self.networks["conditioner"]
         asked = asked_for(batch, conditioner.config, self.text_encoder)
-        output: Any = self.pipeline()(
+        pipeline = self.pipeline()
+        pipeline.register_to_config(trained_views=None)  # held-out data may ask for a view that training had none of
+        output: Any = pipeline(
             asked.views,
             *asked.text,
             asked.demographics,
@@ -269,14 +282,18 @@ class SynthesisModule(LatentModule):
         return output.images.to(self.device)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Save the latents' scale and the images' size too."""
+        """Save the latents' scale, the images' size and the views too."""
         super().on_save_checkpoint(checkpoint)
         checkpoint["scaling_factor"] = self.vqgan.config.scaling_factor
         checkpoint["image_size"] = self.image_size
+        checkpoint["trained_views"] = self.trained_views
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Take over the latents' scale, and the images' size if it was not given."""
+        """Take over the latents' scale, the images' size if it was not given, and the views; new data may add some."""
         self.vqgan.register_to_config(scaling_factor=checkpoint["scaling_factor"])
         if self.image_size is None:
             self.image_size = checkpoint.get("image_size", UNSAVED_SIZE)
+        before = checkpoint.get("trained_views")  # an earlier version did not record them: any may have been there
+        known = None if before is None else {*before, *(self.trained_views or ())}
+        self.trained_views = None if known is None else [view for view in VIEWS if view in known]
         self.measured = True

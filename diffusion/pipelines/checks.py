@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
+
+LARGEST_SEED = 2**63 - 1  # as of `radiolucent synthesize`
 
 
 def check_radiograph(radiograph: Any, multiple: int) -> None:
@@ -35,6 +38,29 @@ def check_radiograph(radiograph: Any, multiple: int) -> None:
         )
 
 
+def whole_seeds(seeds: Any) -> list[int]:
+    """Seeds as plain integers.
+
+    Args:
+        seeds: As a caller gave them: a list, tuple, range, array or tensor.
+
+    Returns:
+        They.
+
+    Raises:
+        ValueError: It is no list, or holds something else than whole numbers from 0 to LARGEST_SEED.
+    """
+    try:
+        given = [operator.index(seed) for seed in seeds]
+    except TypeError:
+        given = [-1]
+    if any(not 0 <= seed <= LARGEST_SEED for seed in given):
+        raise ValueError(
+            f"seeds is {seeds!r}; expected a list with a whole number from 0 to {LARGEST_SEED} for each image, as [3]"
+        )
+    return given
+
+
 def check_seeds(seeds: Sequence[int], radiograph: Tensor) -> None:
     """Check that there is one seed an image.
 
@@ -43,7 +69,7 @@ def check_seeds(seeds: Sequence[int], radiograph: Tensor) -> None:
         radiograph: (B, 1, H, W).
 
     Raises:
-        ValueError: Their numbers differ.
+        ValueError: Their numbers differ, or see `whole_seeds`.
     """
-    if len(seeds) != len(radiograph):
+    if len(whole_seeds(seeds)) != len(radiograph):
         raise ValueError(f"{len(seeds)} seeds for {len(radiograph)} radiographs: give one for each")

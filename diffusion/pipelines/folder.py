@@ -126,7 +126,7 @@ def present_homes(index: dict[str, Any], folder: Path) -> dict[str, list[str]]:
     """
     found = {}
     for name, value in index.items():
-        if not name.startswith("_") and isinstance(value, (list, tuple)) and str(value[0]).split(".")[0] in OURS:
+        if not name.startswith("_") and _names_a_class(value) and str(value[0]).split(".")[0] in OURS:
             try:
                 kind = getattr(importlib.import_module(value[0]), value[1])
             except (ImportError, AttributeError):
@@ -134,6 +134,11 @@ def present_homes(index: dict[str, Any], folder: Path) -> dict[str, list[str]]:
                 raise ValueError(f"{folder} names {what}, which this version of Radiolucent does not have") from None
             found[name] = [kind.__module__, kind.__name__]
     return found
+
+
+def _names_a_class(value: Any) -> bool:
+    """Whether an index's value is [module, class], not a list that a pipeline's own option holds."""
+    return isinstance(value, (list, tuple)) and len(value) == 2
 
 
 def _home(kind: type) -> str:
@@ -150,7 +155,7 @@ def imported_components(folder: Path, given: Container[str]) -> dict[str, Any]:
     index = read_model_index(folder / INDEX) if (folder / INDEX).is_file() else {}
     found = {}
     for name, value in index.items():
-        if isinstance(value, list) and not name.startswith("_") and name not in given and isinstance(value[0], str):
+        if _names_a_class(value) and not name.startswith("_") and name not in given and isinstance(value[0], str):
             kind = getattr(sys.modules.get(value[0]), value[1], None)
             if kind is not None and (folder / name / f"{value[0]}.py").is_file():
                 found[name] = kind.from_pretrained(folder / name, low_cpu_mem_usage=False)

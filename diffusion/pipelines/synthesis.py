@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from os import PathLike
 from typing import TYPE_CHECKING, Any
 
 import torch
 from diffusers.models.modeling_utils import ModelMixin
-from diffusers.utils import BaseOutput
 from torch import Tensor, nn
 
 from diffusion.finite import refuse_broken
 from diffusion.folders import class_name, pipeline_folder, read_index
-from diffusion.guidance import Terms, guidance_terms, weighted_sum
+from diffusion.guidance import Terms, guidance_scales, guidance_terms, weighted_sum
 from diffusion.latents import check_latent_options, decode, encode
 from diffusion.networks.conditioning import Conditioner
 from diffusion.networks.conditions import Conditions, Demographics
@@ -24,34 +22,27 @@ from diffusion.noise import seeded_generators, seeded_noise
 from diffusion.pipelines.folder import SavedPipeline
 from diffusion.pipelines.requests import (
     Prompt,
+    SynthesisOutput,
     View,
+    as_tensor,
     asked_for,
-    check_other_views,
     check_output_type,
-    check_regions,
     check_request,
+    check_trained_views,
+    checked_other_views,
+    checked_regions,
     given_back,
+    height_width,
     seeds_from,
 )
 from diffusion.pipelines.sampler import denoise
 from diffusion.training.synthesis_objective import ask, check_networks, check_synthesis_scheduler, network_multiple
+from radiographs.vocabulary import VIEWS
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float
 
 COMPONENTS = ("vqgan", "unet", "scheduler", "conditioner")
-
-
-@dataclass
-class SynthesisOutput(BaseOutput):
-    """What SynthesisPipeline returns.
-
-    Attributes:
-        images: (B, 1, H, W) float32 on the CPU, in [-1, 1], bones bright; with output_type "np" float32 (B, H, W, 1) in
-            [0, 1], with "pil" a list of 8-bit PIL images.
-    """
-
-    images: Any
 
 
 class SynthesisPipeline(SavedPipeline):
@@ -70,6 +61,7 @@ class SynthesisPipeline(SavedPipeline):
         text_encoder: transformers' model for prompts; None: loaded by the name that the conditioner records when the
             first prompt comes.
         tokenizer: The text encoder's.
+        trained_views: The views that were in its training; others are refused. None: all that the conditioner encodes.
 
     Raises:
         ValueError: The parts do not go together.
@@ -94,22 +86,32 @@ class SynthesisPipeline(SavedPipeline):
         tokenizer: Any = None,
         guidance: dict[str, float] | None = None,
         about: str = "",
+        trained_views: list[str] | None = None,
     ) -> None:
         super().__init__()
         check_latent_options("soft", latent)
         check_synthesis_scheduler(scheduler)
         check_networks(unet, conditioner)
+        check_trained_views(trained_views, conditioner.config["views"])
         self.register_modules(vqgan=vqgan.eval(), unet=unet.eval(), scheduler=scheduler, conditioner=conditioner.eval())
         self.register_modules(text_encoder=text_encoder, tokenizer=tokenizer)
         self._reader: TextEncoder | None = None  # of prompts: it remembers what it has read
+        guidance = None if guidance is None else guidance_scales(guidance)
         guidance_terms(conditioner.conditions, guidance or {})
         self.register_to_config(image_size=image_size, latent=latent, num_inference_steps=num_inference_steps)
-        self.register_to_config(guidance=guidance, about=about)
+        self.register_to_config(guidance=guidance, about=about, trained_views=trained_views)
 
     @property
     def size_multiple(self) -> int:
         """What an image's height and width must be divisible by."""
         return self.vqgan.downsampling * network_multiple(self.unet)
+
+    @property
+    def known_views(self) -> tuple[str, ...]:
+        """The views that it draws, in the order of radiographs.vocabulary.VIEWS."""
+        trained = self.config["trained_views"]
+        encoded = VIEWS[: self.conditioner.config["views"]]
+        return encoded if trained is None else tuple(view for view in encoded if view in trained)
 
     @torch.no_grad()
     def __call__(
@@ -121,7 +123,7 @@ class SynthesisPipeline(SavedPipeline):
         images: Float[Tensor, "batch views 1 height width"] | None = None,
         image_views: Sequence[Sequence[str | None]] | None = None,
         num_inference_steps: int | None = None,
-        guidance: Mapping[str, float] | None = None,
+        guidance: Mapping[str, float] | float | None = None,
         seeds: Sequence[int] | None = None,
         size: tuple[int, int] | None = None,
         micro_batch: int | None = None,
@@ -144,16 +146,16 @@ class SynthesisPipeline(SavedPipeline):
             images: (B, K, 1, H, W) in [-1, 1], other images (views of the study, priors), of the size asked for.
             image_views: See Conditioner.prepare.
             num_inference_steps: Of sampling; None: as the pipeline records.
-            guidance: {condition: scale} (diffusion.guidance); 1 for a condition that is not named. None: as the
-                pipeline records.
-            seeds: One an image (None: 0, 1, ...).
+            guidance: {condition: scale} (diffusion.guidance), 1 for those not named, or the report's alone; None: as
+                the pipeline records.
+            seeds: One an image, from 0 to 2**63 - 1 (None: 0, 1, ...).
             size: (H, W), multiples of `size_multiple`; None: `image_size` squared.
             micro_batch: Images that go through the networks at once; the last ones are filled up. An image depends on
                 its row, its seed and this number, not on its batch: on a CPU floating-point sums change with a matrix's
                 size, as they do with torch's number of threads (torch.set_num_threads). None: 1 on a CPU and 8
                 elsewhere.
             prompt: A text, or one an image.
-            view: Of radiographs.vocabulary.VIEWS, one for all or one an image; None leaves it open.
+            view: Of `known_views`, one for all or one an image; None leaves it open.
             regions: Where findings shall be, if the model takes it: maps (B, R, h, w) in [0, 1], one for each of
                 radiographs.vocabulary.FINDINGS and of any resolution (`radiographs.regions.region_map`), 0 where
                 nothing is said.
@@ -170,7 +172,7 @@ class SynthesisPipeline(SavedPipeline):
         """
         check_output_type(output_type)
         check_synthesis_scheduler(self.scheduler)  # it may have been exchanged
-        prompts, views = asked_for(prompt, view, views)
+        prompts, views = asked_for(prompt, view, views, self.known_views)
         if prompts is not None:
             if embeddings is not None:
                 raise ValueError("prompt and embeddings: give one of them")
@@ -179,12 +181,10 @@ class SynthesisPipeline(SavedPipeline):
         seeds = seeds_from(generator, seeds, count)
         steps = num_inference_steps if num_inference_steps is not None else self.config["num_inference_steps"]
         lot = micro_batch or (1 if self.device.type == "cpu" else 8)
-        height, width = size or (self.config["image_size"],) * 2
+        height, width = height_width(size, self.config["image_size"])
         check_request(count, seeds, steps, lot, (height, width), self.size_multiple)
-        if images is not None:
-            check_other_views(images, (height, width))
-        if regions is not None:
-            check_regions(regions)
+        images, regions = checked_other_views(images, (height, width)), checked_regions(regions)
+        embeddings, mask = as_tensor("embeddings", embeddings), as_tensor("mask", mask, torch.bool)
         asked = self.conditioner.prepare(views, embeddings, mask, demographics, region=regions)
         guidance = (self.config["guidance"] or {}) if guidance is None else guidance
         terms = guidance_terms(self.conditioner.conditions, guidance)

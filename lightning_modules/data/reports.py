@@ -20,7 +20,7 @@ from radiographs.readers.base import Reading, ReportedImage, joined
 from radiographs.readers.registry import READERS, RENAMED
 from radiographs.regions import framed, region_map
 from radiographs.splits import refuse_overlap, split_by_patient
-from radiographs.vocabulary import SPLITS
+from radiographs.vocabulary import SPLITS, VIEWS
 
 logger = logging.getLogger(__name__)
 Framing = Literal["crop", "pad"]
@@ -198,6 +198,12 @@ class ReportDataModule(LightningDataModule):
         names = self._split(images, patients)
         refuse_overlap(names, patients)
         self.splits = {split: [images[name] for name in chosen] for split, chosen in names.items()}
+
+    @property
+    def trained_views(self) -> list[str] | None:
+        """Views of the images to train on; None where none has one, or the table has not been read yet."""
+        found = {image.view for image in self.splits.get("train", ())}
+        return [view for view in VIEWS if view in found] or None
 
     def _read(self) -> Reading:
         """What the data set's reader finds, without the images that cannot be read: an epoch would end at the first."""

@@ -8,7 +8,6 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from radiographs.regions import parse_regions
-from radiographs.vocabulary import VIEWS
 from radiolucent.app.limits import Limits
 from radiolucent.app.store import Entry
 
@@ -55,6 +54,13 @@ class Drawing:
 
         return pipeline_class(self.options.checkpoint) == OWN and takes(self.options.checkpoint, "regions")
 
+    @property
+    def views(self) -> tuple[str, ...]:
+        """Those that the model draws."""
+        from radiolucent.synthesis.loading import drawn_views
+
+        return drawn_views(self.options.checkpoint)
+
     def draw(
         self, entry: Entry, prompt: str, view: str, seed: int, steps: int, count: int, boxes: str = ""
     ) -> list[int]:
@@ -63,7 +69,7 @@ class Drawing:
         Args:
             entry: Of the visitor.
             prompt: What the images shall show.
-            view: Of VIEWS, or "".
+            view: Of `views`, or "".
             seed: The first one.
             steps: Of sampling.
             count: Images.
@@ -100,8 +106,8 @@ class Drawing:
     def _check(self, prompt: str, view: str, seed: int, steps: int, count: int) -> None:
         if len(prompt) > self.limits.prompt:
             raise ValueError(f"a prompt of {len(prompt)} letters: at most {self.limits.prompt} are read here")
-        if view and view not in VIEWS:
-            raise ValueError(f"view {view[:20]!r}: choose one of {', '.join(VIEWS)}, or none")
+        if view and view not in self.views:
+            raise ValueError(f"view {view[:20]!r}: choose one of {', '.join(self.views)}, or none")
         bounds = {
             "seed": (seed, 0, LARGEST_SEED),
             "steps": (steps, 1, self.limits.steps),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import gradio
 
@@ -53,10 +53,11 @@ class SynthesiseTab:
         yield status("Synthetic: these images show no patient."), f'<div class="rl-drawn">{figures}</div>', entry.token
 
 
-def example_prompts() -> dict[str, tuple[str, str]]:
-    """{prompt, shortened: (prompt, view)} of the packaged prompts."""
+def example_prompts(views: Sequence[str]) -> dict[str, tuple[str, str]]:
+    """{prompt, shortened: (prompt, view)} of the packaged prompts, as far as the model knows their views."""
     rows, _ = read_prompts(packaged_prompts(), views=VIEWS)
-    return {f"{row.view}: {row.prompt[:LONGEST]}…": (row.prompt, row.view or ANY_VIEW) for row in rows}
+    known = ((row.prompt, row.view if row.view in views else ANY_VIEW) for row in rows)
+    return {f"{view}: {prompt[:LONGEST]}…": (prompt, view) for prompt, view in known}
 
 
 def add_synthesise(services: Services) -> None:
@@ -67,11 +68,12 @@ def add_synthesise(services: Services) -> None:
     said = NO_MODEL if model is None else "Write what the radiograph should show."
     with gradio.Row(equal_height=False):
         with gradio.Column(scale=1, min_width=280):
-            examples = example_prompts()
+            views = VIEWS if model is None else model.views
+            examples = example_prompts(views)
             chosen = gradio.Dropdown(list(examples), label="Examples", value=next(iter(examples)))
             first = next(iter(examples.values()))
             prompt = gradio.Textbox(first[0], label="Prompt", lines=3, max_length=services.limits.prompt)
-            view = gradio.Dropdown([ANY_VIEW, *VIEWS], value=first[1], label="View")
+            view = gradio.Dropdown([ANY_VIEW, *views], value=first[1], label="View")
             boxes = gradio.Textbox(
                 "",
                 label="Where (optional)",

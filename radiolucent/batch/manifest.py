@@ -6,6 +6,7 @@ What may be written is known too: a file that is there and that no run of this b
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import hashlib
 import json
@@ -85,11 +86,15 @@ class Manifest:
 
     def __init__(self, out: str | Path, settings: Mapping[str, Any]) -> None:
         self.out = Path(out)
-        self.out.mkdir(parents=True, exist_ok=True)
         self.path = self.out / "manifest.jsonl"
+        # what close() takes away again if nothing was written
+        self._made = [one for one in (self.path, self.out, *self.out.parents) if not os.path.lexists(one)]
+        self.out.mkdir(parents=True, exist_ok=True)
         self._file = open(self.path, "a+b")  # noqa: SIM115 (held, with its lock, for the whole run)
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if not self.path.exists() or not os.path.samestat(os.fstat(self._file.fileno()), self.path.stat()):
+                raise BlockingIOError  # a run that was refused has just taken the file away
         except BlockingIOError:
             self._file.close()
             raise ValueError(f"another run is writing to {self.out}: wait for it or choose another --out") from None
@@ -256,9 +261,14 @@ class Manifest:
                 part.unlink(missing_ok=True)
 
     def close(self) -> None:
-        """Give the folder free."""
+        """Give the folder free; where nothing was written, leave no trace of this run."""
         if self._first is None:
             os.fsync(self._file.fileno())
+        elif self._made and os.fstat(self._file.fileno()).st_size == 0:
+            with contextlib.suppress(OSError):  # a folder holds another's files by now
+                self.path.unlink()
+                for folder in self._made[1:]:
+                    folder.rmdir()
         self._file.close()
 
 

@@ -12,7 +12,7 @@ import hashlib
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from radiolucent.batch.runner import Task, add_batch_arguments, run_batch
 from radiolucent.device import choose_device
@@ -29,7 +29,13 @@ STEPS = 50  # of our own model where neither --steps nor its folder says
 
 def add_arguments(parser: ArgumentParser) -> None:
     """Options of `radiolucent synthesize`."""
-    parser.add_argument("--prompts", type=str | None, default=None, help="CSV: annotated_prompt or prompt; see README")
+    parser.add_argument(
+        "--prompts",
+        type=str | None,
+        default=None,
+        help="CSV: prompt (or annotated_prompt), and if you like name, view, seed, boxes, masks, prior, prior_view, "
+        "labels; docs/how-to/synthesise.md describes them",
+    )
     parser.add_argument(
         "--demo", action="store_true", help="eight prompts that come with the package, and overview.png"
     )
@@ -64,7 +70,7 @@ def add_arguments(parser: ArgumentParser) -> None:
         default=None,
         help="images in the networks at once, always; float sums depend on it (default 1 on a CPU, 8 on a GPU)",
     )
-    parser.add_argument("--bits", choices=[8, 16], type=int, default=8, help="of the PNGs")
+    parser.add_argument("--bits", type=Literal[8, 16], default=8, help="of the PNGs")
     parser.add_argument("--dtype", choices=["auto", "float32", "bfloat16", "float16"], default="auto")
     parser.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto", help="where the model runs")
     parser.add_argument(
@@ -82,11 +88,10 @@ def run(args: Namespace) -> int:
     import torch
 
     from evaluation.features.labels import CHEXPERT
-    from radiographs.vocabulary import VIEWS
     from radiolucent.synthesis.checks import check_lengths, refuse_tokens, refuse_unknown
     from radiolucent.synthesis.dataset import Finish, dataset_files, finish_dataset
     from radiolucent.synthesis.dataset_card import settings_hash
-    from radiolucent.synthesis.loading import load_generator
+    from radiolucent.synthesis.loading import check_size, drawn_views, load_generator
     from radiolucent.synthesis.overview import write_overview
     from radiolucent.synthesis.quality_filter import Judge
     from radiolucent.synthesis.view_filter import refuse_without_views
@@ -95,12 +100,13 @@ def run(args: Namespace) -> int:
         os.environ["RAY_ADDRESS"] = args.ray_address
     prompts = prompts_of(args)
     options = read_options(args)
-    rows, bad = read_rows(prompts, args.seed, VIEWS, CHEXPERT)
+    rows, bad = read_rows(prompts, args.seed, drawn_views(options.checkpoint), CHEXPERT)
     refuse_without_views(args.filter, [row.view for row in rows])
     rows, taken = refuse_tokens(rows, args.format)
     bad |= taken
     rows, unknown = refuse_unknown(rows, options)
     bad |= unknown
+    check_size(options)
     rows, cut, too_long = check_lengths(rows, options)
     settings = settings_of(options, args.seed, args.bits)
     if not args.workers and args.executor == "local":

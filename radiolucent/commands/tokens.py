@@ -11,7 +11,7 @@ import hashlib
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -52,7 +52,7 @@ def add_encode(parser: ArgumentParser) -> None:
 def add_decode(parser: ArgumentParser) -> None:
     """Code indices in Parquet to radiographs."""
     parser.add_argument("inputs", type=str, nargs="+", help="Parquet files with name, height, width and tokens")
-    parser.add_argument("--bits", choices=[8, 16], type=int, default=8, help="of the PNGs")
+    parser.add_argument("--bits", type=Literal[8, 16], default=8, help="of the PNGs")
 
 
 def run(args: Namespace) -> int:

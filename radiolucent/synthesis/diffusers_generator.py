@@ -7,6 +7,7 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,6 +15,7 @@ import torch
 
 from diffusion.finite import refuse_broken
 from diffusion.folders import read_index
+from radiographs.files import read_json
 from radiolucent.synthesis.decode_ahead import Overlap
 from radiolucent.synthesis.generator import TEXTS_KEPT, GeneratorOptions, claim_device, pipeline_class
 from radiolucent.synthesis.lora import add_lora
@@ -58,6 +60,31 @@ def call_default(kind: Any, name: str) -> Any:
     """The default of an argument of the pipeline's call; None if it has none."""
     parameter = inspect.signature(kind.__call__).parameters.get(name)
     return None if parameter is None or parameter.default is parameter.empty else parameter.default
+
+
+def refuse_size(checkpoint: str, side: int) -> None:
+    """Refuse a size that the pipeline's own check refuses, before its weights are read.
+
+    Args:
+        checkpoint: The folder.
+        side: Of the images, in pixels.
+
+    Raises:
+        ValueError: It is no multiple of what the pipeline needs.
+    """
+    check = getattr(text_to_image_class(checkpoint), "check_inputs", None)
+    if check is None:
+        return
+    given = {"prompt": "", "height": side, "width": side, "callback_steps": 1}
+    needed = [name for name, one in inspect.signature(check).parameters.items() if one.default is one.empty]
+    vae = read_json(path) if (path := Path(checkpoint) / "vae/config.json").is_file() else {}
+    blocks = vae.get("block_out_channels") or vae.get("encoder_block_out_channels") or [0] * 4
+    alone = SimpleNamespace(vae_scale_factor=2 ** (len(blocks) - 1), _callback_tensor_inputs=[])
+    try:
+        check(alone, **{name: None for name in needed[1:]} | {name: given[name] for name in needed if name in given})
+    except Exception as error:  # of the other arguments, which are not there: nothing is known of the size then
+        if "divisible" in str(error):
+            raise ValueError(f"--size {side}: {error}") from None
 
 
 def tokenizer_lengths(checkpoint: str) -> Lengths | None:

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import functools
-from typing import TYPE_CHECKING
 
+from radiographs.vocabulary import VIEWS
 from radiolucent.synthesis.generator import OWN, Generator, GeneratorOptions, Lengths, pipeline_class
-from radiolucent.synthesis.own_generator import OwnGenerator, own_lengths
-
-if TYPE_CHECKING:
-    pass
+from radiolucent.synthesis.own_generator import OwnGenerator, known_views, own_lengths, refuse_own_size
 
 
 @functools.lru_cache(maxsize=1)
@@ -24,6 +21,23 @@ def load_generator(options: GeneratorOptions) -> Generator:
     from radiolucent.synthesis.diffusers_generator import DiffusersGenerator
 
     return DiffusersGenerator(options)
+
+
+def drawn_views(checkpoint: str) -> tuple[str, ...]:
+    """The views that may be asked of a folder: those that our model knows; a text-to-image model takes them as text."""
+    return known_views(checkpoint) if pipeline_class(checkpoint) == OWN else VIEWS
+
+
+def check_size(options: GeneratorOptions) -> None:
+    """Refuse a --size that the model cannot draw. ValueError: it is no multiple of what the model needs."""
+    if options.size is None:
+        return
+    if pipeline_class(options.checkpoint) == OWN:
+        refuse_own_size(options.checkpoint, options.size)
+        return
+    from radiolucent.synthesis.diffusers_generator import refuse_size
+
+    refuse_size(options.checkpoint, options.size)
 
 
 def load_lengths(options: GeneratorOptions) -> Lengths | None:

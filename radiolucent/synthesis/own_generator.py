@@ -8,10 +8,12 @@ from typing import Any
 
 import numpy as np
 
+from diffusion.folders import read_index
 from radiographs import read_radiograph
 from radiographs.files import read_json
 from radiographs.letterbox import centre_crop
 from radiographs.regions import region_map
+from radiographs.vocabulary import VIEWS
 from radiolucent.synthesis.generator import TEXTS_KEPT, GeneratorOptions, Lengths, claim_device
 from radiolucent.synthesis.prompts import Row
 
@@ -104,6 +106,43 @@ def takes(checkpoint: str, condition: str) -> bool:
         condition: "regions" or "priors", as the conditioner's config names them.
     """
     return bool(read_json(Path(checkpoint) / "conditioner/config.json").get(condition))
+
+
+def known_views(checkpoint: str) -> tuple[str, ...]:
+    """The views that a SynthesisPipeline's folder draws, without its weights being read.
+
+    Args:
+        checkpoint: The folder.
+
+    Returns:
+        Those that it records as trained, else all that its conditioner can encode.
+
+    Raises:
+        ValueError: The record is damaged.
+    """
+    from diffusion.pipelines.requests import check_trained_views
+
+    encoded = int(read_json(Path(checkpoint) / "conditioner/config.json").get("views", len(VIEWS)))
+    trained = read_index(checkpoint).get("trained_views")
+    check_trained_views(trained, encoded)
+    return tuple(view for view in VIEWS[:encoded] if trained is None or view in trained)
+
+
+def refuse_own_size(checkpoint: str, side: int) -> None:
+    """Refuse a size that the networks of a SynthesisPipeline's folder cannot halve.
+
+    Args:
+        checkpoint: The folder.
+        side: Of the images, in pixels.
+
+    Raises:
+        ValueError: It is no multiple of what they need.
+    """
+    from diffusion import SynthesisPipeline
+
+    pipeline = SynthesisPipeline.from_pretrained(checkpoint, text_encoder=None, tokenizer=None)
+    if side % pipeline.size_multiple:
+        raise ValueError(f"--size {side}: this model needs a multiple of {pipeline.size_multiple}")
 
 
 def own_text_encoder(options: GeneratorOptions, device: str = "cpu") -> Any:

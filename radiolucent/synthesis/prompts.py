@@ -13,10 +13,8 @@ from pathlib import Path, PurePosixPath
 
 from radiographs.regions import Region, format_regions, parse_masks, parse_regions
 from radiographs.tables import read_cells
+from radiolucent.synthesis.columns import LABEL_COLUMNS, NAME_COLUMNS, PROMPT_COLUMNS, check_columns
 
-PROMPT_COLUMNS = ("annotated_prompt", "prompt")  # CheXGenBench's and SynthCheX-75K's
-NAME_COLUMNS = ("img_savename", "filename", "image", "name")
-LABEL_COLUMNS = ("labels_dict", "chexpert_labels", "labels")
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".dcm")
 LONGEST_NAME = 200  # bytes of one part of a path, so that a temporary name fits into 255
 LARGEST_SEED = 2**63 - 1
@@ -65,7 +63,8 @@ def read_prompts(
     a mask's file is relative to the table), the earlier radiograph that the image shall follow as `prior`, likewise a
     file, and `prior_view`, and labels: a dict in `labels_dict`, `chexpert_labels` or `labels`, or
     columns named as in `classes`. A row without a name is named after what it holds, and one without a seed gets it
-    from its name and `seed` by a hash: neither depends on the rows around it.
+    from its name and `seed` by a hash: neither depends on the rows around it. Other columns are named on stderr and not
+    read.
 
     Args:
         path: The table.
@@ -78,12 +77,14 @@ def read_prompts(
 
     Raises:
         FileNotFoundError: No such table.
-        ValueError: No prompt column, no rows, a damaged file, names that occur twice.
+        ValueError: No prompt column, a misspelt one (`radiolucent.synthesis.columns`), no rows, a damaged file, names
+            that occur twice.
     """
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"{path}: there is no such CSV of prompts")
     columns, cells = _read_cells(path)
+    check_columns(path, columns, classes)
     prompt_column = next((name for name in PROMPT_COLUMNS if name in columns), None)
     if prompt_column is None:
         raise ValueError(
@@ -144,7 +145,9 @@ def _checked_view(text: str, views: Collection[str]) -> str | None:
     if not text.strip():
         return None
     if text.strip() not in views:
-        raise ValueError(f"the view is '{text.strip()}'; expected one of {', '.join(views)}, or nothing")
+        raise ValueError(
+            f"the view is '{text.strip()}'; expected one of {', '.join(views)}, which this model knows, or nothing"
+        )
     return text.strip()
 
 

@@ -308,3 +308,25 @@ def test_bad_settings_are_said():
         build(dropout={"text": 0.1})
     with pytest.raises(ValueError, match="the images are 8 x 8 and image_size is 16"):
         build(image_size=16).latents(PATTERNS, ["a", "b", "c", "d"])
+
+
+def test_the_folder_says_which_views_were_trained_on(tmp_path):
+    class Data(LightningDataModule):
+        image_size = 8
+        trained_views = ("PA", "RL")
+
+        def train_dataloader(self) -> DataLoader:
+            return DataLoader([item(0) for _ in range(8)], batch_size=8, collate_fn=collate)
+
+    module = build()
+    trainer = Trainer(max_epochs=1, accelerator="cpu", default_root_dir=tmp_path, logger=False)
+    trainer.fit(module, datamodule=Data())
+    assert module.pipeline().known_views == ("PA", "RL")
+    saved = torch.load(trainer.checkpoint_callback.best_model_path, weights_only=True)
+    alone = build()
+    alone.setup("predict")
+    alone.on_load_checkpoint(saved)
+    assert alone.pipeline().known_views == ("PA", "RL")
+    del saved["trained_views"]  # of an earlier version
+    alone.on_load_checkpoint(saved)
+    assert alone.pipeline().config["trained_views"] is None

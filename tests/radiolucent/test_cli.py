@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+import re
 import subprocess
 import sys
 
@@ -20,6 +22,17 @@ def test_help_names_every_command_and_imports_nothing_heavy():
     result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60)
     assert all(command in result.stdout for command in COMMANDS)
     assert result.stdout.strip().endswith("False")
+
+
+@pytest.mark.parametrize("module", sorted({module for module, _ in COMMANDS.values()} - {"fit"}))
+def test_help_shows_no_object_of_python_and_refers_to_what_describes(module):
+    parser = ArgumentParser()
+    importlib.import_module(f"radiolucent.commands.{module}").add_arguments(parser)
+    todo = [parser]
+    for one in todo:
+        todo += [sub for action in one._actions if isinstance(action.choices, dict) for sub in action.choices.values()]
+        said = one.format_help()
+        assert not re.search(r"<function|<lambda|<class|object at|0x[0-9a-f]{6}|see\s+README", said)
 
 
 @pytest.mark.parametrize(

@@ -152,3 +152,27 @@ def test_parts_of_larger_models_come_back_the_same(kind, tmp_path):
     component.save_pretrained(tmp_path)
     again = type(component).from_pretrained(tmp_path)
     assert TextEncoder.of(again, None).fingerprint == encoder.fingerprint
+
+
+@pytest.mark.parametrize("trained", [["PA"], ["PA", "AP"], ["PA", "AP", "LL", "RL"]])
+def test_a_view_that_was_not_in_the_training_is_refused_by_the_folder_too(pipe, tmp_path, trained):
+    parts = (pipe.vqgan, pipe.unet, pipe.scheduler, pipe.conditioner)
+    made = SynthesisPipeline(*parts, image_size=8, num_inference_steps=1, trained_views=trained)
+    made.save_pretrained(tmp_path)
+    plain = diffusers.DiffusionPipeline.from_pretrained(str(tmp_path), trust_remote_code=True)
+    for one in (made, SynthesisPipeline.from_pretrained(tmp_path), plain):
+        one.set_progress_bar_config(disable=True)
+        assert one.known_views == tuple(trained)
+        expected = pipe(view="PA", num_inference_steps=1).images
+        torch.testing.assert_close(one(view="PA").images, expected, atol=1e-5, rtol=0)
+        for view in ("LATERAL", ["PA", "LATERAL"]):
+            with pytest.raises(ValueError, match=f"'LATERAL'; expected one of {', '.join(trained)}: this model"):
+                one(view=view)
+    assert pipe.known_views == ("PA", "AP", "LL", "LATERAL", "RL")  # not recorded: as before
+    assert pipe(view="LATERAL").images.shape == (1, 1, 8, 8)
+
+
+@pytest.mark.parametrize("trained", ["PA", [], ["PA", "SIDE"], 3])
+def test_a_record_of_views_that_cannot_be_is_refused(pipe, trained):
+    with pytest.raises(ValueError, match=r"trained_views is .*; expected a list of PA, AP"):
+        SynthesisPipeline(pipe.vqgan, pipe.unet, pipe.scheduler, pipe.conditioner, trained_views=trained)

@@ -167,3 +167,44 @@ def test_places_that_cannot_be_are_refused(autoencoder):
     for maps, said in ((torch.zeros(2, 5, 4, 4), "needs"), (torch.full((1, 5, 4, 4), 2.0), "expected .0, 1.")):
         with pytest.raises(ValueError, match=said):
             call(pipe, [0], regions=maps)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"seeds": 3}, r"seeds is 3; expected a list"),
+        ({"seeds": [-1]}, r"seeds is \[-1\]; expected a list with a whole number from 0"),
+        ({"seeds": [2**63]}, "expected a list with a whole number"),
+        ({"seeds": [0.5]}, "expected a list with a whole number"),
+        ({"guidance": "much"}, "guidance is 'much'; expected {condition: scale}"),
+        ({"guidance": [3.0]}, r"guidance is \[3.0\]; expected"),
+        ({"guidance": {"view": float("nan")}}, "with finite numbers"),
+        ({"guidance": {"view": "3"}}, "with finite numbers"),
+        ({"regions": [[0.0]]}, "regions is a list; expected a tensor, or a numpy array"),
+        ({"images": "film.png"}, "images is a str; expected a tensor"),
+        ({"embeddings": [1.0]}, "embeddings is a list; expected a tensor"),
+        ({"size": 16}, r"size is 16; expected \(height, width\)"),
+        ({"num_inference_steps": 2.5}, "num_inference_steps is 2.5 .* whole numbers"),
+        ({"micro_batch": "1"}, "whole numbers of 1 or more"),
+        ({"views": 3}, "view is 3; expected a text, or a list"),
+        ({"prompt": 3}, "prompt is 3; expected a text, or a list"),
+        ({"prompt": [3]}, "prompt is .3.; expected a text, or a list"),
+    ],
+)
+def test_slips_of_the_pen_are_said(autoencoder, options, message):
+    with pytest.raises(ValueError, match=message):
+        build(autoencoder, "unet")(**{"views": ["PA"], **options})
+
+
+def test_a_number_is_the_reports_guidance_and_arrays_are_taken(autoencoder):
+    pipe = build(autoencoder, "unet", images=2, regions=5)
+    regions = torch.zeros(1, 5, 4, 4)
+    regions[0, 1, 1:3, 1:3] = 1
+    expected = call(pipe, [0], guidance={"report": 3.0}, regions=regions)
+    found = call(pipe, [0], guidance=3.0, regions=regions.double().numpy(), seeds=torch.tensor([100]))
+    assert torch.equal(found, expected)
+    assert not torch.equal(call(pipe, [0], guidance=1, regions=regions), expected)
+    made = SynthesisPipeline(pipe.vqgan, pipe.unet, pipe.scheduler, pipe.conditioner, guidance=3.0)
+    assert made.config["guidance"] == {"report": 3.0}
+    with pytest.raises(ValueError, match="guidance is 'much'"):
+        SynthesisPipeline(pipe.vqgan, pipe.unet, pipe.scheduler, pipe.conditioner, guidance="much")

@@ -37,7 +37,9 @@ def data(root, **options) -> ReportDataModule:
 
 def test_no_patient_is_in_two_splits(root):
     module = data(root)
+    assert module.trained_views is None  # not read yet
     module.setup()
+    assert module.trained_views == ["PA", "AP", "LL"]
     patients = [{image.patient for image in module.splits[split]} for split in ("train", "validation", "test")]
     assert sum(map(len, patients)) == 30 == len(set.union(*patients))
     assert min(map(len, patients)) >= 2

@@ -359,6 +359,20 @@ def test_another_programs_files_are_left_alone(work: Any, tmp_path: Path) -> Non
     assert all((out / name).read_text() == "theirs" for name in (".part-of-mine.txt", ".part-0123456789ab-theirs.txt"))
 
 
+@pytest.mark.parametrize("there", ["", "theirs.txt", "item1.txt"])
+def test_what_is_refused_leaves_nothing(files: dict[str, Path], tmp_path: Path, there: str) -> None:
+    """Neither a manifest nor, where it made it, the folder."""
+    out = tmp_path / "new" / "out"
+    if there:
+        out.mkdir(parents=True)
+        (out / there).write_text("theirs")
+    path = next(iter(files.values()))
+    batch = [copy_task(path, "item1.txt", key="a"), copy_task(path, "item1.txt", key="b")]
+    with pytest.raises(ValueError, match="nothing was done"):
+        run_copies(out, *batch)
+    assert [one.name for one in out.iterdir()] == [there] if there else not out.parent.exists()
+
+
 def test_a_manifest_damaged_in_its_middle_loses_nothing(work: Any, tmp_path: Path) -> None:
     assert run(work, tmp_path, ["a", "b"]) == 0
     path = tmp_path / "out/manifest.jsonl"

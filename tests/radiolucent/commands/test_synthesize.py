@@ -232,6 +232,8 @@ def test_what_cannot_work_is_told_before_the_batch(
         ("--format", "zip"): "webdataset, parquet, llava",
         ("--lora", str(tmp_path / "gone.safetensors")): "no such .safetensors",
         ("--filter-threshold", "2"): "from 0 to 1",
+        ("--size", "33"): "--size 33: .*divisible by 8",
+        ("--size", "33", "--workers", "2"): "--size 33: .*divisible by 8",
         ("--filter", str(tmp_path / "gone.pt")): "no such classifier",
         ("--executor", "ray", "--ray-address", "127.0.0.1:9"): "no Ray cluster answers at 127.0.0.1:9",
     }.items():

@@ -51,3 +51,30 @@ def test_it_is_small_and_says_what_it_is() -> None:
     assert sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) < 20e6
     card = (folder / "README.md").read_text()
     assert "no patient's radiograph" in card and "Research use only" in card
+
+
+def test_a_view_that_it_never_saw_is_refused(tmp_path: Path) -> None:
+    """LATERAL is a view of the vocabulary; the model would draw a frontal chest."""
+    (tmp_path / "prompts.csv").write_text("name,prompt,view\na,Normal.,LATERAL\nb,Normal.,RL\n")
+    words = ["--prompts", str(tmp_path / "prompts.csv"), "--out", str(tmp_path / "out"), "--device", "cpu"]
+    assert dispatch(["synthesize", *words, "--steps", "1"]) == 1
+    assert "'LATERAL'; expected one of PA, AP, LL, RL, which this" in (tmp_path / "out/errors.csv").read_text()
+    assert [path.name for path in (tmp_path / "out/images").iterdir()] == ["b.png"]
+
+
+def test_the_page_offers_the_views_that_it_knows() -> None:
+    from radiolucent.app.drawing import Drawing
+    from radiolucent.app.limits import Limits
+
+    drawing = Drawing.of(packaged_synthesis_model(), "cpu", Limits())
+    assert drawing.views == ("PA", "AP", "LL", "RL")
+    with pytest.raises(ValueError, match="'LATERAL': choose one of PA, AP, LL, RL, or none"):
+        drawing._check("Normal.", "LATERAL", 0, 1, 1)
+
+
+@pytest.mark.parametrize("words", [[], ["--workers", "2"]])
+def test_a_size_that_it_cannot_draw_is_refused_before_the_batch(tmp_path: Path, words: list[str]) -> None:
+    size = ["--size", "100", "--out", str(tmp_path / "out"), "--device", "cpu"]
+    with pytest.raises(ValueError, match=r"--size 100: this model needs a multiple of 32$"):
+        dispatch(["synthesize", "--demo", *size, *words])
+    assert not (tmp_path / "out").exists()
