@@ -168,14 +168,9 @@ class SynthesisModule(LatentModule):
             )
         text = () if self.text_encoder is None else self.text_encoder.components()
         parts = (self.vqgan, unet, self.sampler, conditioner)
-        pipeline = SynthesisPipeline(
-            *parts,
-            self.image_size or UNSAVED_SIZE,
-            self.latent,
-            self.sampling_steps,
-            *text,
-            trained_views=self.trained_views,
-        )
+        size = self.image_size or UNSAVED_SIZE
+        pipeline = SynthesisPipeline(*parts, size, self.latent, self.sampling_steps, *text)
+        pipeline.register_to_config(trained_views=self.trained_views)
         pipeline.set_progress_bar_config(disable=True)
         return pipeline
 

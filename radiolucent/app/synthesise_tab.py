@@ -56,7 +56,7 @@ class SynthesiseTab:
 def example_prompts(views: Sequence[str]) -> dict[str, tuple[str, str]]:
     """{prompt, shortened: (prompt, view)} of the packaged prompts, as far as the model knows their views."""
     rows, _ = read_prompts(packaged_prompts(), views=VIEWS)
-    known = ((row.prompt, row.view if row.view in views else ANY_VIEW) for row in rows)
+    known = ((row.prompt, row.view if row.view and row.view in views else ANY_VIEW) for row in rows)
     return {f"{view}: {prompt[:LONGEST]}…": (prompt, view) for prompt, view in known}
 
 
