@@ -17,6 +17,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+ZERO_BYTES = "zero bytes where text was expected: save the table as UTF-8"
 LONGEST_CELL = 2**24  # characters; the csv module's own limit of 131,072 is shorter than some reports
 MARKS = {
     codecs.BOM_UTF8: "utf-8-sig",
@@ -99,7 +100,7 @@ def read_cells(path: str | Path, encoding: str | None = None) -> Iterator[tuple[
         if cells is None:
             break
         if any("\0" in cell for cell in cells):
-            raise ValueError(f"{path} line {line}: zero bytes where text was expected: save the table as UTF-8")
+            raise ValueError(f"{path} line {line}: {ZERO_BYTES}")
         if reader.line_num > line and _holds_a_row(cells):
             raise ValueError(
                 f"{path} line {line}: the cell that is opened by a quote here holds whole rows: the quote is not closed"
@@ -119,6 +120,8 @@ def read_lines(path: str | Path, encoding: str | None = None) -> list[str]:
 def _said(error: csv.Error) -> str:
     """The csv module's error in our words."""
     text = str(error)
+    if "NUL" in text:  # Python 3.10
+        return ZERO_BYTES
     if "unexpected end of data" in text:
         return "a quote is opened in the row that begins here and never closed"
     if "expected after" in text:
