@@ -62,7 +62,6 @@ class BoneSuppressionPipeline(SuppressionPipeline):
     """
 
     stochastic: ClassVar[bool] = True
-    takes_lungs: ClassVar[bool] = True
     method: ClassVar[str] = "sampling"
     _optional_components = ["enhancer"]  # noqa: RUF012 (diffusers' own name, read by its save and load)
 
@@ -95,6 +94,11 @@ class BoneSuppressionPipeline(SuppressionPipeline):
             trained_size=trained_size,
             contrast_sigma=contrast_sigma,
         )
+
+    @property
+    def takes_lungs(self) -> bool:  # type: ignore[override]
+        """Whether a call takes lung masks: not in local contrast, where a picture blackened around them is another."""
+        return self.config["contrast_sigma"] is None
 
     @property
     def size_multiple(self) -> int:
@@ -163,7 +167,7 @@ class BoneSuppressionPipeline(SuppressionPipeline):
         if lungs is None:
             soft = self._sample(radiograph, vqgan, network, self.scheduler, steps, seeds, guidance_scale)
             return BoneSuppressionOutput(soft=self._enhance(soft, tile))
-        if options.contrast_sigma is not None:
+        if not self.takes_lungs:
             raise ValueError("this model sees local contrast and has no second path in the lungs: leave `lungs` out")
         check_lungs(lungs, radiograph)
         scheduler: Any = self.scheduler

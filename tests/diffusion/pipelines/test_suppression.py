@@ -126,6 +126,7 @@ def test_local_contrast_takes_away_what_the_latents_differ_by_and_leaves_all_els
     torch.nn.init.zeros_(pipeline.unet.conv_out.weight)
     torch.nn.init.zeros_(pipeline.unet.conv_out.bias)
     torch.testing.assert_close(pipeline(radiograph, num_inference_steps=2).soft, radiograph, atol=1e-6, rtol=0)
+    assert not pipeline.takes_lungs  # so that `suppress --lungs` refuses it before its batch
     with pytest.raises(ValueError, match=r"local contrast.*no second path"):
         pipeline(radiograph, lungs=torch.ones(2, 1, 32, 32, dtype=torch.bool))
 
