@@ -124,8 +124,8 @@ def read_mask(path: Path) -> Bool[np.ndarray, "height width"]:
         raise ValueError(f"the mask {path} {'is no picture' if path.is_file() else 'does not exist'}")
     if pixels.ndim == 2:
         return pixels > 0
-    marked = (pixels[..., :3] > 0).any(axis=2)
-    return marked & (pixels[..., 3] > 0) if pixels.shape[2] == 4 else marked
+    marked = np.asarray((pixels[..., :3] > 0).any(axis=2))
+    return np.asarray(marked & (pixels[..., 3] > 0)) if pixels.shape[2] == 4 else marked
 
 
 def format_regions(regions: Iterable[Region]) -> str:
