@@ -16,8 +16,9 @@ from diffusion.networks.concatenation import ConditionScaling, check_condition_s
 from diffusion.networks.local_contrast import to_local_pair
 from diffusion.noise import offset_noise
 from diffusion.pipelines.suppression import BoneSuppressionPipeline
-from diffusion.training.distillation import check_solver, distillation_loss
+from diffusion.training.distillation import check_solver, check_teacher, distillation_loss
 from diffusion.training.objectives import check_scheduler, denoising_loss
+from diffusion.training.survival import SurvivalHinge, protected_denoising_loss
 from lightning_modules.data.latent_cache import LatentCache, refuse_random_images
 from lightning_modules.latent_module import LatentModule
 from lightning_modules.processes import Spread, image_seeds
@@ -48,6 +49,8 @@ class LatentDiffusionModule(LatentModule):
         teacher: A pipeline's folder to distil (diffusion.training.distillation) into this network: `vqgan` and the
             weights then come from it, `unet` and `scheduler` must be of its form, and `ema` is the target.
         solver_steps: Steps of the grid on which a teacher is distilled.
+        start: A pipeline's folder whose `vqgan` and weights training starts from; a resumed checkpoint brings its own.
+        protection: What is asked of nodules and devices; null: nothing. It needs batches with twins.
         measure_latents: Before the first step, set vqgan.config.scaling_factor, and for target `bone` the residual
             scale, so that the first batch's latents, of all processes, have standard deviation 1 (Rombach et al.,
             arXiv:2112.10752, appendix G).
@@ -86,6 +89,8 @@ class LatentDiffusionModule(LatentModule):
         condition_dropout: float = 0.0,
         teacher: str | None = None,
         solver_steps: int = 50,
+        start: str | None = None,
+        protection: SurvivalHinge | None = None,
         measure_latents: bool = True,
         mirror: bool = False,
         cache_latents: bool = False,
@@ -122,6 +127,11 @@ class LatentDiffusionModule(LatentModule):
         self.condition_dropout, self.guidance_scale = condition_dropout, guidance_scale
         self.teacher_folder, self.solver_steps = teacher, solver_steps
         self.teacher: Any = None
+        self.start, self.protection = start, protection
+        if protection is not None and (teacher is not None or mirror or cache_latents):
+            raise ValueError(
+                "protection needs new pairs with their twins: set teacher to null, mirror and cache_latents to false"
+            )
         self.validation_images, self.sampling_steps, self.seed = validation_images, sampling_steps, seed
 
     def setup(self, stage: str) -> None:
@@ -129,7 +139,11 @@ class LatentDiffusionModule(LatentModule):
         self.read_vqgan()
         if self.teacher_folder is not None and self.teacher is None:
             check_solver(self.scheduler, self.solver_steps)
-            self._learn_from(BoneSuppressionPipeline.from_pretrained(self.teacher_folder))
+            pipeline = BoneSuppressionPipeline.from_pretrained(self.teacher_folder)
+            self._take(pipeline)
+            self.teacher = pipeline.unet.requires_grad_(False)
+        if self.start is not None and stage == "fit":
+            self._take(BoneSuppressionPipeline.from_pretrained(self.start))
         if self.channels_last:
             self.to(memory_format=torch.channels_last)
         if stage == "fit":
@@ -150,24 +164,17 @@ class LatentDiffusionModule(LatentModule):
         if self.cache is not None:
             refuse_random_images(self.trainer.datamodule)  # type: ignore[attr-defined]
 
-    def _learn_from(self, pipeline: BoneSuppressionPipeline) -> None:
-        """Start as the teacher, between the same latents. ValueError for a teacher of another form."""
-        names = ("condition_scaling", "target", "latent", "contrast_sigma")
-        ours = {name: getattr(self, name) for name in names}
-        theirs = {name: pipeline.config[name] for name in ours}
-        predictions = [scheduler.config.prediction_type for scheduler in (self.scheduler, pipeline.scheduler)]
-        if ours != theirs or predictions[0] != predictions[1]:
-            raise ValueError(
-                f"the teacher has {theirs}, predicting {predictions[1]}; this model has {ours}, predicting "
-                f"{predictions[0]}: make them the same"
-            )
+    def _take(self, pipeline: BoneSuppressionPipeline) -> None:
+        """Go on from a pipeline, between the same latents. ValueError if it has another form."""
+        form = {name: getattr(self, name) for name in ("condition_scaling", "target", "latent", "contrast_sigma")}
+        check_teacher(pipeline, form, self.scheduler.config.prediction_type)
         self.vqgan = pipeline.vqgan.requires_grad_(False)
-        self.teacher = pipeline.unet.requires_grad_(False)
+        weights = pipeline.unet.state_dict()
         try:
-            self.unet.load_state_dict(self.teacher.state_dict())
+            self.unet.load_state_dict(weights)
         except RuntimeError:
             raise ValueError("the teacher's network is of another size: give `unet` the teacher's options") from None
-        self.ema.module.load_state_dict(self.teacher.state_dict())
+        self.ema.module.load_state_dict(weights)
         self.residual_scale, self.measured = pipeline.config["residual_scale"], True
 
     @property
@@ -232,42 +239,33 @@ class LatentDiffusionModule(LatentModule):
 
     def _loss(self, batch: dict[str, Any], network: ModelMixin, stage: int, batch_idx: int) -> Tensor:
         generators = self._generators(batch, stage, batch_idx)
-        each = len(batch["radiograph"]) // len(generators)
-        mirrored = None
+        each, mirrored = len(batch["radiograph"]) // len(generators), None
         if self.mirror and stage == 0:
             mirrored = torch.rand(each, generator=generators[0]) < 0.5
+        hinge = self.protection if stage == 0 else None
+        if hinge is not None:
+            batch, objects = hinge.with_twins(batch)
         condition, soft = self.latents(batch, mirrored)
         x0 = to_x0(soft, condition, self.target, self.residual_scale)
+        rows = torch.arange(len(x0), device=x0.device) % (each * len(generators))  # a twin has its original's noise
         shape = (each, *x0.shape[1:])
         noise = torch.cat([offset_noise(shape, self.offset_noise_strength, one) for one in generators]).to(x0.device)
         if self.condition_dropout and stage == 0:
             kept = torch.rand(each, 1, 1, 1, generator=generators[0]) >= self.condition_dropout
-            condition = condition * kept.to(condition)
+            condition = condition * kept.to(condition)[rows]
         times = self.scheduler.config.num_train_timesteps if self.teacher is None else self.solver_steps
         times = torch.cat([torch.randint(0, times, (each,), generator=one) for one in generators]).to(x0.device)
+        told = (self.scheduler, x0, condition, noise[rows], times[rows])
         if self.teacher is not None:
-            return distillation_loss(
-                network,
-                cast(ModelMixin, self.ema.module),
-                self.teacher,
-                self.scheduler,
-                x0,
-                condition,
-                noise,
-                times,
-                self.solver_steps,
-                self.condition_scaling,
-            )
-        return denoising_loss(
-            network,
-            self.scheduler,
-            x0,
-            condition,
-            noise,
-            times,
-            condition_scaling=self.condition_scaling,
-            min_snr_gamma=self.min_snr_gamma,
-        )
+            networks = (network, cast(ModelMixin, self.ema.module), self.teacher)
+            return distillation_loss(*networks, *told, self.solver_steps, self.condition_scaling)
+        options: Any = {"condition_scaling": self.condition_scaling, "min_snr_gamma": self.min_snr_gamma}
+        if hinge is None:
+            return denoising_loss(network, *told, **options)
+        taken = 1 / self.residual_scale if self.target == "bone" else -1.0
+        loss, lost = protected_denoising_loss(network, *told, objects, hinge, taken, **options)
+        self.log_step({"train/lost": lost})
+        return loss
 
     def test_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor | None:
         """Measure the averaged network on all images."""

@@ -10,50 +10,14 @@ from torch import Tensor, nn
 
 from diffusion.networks.bone_unet import BoneUNet, fine_part
 from diffusion.pipelines.regression import BoneRegressionPipeline
+from diffusion.training.edges import edge_loss
+from diffusion.training.survival import hinge_loss, lost_signal, mean_lost
 from drr.pairs.draw import FIRST_DEVICE
 from evaluation.suppression.metrics import fit_gain_offset, mse
 from lightning_modules.averaged import AveragedModule
 from lightning_modules.processes import own_images
 
-SMALLEST_OBJECT = 0.6  # sum of squares, in units of the image's deviation, from where on a nodule or device counts
 GAINS = {"whole": None, "lungs": "lungs"}
-
-
-def edge_loss(error: Tensor) -> Tensor:
-    """Mean absolute difference of neighbouring pixels: left-over edges of ribs.
-
-    Args:
-        error: (B, 1, H, W).
-
-    Returns:
-        A scalar.
-    """
-    return error.diff(dim=2).abs().mean() + error.diff(dim=3).abs().mean()
-
-
-def lost_signal(bone: Tensor, without: Tensor, added: Tensor, numbers: Tensor) -> Tensor:
-    """The part of each object's signal that goes with the bone: its change projected onto the object.
-
-    Args:
-        bone: The predicted bone less the true one, with the objects, (B, 1, H, W).
-        without: The same without the objects.
-        added: What they add to the radiograph, (B, 1, H, W), in units of its deviation.
-        numbers: Which object lies there, integers (B, 1, H, W), 0 for none. One with hardly any signal is left out.
-
-    Returns:
-        (N,), 0 for an object that is kept and 1 for one that is gone.
-    """
-    places = numbers.long().flatten(1)
-    count = int(places.max()) + 1
-    places = (places + count * torch.arange(len(places), device=places.device)[:, None]).flatten()
-    sums = [image.flatten().new_zeros(count * len(bone)) for image in (bone, added)]
-    signal, power = (
-        total.index_add(0, places, image.flatten())
-        for total, image in zip(sums, ((bone - without) * added, added.square()))
-    )
-    kept = power > SMALLEST_OBJECT
-    kept[::count] = False  # where there is none
-    return signal[kept] / power[kept]
 
 
 class RegressionModule(AveragedModule):
@@ -146,9 +110,8 @@ class RegressionModule(AveragedModule):
             count = len(soft) - twins
             objects = batch["objects"][:twins]
             lost = lost_signal(wrong[:twins] / unit, wrong[count:] / unit, added[:twins] / unit, objects)
-            if len(lost):
-                loss = loss + self.survival_weight * (lost - self.survival_margin).clamp(min=0).mean()
-                measured["train/lost"] = lost.mean()
+            loss = loss + self.survival_weight * hinge_loss(lost, self.survival_margin)
+            measured["train/lost"] = mean_lost(lost)
         self.log_step({"train/loss": loss, **measured})
         return loss
 

@@ -9,9 +9,9 @@ from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from torch import Tensor, nn
 
 from diffusion.networks.site_unet import SiteUNet
+from diffusion.training.survival import hinge_loss, lost_signal, mean_lost
 from evaluation.suppression.metrics import fit_gain_offset, mse
 from lightning_modules.averaged import AveragedModule
-from lightning_modules.regression_module import lost_signal
 
 
 class SiteModule(AveragedModule):
@@ -69,9 +69,8 @@ class SiteModule(AveragedModule):
         if self.survival_weight:
             added = (radiograph[:count] - radiograph[count:]) / unit[:count]
             lost = lost_signal(wrong[:count], wrong[count:], added, batch["objects"])
-            if len(lost):
-                loss = loss + self.survival_weight * (lost - self.survival_margin).clamp(min=0).mean()
-                measured["train/lost"] = lost.mean()
+            loss = loss + self.survival_weight * hinge_loss(lost, self.survival_margin)
+            measured["train/lost"] = mean_lost(lost)
         self.log_step({"train/loss": loss, **measured})
         return loss
 

@@ -78,6 +78,26 @@ def check_solver(scheduler: Any, steps: int) -> None:
         )
 
 
+def check_teacher(pipeline: Any, form: dict[str, Any], prediction: str) -> None:
+    """Check that a BoneSuppressionPipeline can teach a model, or that its training can go on from there.
+
+    Args:
+        pipeline: The teacher.
+        form: What the model's config has, by the names of the pipeline's config.
+        prediction: The model's prediction type.
+
+    Raises:
+        ValueError: The teacher has another form or predicts something else.
+    """
+    theirs = {name: pipeline.config[name] for name in form}
+    predicts = pipeline.scheduler.config.prediction_type
+    if form != theirs or prediction != predicts:
+        raise ValueError(
+            f"the teacher has {theirs}, predicting {predicts}; this model has {form}, predicting {prediction}: make "
+            "them the same"
+        )
+
+
 def network_x0(
     network: ModelMixin, scheduler: Any, noisy: Tensor, condition: Tensor, timesteps: Tensor, scaling: ConditionScaling
 ) -> Tensor:

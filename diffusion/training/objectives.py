@@ -89,6 +89,57 @@ def min_snr_weights(prediction: str, alpha: Tensor, sigma: Tensor, gamma: float)
     return clipped / (snr + 1) if prediction == "v_prediction" else clipped
 
 
+def training_answer(
+    network: nn.Module,
+    scheduler: Any,
+    x0: Tensor,
+    condition: Tensor,
+    noise: Tensor,
+    timesteps: Tensor,
+    condition_scaling: ConditionScaling = "clean",
+) -> tuple[Tensor, Tensor]:
+    """The network's answer in training; only the target is noised (unlike in BS-LDM's code).
+
+    Args:
+        network: Its output channels beyond C, which BS-LDM's has, are not used.
+        scheduler: Its schedule and prediction type.
+        x0: (B, C, H, W).
+        condition: (B, Cc, H, W).
+        noise: Of the shape of x0.
+        timesteps: (B,) in [0, T).
+        condition_scaling: See diffusion.networks.concatenation.
+
+    Returns:
+        What it predicts, (B, C, H, W), float32, and the x_t that it saw.
+    """
+    alpha, sigma = noise_levels(scheduler, timesteps)
+    noisy = alpha * x0 + sigma * noise
+    inputs = concatenate_condition(noisy, condition, alpha, condition_scaling, training=True)
+    return network(inputs, timesteps).sample[:, : x0.shape[1]].float(), noisy
+
+
+def denoising_errors(
+    output: Tensor, scheduler: Any, x0: Tensor, noise: Tensor, timesteps: Tensor, min_snr_gamma: float | None = None
+) -> Tensor:
+    """Mean squared error of each answer.
+
+    Args:
+        output: What the network predicts, (B, C, H, W).
+        scheduler: Its schedule and prediction type.
+        x0: (B, C, H, W).
+        noise: Of the shape of x0.
+        timesteps: (B,) in [0, T).
+        min_snr_gamma: See `min_snr_weights`; None weighs all noise levels alike.
+
+    Returns:
+        (B,).
+    """
+    prediction = scheduler.config.prediction_type
+    alpha, sigma = noise_levels(scheduler, timesteps)
+    errors = (output - prediction_target(prediction, x0, noise, alpha, sigma)).square().mean(dim=(1, 2, 3))
+    return errors if min_snr_gamma is None else errors * min_snr_weights(prediction, alpha, sigma, min_snr_gamma)
+
+
 def denoising_loss(
     network: nn.Module,
     scheduler: Any,
@@ -99,26 +150,20 @@ def denoising_loss(
     condition_scaling: ConditionScaling = "clean",
     min_snr_gamma: float | None = None,
 ) -> Tensor:
-    """Mean squared error of the network's answer; only the target is noised (unlike in BS-LDM's code).
+    """Mean of `denoising_errors` of a network's `training_answer`.
 
     Args:
-        network: Its output channels beyond C, which BS-LDM's has, are not used.
+        network: See `training_answer`.
         scheduler: Its schedule and prediction type.
         x0: (B, C, H, W).
         condition: (B, Cc, H, W).
         noise: Of the shape of x0.
         timesteps: (B,) in [0, T).
-        condition_scaling: See diffusion.networks.conditioning.
+        condition_scaling: See diffusion.networks.concatenation.
         min_snr_gamma: See `min_snr_weights`; None weighs all noise levels alike.
 
     Returns:
         A scalar.
     """
-    prediction = scheduler.config.prediction_type
-    alpha, sigma = noise_levels(scheduler, timesteps)
-    inputs = concatenate_condition(alpha * x0 + sigma * noise, condition, alpha, condition_scaling, training=True)
-    output = network(inputs, timesteps).sample[:, : x0.shape[1]].float()
-    error = (output - prediction_target(prediction, x0, noise, alpha, sigma)).square().mean(dim=(1, 2, 3))
-    if min_snr_gamma is not None:
-        error = error * min_snr_weights(prediction, alpha, sigma, min_snr_gamma)
-    return error.mean()
+    output, _ = training_answer(network, scheduler, x0, condition, noise, timesteps, condition_scaling)
+    return denoising_errors(output, scheduler, x0, noise, timesteps, min_snr_gamma).mean()

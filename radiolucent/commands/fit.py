@@ -21,6 +21,7 @@ RENAMED = {  # configs by their old names, which are accepted until version 0.3
     "suppression/box.yaml": "suppression/ct_pairs.yaml",
 }
 LAID_OVER = {  # configs that say only what differs from another one, which is read first whether named or not
+    "suppression/ct_pairs_protected.yaml": "suppression/ct_pairs.yaml",
     "suppression/regression_protected.yaml": "suppression/regression.yaml",
     "synthesis/prior.yaml": "synthesis/ldm_512.yaml",
     "synthesis/prior_tiny.yaml": "synthesis/tiny.yaml",

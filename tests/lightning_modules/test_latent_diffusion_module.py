@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader
 from diffusion import BoneSuppressionPipeline, LatentDiT, ThresholdedDDIMScheduler, ThresholdedLCMScheduler, build_unet
 from diffusion.latents import encode_pairs
 from diffusion.networks.local_contrast import to_local_pair
+from diffusion.training.survival import SurvivalHinge
 from lightning_modules.data.ct_pairs import CTPairDataModule
 from lightning_modules.data.latent_cache import refuse_random_images
 from lightning_modules.latent_diffusion_module import LatentDiffusionModule
@@ -100,6 +101,61 @@ def test_local_contrast_is_what_the_networks_see_and_the_pipeline_gives_grey_lev
     assert module.pipeline().config["contrast_sigma"] == 4.0 and module.pipeline().trained_size == 64
     predicted = module.predict_step({"radiograph": batch["radiograph"]}, 0)
     assert predicted.shape == batch["soft"].shape and predicted.isfinite().all()
+
+
+def with_nodules(pairs: list[dict]) -> list[dict]:
+    """The same pairs, darker, without a bright nodule and with it: (1, 32, 32) each."""
+    numbers = torch.zeros(1, 32, 32, dtype=torch.uint8)
+    numbers[:, 8:16, 8:16] = 1
+    made = []
+    for pair in pairs:
+        radiograph, soft = (0.4 * pair[name] - 0.5 for name in ("radiograph", "soft"))
+        seen = {"radiograph": radiograph + (numbers > 0), "soft": soft + (numbers > 0), "objects": numbers}
+        made.append({**pair, **seen, "without": radiograph, "soft_without": soft})
+    return made
+
+
+class Lost(Callback):
+    def __init__(self) -> None:
+        self.seen: list[float] = []
+
+    def on_train_batch_end(self, trainer, module, outputs, batch, batch_idx) -> None:
+        if "train/lost" in trainer.callback_metrics:
+            self.seen.append(trainer.callback_metrics["train/lost"].item())
+
+
+def test_nodules_lose_less_where_a_hinge_protects_them(vqgan, pairs, tmp_path):
+    options = {"target": "soft", "latent": "continuous", "optimizer": lambda p: torch.optim.AdamW(p, lr=3e-3)}
+    lost = {}
+    for weight in (1e-6, 3.0):
+        watch = Lost()
+        module = build(vqgan, protection=SurvivalHinge(weight=weight, twin_share=1.0), **options)
+        fit(module, with_nodules(pairs), tmp_path, 20, callbacks=[watch])
+        assert len(watch.seen) == 60
+        lost[weight] = sum(watch.seen[-6:]) / 6
+    assert lost[3.0] < lost[1e-6] - 0.2
+
+
+def test_protection_needs_new_pairs(vqgan):
+    for options in ({"mirror": True}, {"cache_latents": True}, {"teacher": "folder"}):
+        with pytest.raises(ValueError, match="protection needs new pairs with their twins"):
+            build(vqgan, protection=SurvivalHinge(), **options)
+
+
+def test_training_starts_from_a_folder_of_the_same_form(vqgan, pairs, tmp_path):
+    fit(build(vqgan, target="bone"), pairs, tmp_path, 1)
+    one = build(vqgan, target="bone")
+    one.measured, one.residual_scale = True, 3.0
+    with torch.no_grad():
+        one.ema.module.conv_in.weight.add_(1)
+    one.pipeline().save_pretrained(tmp_path / "model")
+    other = build(vqgan, target="bone", start=str(tmp_path / "model"))
+    other.setup("fit")
+    for network in (other.unet, other.ema.module):
+        assert torch.equal(network.conv_in.weight, one.ema.module.conv_in.weight)
+    assert other.residual_scale == 3.0 and other.measured
+    with pytest.raises(ValueError, match=r"this model has .*'soft'"):
+        build(vqgan, target="soft", start=str(tmp_path / "model")).setup("fit")
 
 
 def test_averaged_weights_are_saved_sampled_and_resumed(vqgan, pairs, tmp_path):

@@ -11,7 +11,8 @@ from lightning.pytorch import Trainer
 from torch.utils.data import DataLoader
 
 from diffusion.networks.bone_unet import BoneUNet
-from lightning_modules.regression_module import RegressionModule, edge_loss, lost_signal
+from diffusion.training.edges import edge_loss
+from lightning_modules.regression_module import RegressionModule
 
 
 def module(**options):
@@ -67,24 +68,6 @@ def test_edges_of_the_error_count():
     assert edge_loss(error + 3) == 0
     error[0, 0, :, 2:] = 1
     assert edge_loss(error).item() == pytest.approx(1 / 3)
-
-
-def test_lost_signal_is_the_part_of_each_nodule_that_goes_with_the_bone():
-    nodules, numbers = torch.zeros(3, 1, 16, 16), torch.zeros(3, 1, 16, 16, dtype=torch.uint8)
-    for image, number, rows, height in ((0, 1, 2, 2.0), (0, 2, 10, 0.5), (1, 1, 4, 0.3)):
-        nodules[image, 0, rows : rows + 4, 2:6] = height
-        numbers[image, 0, rows : rows + 4, 2:6] = number
-    part = torch.zeros_like(nodules)
-    part[0, 0, :8], part[0, 0, 8:], part[1] = 0.5, 0.04, -0.2  # large and small ones count for themselves
-    taken = part * nodules
-    taken[2] = 1.0  # no nodule there
-    elsewhere = torch.zeros_like(nodules)
-    elsewhere[..., 9] = 3.0  # a change off the nodules takes nothing of them
-    lost = lost_signal(taken + elsewhere, torch.zeros_like(taken), nodules, numbers)
-    torch.testing.assert_close(lost, torch.tensor([0.5, 0.04, -0.2]))
-    torch.testing.assert_close(lost_signal(taken + 7, 0 * taken + 7, nodules, numbers), lost)
-    faint = lost_signal(taken, 0 * taken, 0.01 * nodules, numbers)
-    assert not len(faint)
 
 
 def test_nodules_in_training_keep_more_where_their_loss_counts(tmp_path):
