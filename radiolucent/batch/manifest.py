@@ -118,7 +118,11 @@ class Manifest:
         first = _parsed(start)
         if not isinstance(first, dict) or not isinstance(first.get("settings"), dict):
             raise ValueError(f"{self.path} is no manifest of this program and was left as it was: choose another --out")
-        self._check(first, expected)
+        if first.get("format") != FORMAT:
+            raise ValueError(
+                f"{self.out} holds results of another version of Radiolucent, whose record does not say from which "
+                "files they were made: choose another --out"
+            )
         whole = len(start)
         for number, line in enumerate(self._file, start=2):
             found = _parsed(line)
@@ -129,17 +133,11 @@ class Manifest:
                 raise ValueError(f"{self.path} line {number} is damaged: repair it, or choose another --out")
             whole += len(line)
             self._take(found)
-        self._first = None
-
-    def _check(self, first: dict[str, Any], expected: dict[str, Any]) -> None:
-        if first.get("format") != FORMAT:
-            raise ValueError(
-                f"{self.out} holds results of another version of Radiolucent, whose record does not say from which "
-                "files they were made: choose another --out"
-            )
         before, settings = first["settings"], expected["settings"]
         changed = [name for name in sorted({*before, *settings}) if before.get(name) != settings.get(name)]
-        if changed:
+        if not changed:
+            self._first = None
+        elif self.finished:  # where no item was finished, the record begins anew with these settings
             what = ", ".join(f"{name} {before.get(name)} then, {settings.get(name)} now" for name in changed)
             raise ValueError(f"{self.out} holds results made with other options ({what}): choose another --out")
 
@@ -160,7 +158,10 @@ class Manifest:
             self.finished[key] = line
 
     def _append(self, line: dict[str, Any], at_once: bool = True) -> None:
-        lines = [line] if self._first is None else [self._first, line]
+        lines = [line]
+        if self._first is not None:
+            self._file.truncate(0)
+            lines = [self._first, line]
         self._file.write(b"".join(_line(one) for one in lines))
         self._file.flush()
         if at_once or time.monotonic() - self._synced > SYNC_S:
@@ -202,8 +203,10 @@ class Manifest:
                 f"--out {self.out}: nothing was done, since files would be lost: {'; '.join(problems[:SHOWN])}{more}: "
                 "choose another --out for these"
             )
-        new = [name for name in homes if name not in self.claimed]
-        if new or self._first is not None:
+        fresh = self._first is not None  # then what a run with other settings claimed is claimed again
+        new = [*self.claimed, *homes] if fresh else [name for name in homes if name not in self.claimed]
+        new = list(dict.fromkeys(new))
+        if new or fresh:
             self._append({"claims": new})
             self.claimed.update(new)
 

@@ -179,6 +179,16 @@ def test_other_settings_and_a_second_run_are_refused(work: Any, tmp_path: Path) 
     assert run(work, tmp_path, ["a"]) == 0
 
 
+def test_a_folder_in_which_nothing_was_finished_takes_other_settings(work: Any, tmp_path: Path) -> None:
+    assert run(work, tmp_path, ["bad"]) == 1  # leaves errors.csv
+    assert run(work, tmp_path, ["a"], settings={"seed": 2}) == 0
+    first, claims, *rest = (tmp_path / "out" / "manifest.jsonl").read_text().splitlines()
+    assert json.loads(first)["settings"] == {"seed": 2} and len(rest) == 1
+    assert {"errors.csv", "bad.txt", "a.txt"} == set(json.loads(claims)["claims"])
+    with pytest.raises(ValueError, match="other options"):
+        run(work, tmp_path, ["a"], settings={"seed": 1})
+
+
 def test_bad_calls(work: Any, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="such as a"):
         run(work, tmp_path, ["a", "b", "a"])
