@@ -20,7 +20,20 @@ def finish(report: Any, out: str) -> None:
 
 
 def fitting(title: str, lines: list[list[str]], console: Any) -> Any:
-    """The lines, of which the first is the head, as a table; turned on its side where it is too wide for the screen."""
+    """The lines, of which the first is the head, as a table as wide as the screen at most.
+
+    One that is too wide is turned on its side where that makes it narrower, and else cut into tables that each begin
+    with what its rows are named by: its first columns up to "method".
+
+    Args:
+        title: Of the table.
+        lines: Cells, a list a line.
+        console: Rich's, whose width counts.
+
+    Returns:
+        What the console can print.
+    """
+    from rich.console import Group
     from rich.measure import Measurement
     from rich.table import Table
 
@@ -32,9 +45,24 @@ def fitting(title: str, lines: list[list[str]], console: Any) -> Any:
             shown.add_row(*line)
         return shown
 
-    shown = table(lines)
-    wide = Measurement.get(console, console.options.update(max_width=10_000), shown).maximum > console.width
-    return table([list(line) for line in zip(*lines)]) if wide and 1 < len(lines) < len(lines[0]) else shown
+    def fits(lines: list[list[str]]) -> bool:
+        return Measurement.get(console, console.options.update(max_width=10_000), table(lines)).maximum <= console.width
+
+    turned = [list(line) for line in zip(*lines)]
+    if fits(lines):
+        return table(lines)
+    if 1 < len(lines) < len(lines[0]) and fits(turned):
+        return table(turned)
+    named = lines[0].index("method") + 1 if "method" in lines[0] else 1
+    parts = [turned[:named]]
+    for column in turned[named:]:
+        wider = [*parts[-1], column]
+        if len(parts[-1]) > named and not fits([list(line) for line in zip(*wider)]):
+            wider = [*turned[:named], column]
+            parts.append(wider)
+        else:
+            parts[-1] = wider
+    return Group(*(table([list(line) for line in zip(*part)]) for part in parts))
 
 
 class Progress:
