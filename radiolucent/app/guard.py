@@ -99,12 +99,22 @@ class Guard:
         hosts: Names by which the page may be asked for, so that no page elsewhere can have its own name lead here
             (DNS rebinding); None allows all, for a server with a login.
         login: Who may come in; None: everybody.
+        shown_at: The address at which a proxy shows it, if it is a whole one: a proxy may pass on any Host, and the
+            page's own requests are known by this.
     """
 
     def __init__(
-        self, app: Any, root: Path, limits: Limits, hosts: tuple[str, ...] | None, login: Login | None
+        self,
+        app: Any,
+        root: Path,
+        limits: Limits,
+        hosts: tuple[str, ...] | None,
+        login: Login | None,
+        shown_at: str = "",
     ) -> None:
         self.app, self.root, self.limits, self.hosts, self.login = app, root, limits, hosts, login
+        shown = urlsplit(shown_at)
+        self.proxy, self.secure = shown.netloc, "; Secure" if shown.scheme == "https" else ""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Let a request in, or answer it here."""
@@ -120,14 +130,15 @@ class Guard:
             await self.app(scope, receive, send)
             return
         new = self.login is not None and not _session(headers.get("cookie", ""))
-        socket = "ws://" + headers.get("host", "") + " wss://" + headers.get("host", "")
+        names = sorted({headers.get("host", ""), self.proxy} - {""})
+        socket = " ".join(f"{scheme}://{name}" for name in names for scheme in ("ws", "wss"))
 
         async def answer(message: MutableMapping[str, Any]) -> None:
             if message["type"] == "http.response.start":
                 given = {name.lower() for name, _ in message["headers"]}
                 ours = {n: v.replace("{socket}", socket) for n, v in HEADERS.items() if n.encode() not in given}
                 if new and self.login is not None:
-                    ours["set-cookie"] = f"{COOKIE}={self.login.session}; HttpOnly; SameSite=Strict; Path=/"
+                    ours["set-cookie"] = f"{COOKIE}={self.login.session}; HttpOnly; SameSite=Strict; Path=/{self.secure}"
                 more = [(name.encode(), value.encode("latin-1")) for name, value in ours.items()]
                 message = {**message, "headers": [*message["headers"], *more]}
             await send(message)
@@ -140,7 +151,7 @@ class Guard:
         if self.hosts is not None and _name(host) not in self.hosts:
             return 421, f"this page is not called {_name(host)[:80]}: see --host and --root-path of `radiolucent app`"
         changes = scope["type"] == "websocket" or scope["method"] not in ("GET", "HEAD", "OPTIONS")
-        here = {host, headers.get("x-forwarded-host", "")} - {""}
+        here = {host, headers.get("x-forwarded-host", ""), self.proxy} - {""}
         if changes and origin and urlsplit(origin).netloc not in here:
             return 403, "another page may not use this one"
         if self.login is not None and not self.login.knows(headers.get("authorization", ""), headers.get("cookie", "")):

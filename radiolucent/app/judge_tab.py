@@ -9,6 +9,7 @@ import gradio
 from radiolucent.app.judging import judge
 from radiolucent.app.limits import refused, status
 from radiolucent.app.services import Services
+from radiolucent.app.waiting import MODEL, in_browser, in_turn
 
 HINT = (
     "Choose a folder of radiographs and one of their true soft-tissue images (of the same names), and what is to be "
@@ -72,7 +73,7 @@ def add_judge(services: Services) -> None:
     said = gradio.HTML(status(HINT), js_on_load=None)
     report = gradio.HTML("", js_on_load=None)
     token = gradio.State("")
-    run = {"concurrency_id": "model", "api_visibility": "private", "show_progress": "hidden"}
-    done = start.click(tab.judge, [*given, with_model, token, *pairs], [said, report, token], **run)
+    inputs, outputs = [*given, with_model, token, *pairs], [said, report, token]
+    done = in_turn(start.click, tab.judge, inputs, outputs, services.limits, kind=MODEL)
     files = [*given, *pairs[1::2]]
-    done.then(lambda: [None] * len(files), None, files, api_visibility="private")
+    in_browser(done.success, files, *[None] * len(files))

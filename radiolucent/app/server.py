@@ -91,7 +91,7 @@ def build(
     # Without it gradio takes a mounted page for one that is still being built, and lets a request name any file of
     # this machine as its upload.
     page.has_launched = True
-    return Guard(app, services.root, services.limits, hosts, login)
+    return Guard(app, services.root, services.limits, hosts, login, root_path)
 
 
 def serve(application: Any, host: str, port: int) -> None:

@@ -15,6 +15,7 @@ from radiolucent.app.services import Services
 from radiolucent.app.store import Entry
 from radiolucent.app.suppression import SAMPLES
 from radiolucent.app.uploads import shown_name, take
+from radiolucent.app.waiting import MODEL, in_browser, in_turn
 
 EXAMPLES = {"Example: digital": 1, "Example: film": 0}  # looks of the packaged CT (see drr.Look)
 EXAMPLE_SIDE = 1024
@@ -143,13 +144,12 @@ def add_suppress(services: Services) -> None:
     token = gradio.State("")
     strength = gradio.Number(1.0, visible=False)
     outputs = [said, viewer, token, file]
-    run = {"concurrency_id": "model", "api_visibility": "private", "show_progress": "hidden"}
-    clear = {"fn": lambda: ("", ""), "outputs": [tested, map_], "api_visibility": "private"}
-    started = [file.upload(tab.sent, [file, polarity, samples, token], outputs, **run)]
-    for button, look in zip(examples, EXAMPLES.values()):
-        fixed = gradio.State(look)
-        started.append(button.click(tab.example, [fixed, polarity, samples, token], outputs, **run))
-    started.append(again.click(tab.again, [polarity, samples, token], outputs, **run))
-    for event in started:
-        event.then(**clear)
-    test.click(tab.test, [token, strength], [tested, map_], js=f"(token, _) => [token, {STRENGTH_SHOWN}]", **run)
+    given = [polarity, samples, token]
+    starts = [(file.upload, tab.sent, [file, *given])]
+    starts += [(b.click, tab.example, [gradio.State(look), *given]) for b, look in zip(examples, EXAMPLES.values())]
+    starts += [(again.click, tab.again, given)]
+    for listen, work, inputs in starts:
+        event = in_turn(listen, work, inputs, outputs, services.limits, kind=MODEL, emptied=[file])
+        in_browser(event.success, [tested, map_], "", "")
+    js = f"(token, _) => [token, {STRENGTH_SHOWN}]"
+    in_turn(test.click, tab.test, [token, strength], [tested, map_], services.limits, kind=MODEL, js=js)

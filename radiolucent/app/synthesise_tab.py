@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
 
 import gradio
@@ -10,6 +11,7 @@ from radiographs.vocabulary import VIEWS
 from radiolucent.app.drawing import missing_for_text
 from radiolucent.app.limits import refused, status
 from radiolucent.app.services import Services
+from radiolucent.app.waiting import MODEL, PRIVATE, in_turn
 from radiolucent.synthesis.packaged import packaged_prompts
 from radiolucent.synthesis.prompts import read_prompts
 
@@ -94,6 +96,6 @@ def add_synthesise(services: Services) -> None:
             about = gradio.HTML(status(said), js_on_load=None)
             grid = gradio.HTML("", js_on_load=None)
     token = gradio.State("")
-    run = {"concurrency_id": "model", "api_visibility": "private", "show_progress": "hidden"}
-    chosen.change(examples.get, [chosen], [prompt, view], api_visibility="private")
-    draw.click(tab.draw, [prompt, view, seed, steps, count, boxes, token], [about, grid, token], **run)
+    inputs, outputs = [prompt, view, seed, steps, count, boxes, token], [about, grid, token]
+    chosen.change(None, [chosen], [prompt, view], js=f"(chosen) => ({json.dumps(examples)})[chosen]", **PRIVATE)
+    in_turn(draw.click, tab.draw, inputs, outputs, services.limits, kind=MODEL)

@@ -12,6 +12,7 @@ from radiolucent.app.scene import FINDINGS, LOOKS
 from radiolucent.app.scenes import SAMPLE
 from radiolucent.app.services import Services
 from radiolucent.app.uploads import shown_name, take, volume_suffix
+from radiolucent.app.waiting import CT, in_turn
 
 VIEWS = {"PA": "PA", "AP": "AP", "LL": "Left lateral", "RL": "Right lateral"}
 TURN = "Drag the picture to turn and tip it, or use the sliders or arrow keys."
@@ -79,6 +80,6 @@ def add_xray(services: Services) -> None:
             )
             sample = gradio.Button("Back to the packaged CT")
     token = gradio.State("")
-    run = {"concurrency_id": "ct", "api_visibility": "private", "show_progress": "hidden"}
-    file.upload(tab.sent, [file, series, token], [said, viewer, token, file], **run)
-    sample.click(tab.sample, [token], [said, viewer, token], **run)
+    outputs, limits = [said, viewer, token, file], services.limits
+    in_turn(file.upload, tab.sent, [file, series, token], outputs, limits, kind=CT, emptied=[file])
+    in_turn(sample.click, tab.sample, [token], outputs[:3], limits, kind=CT)

@@ -7,6 +7,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -48,9 +49,9 @@ def command(services: Any, checkpoint: Path) -> Callable[..., int]:
     return run
 
 
-@pytest.fixture(scope="session")
-def address(services: Any) -> Iterator[str]:
-    """Where the page is served."""
+@contextmanager
+def serving(services: Any, **options: Any) -> Iterator[str]:
+    """The address of a server of these services; options as for `radiolucent.app.server.build`."""
     pytest.importorskip("gradio", reason="gradio is not installed (extra: app)")
     import uvicorn
 
@@ -59,7 +60,7 @@ def address(services: Any) -> Iterator[str]:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    server = uvicorn.Server(uvicorn.Config(build(services), port=port, log_level="warning", access_log=False))
+    server = uvicorn.Server(uvicorn.Config(build(services, **options), port=port, log_level="warning", access_log=False))
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
     while not server.started:
@@ -68,6 +69,13 @@ def address(services: Any) -> Iterator[str]:
     yield f"http://127.0.0.1:{port}"
     server.should_exit = True
     thread.join(10)
+
+
+@pytest.fixture(scope="session")
+def address(services: Any) -> Iterator[str]:
+    """Where the page is served."""
+    with serving(services) as address:
+        yield address
 
 
 @pytest.fixture(scope="session")
