@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 from collections.abc import Callable
 from pathlib import Path
 
@@ -21,16 +20,6 @@ LONGEST = (  # files that begin first where several processes share the tests, s
     "test_vqgan_module.py",
     "test_adapt.py",
 )
-
-# torch, diffusers and transformers are half a million objects, through which the collector goes again and again while
-# they are imported and in every test. It goes after each 20,000 new ones instead, and never through what was imported.
-gc.set_threshold(20_000, 20, 20)
-
-
-def pytest_collection_finish() -> None:
-    """What the test files have imported stays to the end."""
-    gc.collect()
-    gc.freeze()
 
 
 @pytest.hookimpl(tryfirst=True)
