@@ -59,25 +59,30 @@ def test_latents_that_no_scale_brings_to_one_are_refused(deviation):
         unit_scale(1.0, deviation)
 
 
-RANK = """
-import sys
+RANKS = """
+import os, sys
 import torch
 from torch import distributed
 from lightning_modules.processes import Means, Spread
-rank, store = int(sys.argv[1]), sys.argv[2]
+store = sys.argv[1]
+other = os.fork()  # before anything has run, so that both have what takes long to import
+rank = 0 if other else 1
 distributed.init_process_group("gloo", init_method="file://" + store, rank=rank, world_size=2)
 means, spread = Means(), Spread()
 means.add("all", torch.tensor(float(rank)), 3 - 2 * rank)  # 0 three times, 1 once
 if rank:
     means.add("second", torch.tensor(8.0), 1)
 spread.add(torch.arange(3.0) + 3 * rank)
-print(means.collect(), spread.collect())
+print(means.collect(), spread.collect(), flush=True)
 distributed.destroy_process_group()
+if other:
+    sys.exit(os.waitstatus_to_exitcode(os.waitpid(other, 0)[1]))
 """
 
 
 def test_two_processes_count_every_image_once(tmp_path):
-    commands = [[sys.executable, "-c", RANK, str(rank), str(tmp_path / "store")] for rank in range(2)]
-    processes = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for command in commands]
+    command = [sys.executable, "-c", RANKS, str(tmp_path / "store")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=240)
+    assert done.returncode == 0, done.stderr
     expected = f"{{'all': 0.25, 'second': 8.0}} {torch.arange(6.0).double().std().item()}"
-    assert [process.communicate(timeout=120)[0].strip() for process in processes] == [expected] * 2
+    assert done.stdout.splitlines() == [expected] * 2

@@ -3,8 +3,16 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
+import os
 import shutil
+import signal
 import string
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +56,62 @@ def regression(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("model") / "regression"
     BoneRegressionPipeline(network, 2, 32).save_pretrained(folder)
     return folder
+
+
+@pytest.fixture
+def start_command() -> Callable[..., BaseProcess]:
+    """start(words, *modules) -> the process that runs `radiolucent words`.
+
+    It is forked from a process that has imported `modules` and done nothing else, so that of several commands only the
+    first waits for them. A fork of this process would lose the threads of torch and numba.
+    """
+    from radiolucent.cli import main
+
+    context = multiprocessing.get_context("forkserver")
+
+    def start(words: list[str], *modules: str) -> BaseProcess:
+        context.set_forkserver_preload(list(modules))
+        process = context.Process(target=main, args=(words,))
+        process.start()
+        return process
+
+    return start
+
+
+@pytest.fixture
+def kill_a_ray_worker() -> Iterator[Callable[[Callable[[], bool]], list[int]]]:
+    """start(when) -> killed: as soon as when() holds, kill -9 strikes one Ray worker at work, whose id is in `killed`.
+
+    The cluster is this process's own, since another process would import everything once more before it starts one.
+    """
+    psutil = pytest.importorskip("psutil", reason="needs psutil to find Ray's workers")
+    ray = pytest.importorskip("ray", reason="needs the ray extra")
+    from radiolucent.batch.executors import worker_environment
+
+    killed: list[int] = []
+    over = threading.Event()
+
+    def watch(when: Callable[[], bool]) -> None:
+        while not over.is_set() and not killed:
+            for child in psutil.Process().children(recursive=True) if when() else ():
+                with suppress(psutil.NoSuchProcess):
+                    if not killed and any("ray::RayWorker.attempt" in word for word in child.cmdline()):
+                        os.kill(child.pid, signal.SIGKILL)
+                        killed.append(child.pid)
+            time.sleep(0.002)
+
+    def start(when: Callable[[], bool]) -> list[int]:
+        threading.Thread(target=watch, args=(when,), daemon=True).start()
+        return killed
+
+    ray.shutdown()
+    environment = {"env_vars": worker_environment(2)}
+    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, runtime_env=environment)
+    try:
+        yield start
+    finally:
+        over.set()
+        ray.shutdown()
 
 
 @pytest.fixture(scope="session")

@@ -101,27 +101,31 @@ def test_statistics_of_known_assignments():
     assert used.item() == pytest.approx(3 / 8)
 
 
-RANK = """
-import sys
+RANKS = """
+import os, sys
 import torch
 from torch import distributed
 from vqgan import VectorQuantizer
-rank, store = int(sys.argv[1]), sys.argv[2]
+store, *files = sys.argv[1:]
+other = os.fork()  # before anything has run, so that both have what takes long to import
+rank = 0 if other else 1
 distributed.init_process_group("gloo", init_method="file://" + store, rank=rank, world_size=2)
 quantizer = VectorQuantizer(8, 2)
 for step in range(2):
     torch.manual_seed(10 * step + rank)
     quantizer(torch.randn(1, 2, 8, 8))
-torch.save(quantizer.state_dict(), sys.argv[3])
+torch.save(quantizer.state_dict(), files[rank])
 distributed.destroy_process_group()  # its threads may not outlive the process
+if other:
+    sys.exit(os.waitstatus_to_exitcode(os.waitpid(other, 0)[1]))
 """
 
 
 def test_two_processes_with_different_batches_keep_one_codebook(tmp_path):
     files = [tmp_path / f"{rank}.pt" for rank in range(2)]
-    commands = [[sys.executable, "-c", RANK, str(rank), str(tmp_path / "store"), str(files[rank])] for rank in range(2)]
-    processes = [subprocess.Popen(command) for command in commands]
-    assert [process.wait(timeout=120) for process in processes] == [0, 0]
+    command = [sys.executable, "-c", RANKS, str(tmp_path / "store"), *map(str, files)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=240)
+    assert done.returncode == 0, done.stderr
     first, second = (torch.load(file, weights_only=True) for file in files)
     assert all(torch.equal(first[name], second[name]) for name in first)
     assert first["usage"].sum().item() == pytest.approx(1)

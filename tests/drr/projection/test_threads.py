@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 
 import numba
 import numpy as np
+import pytest
 
 from drr import ConeBeam, Volume, isolate_body, sample_ct, separate_bone
 from drr.projection.adjoint import back_project
@@ -57,17 +60,40 @@ def assert_torch_keeps_its_threads() -> None:
     assert torch.get_num_threads() == 1 and hu.grad is not None
 
 
-def in_two_threads(check: str) -> None:
-    """One of the functions above, in a process of its own that imports torch first, as users do (the order matters)."""
+CHECKS = """
+import json, os, runpy, sys
+import torch  # first, as users do: the order matters
+checks = runpy.run_path(sys.argv[1])
+statuses = {}
+for name in sys.argv[2:]:
+    child = os.fork()  # before anything has run: each check has threads of its own
+    if not child:
+        checks[name]()
+        sys.exit()
+    statuses[name] = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+print(json.dumps(statuses))
+"""
+
+
+@pytest.fixture(scope="module")
+def in_two_threads() -> Callable[[str], None]:
+    """Whether one of the functions above ended well, in a process of its own with two threads."""
     environment = {**os.environ, "NUMBA_NUM_THREADS": str(THREADS)}
-    script = f"import torch, runpy; runpy.run_path({__file__!r})[{check!r}]()"
-    run = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True)
+    names = ("assert_torch_keeps_its_threads", "assert_equal_in_all_threads")
+    command = [sys.executable, "-c", CHECKS, __file__, *names]
+    run = subprocess.run(command, env=environment, capture_output=True, text=True)
     assert run.returncode == 0, run.stderr
+    statuses = json.loads(run.stdout.splitlines()[-1])
+
+    def ended_well(check: str) -> None:
+        assert statuses[check] == 0, run.stderr
+
+    return ended_well
 
 
-def test_torch_keeps_its_threads():
+def test_torch_keeps_its_threads(in_two_threads):
     in_two_threads("assert_torch_keeps_its_threads")
 
 
-def test_the_result_does_not_depend_on_the_number_of_threads():
+def test_the_result_does_not_depend_on_the_number_of_threads(in_two_threads):
     in_two_threads("assert_equal_in_all_threads")

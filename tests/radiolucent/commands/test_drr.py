@@ -7,9 +7,6 @@ import gzip
 import hashlib
 import importlib.util
 import os
-import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -27,6 +24,7 @@ from radiolucent.commands.drr import MATERIALS
 
 SIZE = 48
 ALL = ["total", "bone", "soft"]
+IMPORTED = ("radiolucent.commands.drr", "jsonargparse", "numba", "pyarrow.parquet")  # what takes the command longest
 METADATA = (
     "VolumeName,Manufacturer,PatientAge,RescaleSlope,RescaleIntercept,XYSpacing,ZSpacing,ImagePositionPatient,"
     "ImageOrientationPatient\n"
@@ -343,22 +341,18 @@ def test_dicom_folder_leaves_no_identity(chest, tmp_path):
     np.testing.assert_allclose(*pixels, atol=1e-4)
 
 
-def start_and_kill(words: list[str], out: Path, after: int) -> None:
-    """Run the command in a process of its own and kill -9 it once `after` images are there."""
-    process = subprocess.Popen([sys.executable, "-m", "radiolucent", *words], stdout=subprocess.DEVNULL)
-    deadline = time.monotonic() + 100
-    while len(list(out.rglob("*_total.png"))) < after and time.monotonic() < deadline and process.poll() is None:
-        time.sleep(0.002)
-    os.kill(process.pid, signal.SIGKILL)
-    process.wait()
-
-
 @pytest.mark.parametrize("workers", [0, 2])
-def test_killed_and_run_again_gives_the_same_bytes(whole, tmp_path, workers):
+def test_killed_and_run_again_gives_the_same_bytes(whole, tmp_path, workers, start_command):
     inputs, unbroken = whole
     out = tmp_path / "broken"
     words = [*inputs, "--materials", *ALL, "--out", str(out)]
-    start_and_kill(["drr", *words, "--size", str(SIZE), "--backend", "cpu", "--workers", str(workers)], out, 3)
+    command = ["drr", *words, "--size", str(SIZE), "--backend", "cpu", "--workers", str(workers)]
+    process = start_command(command, *IMPORTED)
+    deadline = time.monotonic() + 100
+    while len(list(out.rglob("*_total.png"))) < 3 and time.monotonic() < deadline and process.is_alive():
+        time.sleep(0.002)
+    process.kill()
+    process.join()
     finished = [line for line in (out / "manifest.jsonl").read_text().splitlines() if line.startswith('{"key"')]
     assert 0 < len(finished) < 12
     assert not (out / "manifest.parquet").exists()
@@ -369,31 +363,13 @@ def test_killed_and_run_again_gives_the_same_bytes(whole, tmp_path, workers):
 
 
 @pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="needs the ray extra")
-def test_a_killed_ray_workers_volume_is_done_again(whole, tmp_path):
-    pytest.importorskip("psutil", reason="needs psutil to find Ray's workers")
+def test_a_killed_ray_workers_volume_is_done_again(whole, tmp_path, kill_a_ray_worker):
     inputs, unbroken = whole
     out = tmp_path / "ray"
-    words = ["drr", *inputs, "--materials", *ALL, "--size", str(SIZE), "--backend", "cpu", "--out", str(out)]
-    process = subprocess.Popen([sys.executable, "-m", "radiolucent", *words, "--executor", "ray", "--workers", "2"])
-    deadline = time.monotonic() + 120
-    killed = False
-    while process.poll() is None and not killed and time.monotonic() < deadline:
-        killed = len(list(out.rglob("*_total.png"))) >= 2 and kill_a_worker(process.pid)
-        time.sleep(0.002)
-    assert process.wait(120) == 0
+    killed = kill_a_ray_worker(lambda: len(list(out.rglob("*_total.png"))) >= 2)
+    assert drr(*inputs, "--materials", *ALL, "--out", out, "--executor", "ray", "--workers", "2") == 0
     assert killed
     assert contents(out) == contents(unbroken)
-
-
-def kill_a_worker(parent: int) -> bool:
-    """kill -9 one Ray worker that works for the run `parent`: a descendant of it whose title says ray::."""
-    import psutil
-
-    for child in psutil.Process(parent).children(recursive=True):
-        if any("ray::RayWorker.attempt" in word for word in child.cmdline()):
-            os.kill(child.pid, signal.SIGKILL)
-            return True
-    return False
 
 
 @pytest.mark.parametrize(

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import csv
 import importlib.util
-import os
-import signal
-import subprocess
-import sys
 import time
+from collections.abc import Callable
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +17,7 @@ from PIL import Image
 from radiolucent.cli import dispatch
 
 STEPS = ["--steps", "2"]
+STABLE_DIFFUSION = "diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion"
 
 
 def write_prompts(path: Path, rows: list[dict[str, Any]]) -> str:
@@ -93,7 +92,9 @@ def test_micro_batches_are_always_full(stable_diffusion: Path, whole: dict[str, 
         assert np.abs(one - four).max() <= 1
 
 
-def test_killed_and_run_again(stable_diffusion: Path, whole: dict[str, bytes], tmp_path: Path) -> None:
+def test_killed_and_run_again(
+    stable_diffusion: Path, whole: dict[str, bytes], tmp_path: Path, start_command: Callable[..., BaseProcess]
+) -> None:
     prompts = write_prompts(tmp_path / "prompts.csv", reports(9))
     out = tmp_path / "out"
     words = [
@@ -107,14 +108,13 @@ def test_killed_and_run_again(stable_diffusion: Path, whole: dict[str, bytes], t
         "3",
         *STEPS,
     ]
-    command = [sys.executable, "-m", "radiolucent", "synthesize", *words]
     for count in (1, 4):
-        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        process = start_command(["synthesize", *words], "radiolucent.synthesis.loading", STABLE_DIFFUSION)
         deadline = time.monotonic() + 300
         while len(list(out.glob("images/case*.png"))) < count and time.monotonic() < deadline:
             time.sleep(0.002)
-        os.kill(process.pid, signal.SIGKILL)
-        process.wait()
+        process.kill()
+        process.join()
         assert count <= len(list(out.glob("images/case*.png")))
     before = {path: path.stat().st_mtime_ns for path in out.glob("images/case*.png")}
     (out / "images" / ".part-0123456789ab-case8.png").write_bytes(b"half")
@@ -125,24 +125,16 @@ def test_killed_and_run_again(stable_diffusion: Path, whole: dict[str, bytes], t
 
 @pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="needs the ray extra")
 def test_two_ray_workers_of_which_one_is_killed(
-    stable_diffusion: Path, whole: dict[str, bytes], tmp_path: Path
+    stable_diffusion: Path,
+    whole: dict[str, bytes],
+    tmp_path: Path,
+    kill_a_ray_worker: Callable[[Callable[[], bool]], list[int]],
 ) -> None:
-    psutil = pytest.importorskip("psutil", reason="needs psutil to find Ray's workers")
     prompts = write_prompts(tmp_path / "prompts.csv", reports(9))
     out = tmp_path / "out"
-    words = ["--prompts", prompts, "--checkpoint", str(stable_diffusion), "--out", str(out), "--batch-size", "2"]
-    ray = ["--executor", "ray", "--workers", "2", "--device", "cpu"]
-    process = subprocess.Popen([sys.executable, "-m", "radiolucent", "synthesize", *words, *STEPS, *ray])
-    killed: set[int] = set()
-    deadline = time.monotonic() + 300
-    while process.poll() is None and not killed and time.monotonic() < deadline:
-        if list(out.glob("images/case*.png")):
-            for child in psutil.Process(process.pid).children(recursive=True):
-                if not killed and any("ray::RayWorker.attempt" in word for word in child.cmdline()):
-                    os.kill(child.pid, signal.SIGKILL)
-                    killed.add(child.pid)
-        time.sleep(0.002)
-    assert process.wait(300) == 0
+    ray = ["--executor", "ray", "--workers", "2", "--device", "cpu", "--batch-size", "2"]
+    killed = kill_a_ray_worker(lambda: bool(list(out.glob("images/case*.png"))))
+    assert synthesize(prompts, stable_diffusion, out, *ray) == 0
     assert killed
     assert dataset(out) == whole
 
