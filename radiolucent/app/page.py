@@ -14,7 +14,7 @@ from radiolucent.app.synthesise_tab import add_synthesise
 from radiolucent.app.xray_tab import add_xray
 
 FOOTER_LINKS: list[Any] = []
-SCRIPTS = ("common.js", "suppress.js", "xray.js")
+SCRIPTS = ("common.js", "drop.js", "suppress.js", "xray.js")
 STYLES = ("app.css",)
 INTRODUCTION = """
 <header class="rl-header"><h1>Radiolucent</h1>

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import gradio
 
@@ -145,7 +146,7 @@ def add_suppress(services: Services) -> None:
     strength = gradio.Number(1.0, visible=False)
     outputs = [said, viewer, token, file]
     given = [polarity, samples, token]
-    starts = [(file.upload, tab.sent, [file, *given])]
+    starts: list[tuple[Any, Callable[..., Any], list[Any]]] = [(file.upload, tab.sent, [file, *given])]
     starts += [(b.click, tab.example, [gradio.State(look), *given]) for b, look in zip(examples, EXAMPLES.values())]
     starts += [(again.click, tab.again, given)]
     for listen, work, inputs in starts:
