@@ -83,8 +83,8 @@ class NoiseSchedule(Protocol):
 
     @property
     def set_timesteps(self) -> Any:
-        """Prepare sampling: set_timesteps(steps, device=device); what else it takes differs between schedulers."""
+        """Takes the number of sampling steps and `device`, and makes `timesteps`; what else, differs between schedulers."""
 
     @property
     def step(self) -> Any:
-        """One step: step(prediction, timestep, x, return_dict=False)[0] is x at the next timestep."""
+        """Takes a prediction, its timestep, x and return_dict=False; the first of what it gives is x one timestep on."""

@@ -1,6 +1,7 @@
 """Between radiographs and the latents that are diffused.
 
-The autoencoder is any diffusion.contracts.Autoencoder (vqgan.VQGAN is one). Latents are multiplied by its scaling_factor.
+The autoencoder is any diffusion.contracts.Autoencoder (vqgan.VQGAN is one). Latents are multiplied by its
+scaling_factor.
 
 What is diffused: `soft`, the soft-tissue image's latent; or `bone`, the difference (condition - soft) * residual_scale,
 where the network only has to find what is to be taken away, and predicting zero leaves the radiograph as it is.

@@ -1,4 +1,4 @@
-"""The page as a lab serves it: behind a proxy below a path, with a login, and with more visitors than it has room for."""
+"""The page as a lab serves it: behind a proxy, with a login, and with more visitors than it has room for."""
 
 from __future__ import annotations
 
