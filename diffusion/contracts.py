@@ -83,8 +83,8 @@ class NoiseSchedule(Protocol):
 
     @property
     def set_timesteps(self) -> Any:
-        """Takes the number of sampling steps and `device`, and makes `timesteps`; what else, differs between schedulers."""
+        """Takes the number of sampling steps and `device`, and makes `timesteps`; schedulers take more besides."""
 
     @property
     def step(self) -> Any:
-        """Takes a prediction, its timestep, x and return_dict=False; the first of what it gives is x one timestep on."""
+        """Takes a prediction, its timestep, x and return_dict=False; the first of what it gives is x a step on."""

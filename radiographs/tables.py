@@ -113,7 +113,15 @@ def read_cells(path: str | Path, encoding: str | None = None) -> Iterator[tuple[
 
 
 def read_lines(path: str | Path, encoding: str | None = None) -> list[str]:
-    """The lines of a text file, without their ends. Errors as in `read_cells`, but an empty file has no lines."""
+    """The lines of a text file; errors as in `read_cells`, but an empty file has no lines.
+
+    Args:
+        path: Plain or gzip.
+        encoding: As for `read_rows`.
+
+    Returns:
+        The lines, without their ends.
+    """
     return [line.rstrip("\r\n") for line in _text_lines(Path(path), encoding)]
 
 
