@@ -116,7 +116,7 @@ class SuppressionModel(Protocol):
         ...
 
     def bone(self, radiograph: Float[Tensor, "batch 1 height width"]) -> Float[Tensor, "batch 1 height width"]:
-        """What is taken away, with gradients, for training a site's correction.
+        """What is taken away.
 
         Args:
             radiograph: (B, 1, H, W) in [-1, 1].
