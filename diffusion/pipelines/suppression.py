@@ -70,7 +70,7 @@ class BoneSuppressionPipeline(SuppressionPipeline):
         self,
         vqgan: nn.Module,
         unet: ModelMixin,
-        scheduler: Any,
+        scheduler: NoiseSchedule,
         condition_scaling: str = "clean",
         target: str = "soft",
         latent: str = "quantized",
