@@ -1,7 +1,7 @@
 """Between radiographs and the latents that are diffused.
 
-The autoencoder is any module with encode(x) -> z, quantize(z) -> (z_q, loss, indices), decode(z_q) -> x,
-config.scaling_factor and downsampling (vqgan.VQGAN is one). Latents are multiplied by scaling_factor.
+The autoencoder is any diffusion.contracts.Autoencoder (vqgan.VQGAN is one). Latents are multiplied by its
+scaling_factor.
 
 What is diffused: `soft`, the soft-tissue image's latent; or `bone`, the difference (condition - soft) * residual_scale,
 where the network only has to find what is to be taken away, and predicting zero leaves the radiograph as it is.
@@ -9,10 +9,12 @@ where the network only has to find what is to be taken away, and predicting zero
 
 from __future__ import annotations
 
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
+
+from diffusion.contracts import Autoencoder
 
 Target = Literal["soft", "bone"]
 Latent = Literal["quantized", "continuous"]
@@ -34,7 +36,7 @@ def check_latent_options(target: str, latent: str) -> None:
         raise ValueError(f"latent is '{latent}'; expected one of {', '.join(get_args(Latent))}")
 
 
-def encode(vqgan: Any, image: Tensor, latent: Latent = "quantized") -> Tensor:
+def encode(vqgan: Autoencoder, image: Tensor, latent: Latent = "quantized") -> Tensor:
     """Scaled latents of images.
 
     Args:
@@ -52,7 +54,7 @@ def encode(vqgan: Any, image: Tensor, latent: Latent = "quantized") -> Tensor:
 
 
 def encode_pairs(
-    vqgan: Any, radiograph: Tensor, soft: Tensor, latent: Latent = "quantized", mirrored: Tensor | None = None
+    vqgan: Autoencoder, radiograph: Tensor, soft: Tensor, latent: Latent = "quantized", mirrored: Tensor | None = None
 ) -> Tensor:
     """Latents of radiographs and their soft-tissue images.
 
@@ -75,7 +77,7 @@ def encode_pairs(
     return torch.stack(latents, dim=1)
 
 
-def decode(vqgan: Any, latent: Tensor) -> Tensor:
+def decode(vqgan: Autoencoder, latent: Tensor) -> Tensor:
     """Image of a scaled latent, which is not quantised again (as BS-LDM decodes).
 
     Args:

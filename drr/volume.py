@@ -95,5 +95,12 @@ class Volume:
         return np.isin(self.labels, [ids[name] for name in names])
 
     def replace(self, **changes: Any) -> Volume:
-        """A copy with some fields replaced."""
+        """A copy with some fields replaced.
+
+        Args:
+            **changes: Fields by name, as the class takes them.
+
+        Returns:
+            The copy; arrays that are not replaced are shared.
+        """
         return replace(self, **changes)

@@ -133,13 +133,29 @@ def match(folders: Mapping[str, str | Path], resizable: Collection[str] = ()) ->
 
 
 def alike(a: tuple[int, int], b: tuple[int, int]) -> bool:
-    """Whether two sizes (H, W) have one aspect, to a pixel of the smaller one."""
+    """Whether two sizes have one aspect, to a pixel of the smaller one.
+
+    Args:
+        a: (H, W) in pixels.
+        b: (H, W) in pixels.
+
+    Returns:
+        Whether one is the other, made larger or smaller.
+    """
     scale = max(a) / max(b)
     return max(abs(n - scale * m) for n, m in zip(a, b)) <= max(1.0, scale)
 
 
 def opposite(a: Float[np.ndarray, "height width"], b: Float[np.ndarray, "height width"]) -> bool:
-    """Whether two images (H, W) of the same view look like negatives of each other."""
+    """Whether two images of the same view look like negatives of each other.
+
+    Args:
+        a: (H, W) on any scale.
+        b: (H, W) on any scale.
+
+    Returns:
+        Whether they correlate below OPPOSITE.
+    """
     x, y = a - a.mean(), b - b.mean()
     scale = float(np.sqrt((x**2).sum() * (y**2).sum()))
     return scale > 0 and float((x * y).sum()) / scale < OPPOSITE

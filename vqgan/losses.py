@@ -83,10 +83,25 @@ class Adversarial(Protocol):
     """A pair of losses on discriminator logits."""
 
     def discriminator(self, real: Tensor, fake: Tensor) -> Tensor:
-        """Loss () of the discriminator, from its logits (B, 1, h, w) on real images and on reconstructions."""
+        """Loss of the discriminator.
+
+        Args:
+            real: Its logits (B, 1, h, w) on real images.
+            fake: Its logits (B, 1, h, w) on reconstructions.
+
+        Returns:
+            Loss ().
+        """
 
     def generator(self, fake: Tensor) -> Tensor:
-        """Loss () of the generator, from the discriminator's logits (B, 1, h, w) on reconstructions."""
+        """Loss of the generator.
+
+        Args:
+            fake: The discriminator's logits (B, 1, h, w) on reconstructions.
+
+        Returns:
+            Loss ().
+        """
 
 
 class Hinge:
@@ -97,11 +112,26 @@ class Hinge:
     """
 
     def discriminator(self, real: Tensor, fake: Tensor) -> Tensor:
-        """Half of mean(max(0, 1 - real)) + mean(max(0, 1 + fake)), from logits of any shape."""
+        """Half of mean(max(0, 1 - real)) + mean(max(0, 1 + fake)).
+
+        Args:
+            real: Logits of any shape.
+            fake: Logits of any shape.
+
+        Returns:
+            Loss ().
+        """
         return 0.5 * (F.relu(1 - real).mean() + F.relu(1 + fake).mean())
 
     def generator(self, fake: Tensor) -> Tensor:
-        """-mean(fake), from logits of any shape."""
+        """-mean(fake).
+
+        Args:
+            fake: Logits of any shape.
+
+        Returns:
+            Loss ().
+        """
         return -fake.mean()
 
 
@@ -113,11 +143,26 @@ class LeastSquares:
     """
 
     def discriminator(self, real: Tensor, fake: Tensor) -> Tensor:
-        """Half of mean((real - 1)^2) + mean(fake^2), from logits of any shape."""
+        """Half of mean((real - 1)^2) + mean(fake^2).
+
+        Args:
+            real: Logits of any shape.
+            fake: Logits of any shape.
+
+        Returns:
+            Loss ().
+        """
         return 0.5 * ((real - 1).square().mean() + fake.square().mean())
 
     def generator(self, fake: Tensor) -> Tensor:
-        """mean((fake - 1)^2), from logits of any shape."""
+        """mean((fake - 1)^2).
+
+        Args:
+            fake: Logits of any shape.
+
+        Returns:
+            Loss ().
+        """
         return (fake - 1).square().mean()
 
 
@@ -185,7 +230,14 @@ class HybridLoss(nn.Module):
         self.adaptive = adaptive
 
     def is_adversarial(self, update: int) -> bool:
-        """Whether the discriminator takes part in the `update`-th update, counted from 0."""
+        """Whether the discriminator takes part in an update.
+
+        Args:
+            update: Its number, counted from 0.
+
+        Returns:
+            From `adversarial_start` on, if the weight is not 0.
+        """
         return self.adversarial_weight > 0 and update >= self.adversarial_start
 
     def forward(

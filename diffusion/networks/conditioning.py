@@ -37,7 +37,7 @@ class Conditioner(ModelMixin, ConfigMixin):  # type: ignore[misc]
         views: How many of VIEWS, from the first, the model knows; folders that do not say so know five.
         plan_side: Side of the maps in which the model plans from the report where findings are, see `planned`; 0: none.
         priors: Whether the model tells the other images of an earlier study from those of the same one.
-        regions: R, of how many of radiographs.vocabulary.FINDINGS, from the first, it may be told the place; 0: none.
+        regions: R, of how many of radiographs.vocabulary.FINDINGS, from the first, it may be given the place; 0: none.
     """
 
     @register_to_config

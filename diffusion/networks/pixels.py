@@ -22,13 +22,34 @@ class PixelSpace(ModelMixin, ConfigMixin):  # type: ignore[misc]
         self.register_parameter("placeholder", nn.Parameter(Tensor(0)))  # safetensors and `dtype` want one
 
     def encode(self, x: Tensor) -> Tensor:
-        """The image itself."""
+        """The image itself.
+
+        Args:
+            x: (B, 1, H, W) in [-1, 1].
+
+        Returns:
+            x.
+        """
         return x
 
     def quantize(self, z: Tensor) -> tuple[Tensor, Tensor, None]:
-        """The image itself, a loss of 0 and no indices."""
+        """The image itself: there is no codebook.
+
+        Args:
+            z: (B, 1, H, W).
+
+        Returns:
+            z, a loss () of 0, and None for the indices.
+        """
         return z, z.new_zeros(()), None
 
     def decode(self, z: Tensor) -> Tensor:
-        """The image itself."""
+        """The image itself.
+
+        Args:
+            z: (B, 1, H, W).
+
+        Returns:
+            z.
+        """
         return z

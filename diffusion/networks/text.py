@@ -91,7 +91,11 @@ class TextEncoder:
         return made
 
     def components(self) -> tuple[Any, Any]:
-        """The model and its tokenizer in the classes that transformers saves and loads, as a pipeline holds them."""
+        """The parts as a pipeline holds them.
+
+        Returns:
+            The model and its tokenizer, in the classes that transformers saves and loads.
+        """
         import transformers
 
         model, tokenizer = self.parts
@@ -112,7 +116,11 @@ class TextEncoder:
 
     @cached_property
     def limit(self) -> int:
-        """Tokens of the longest text, special ones included."""
+        """Tokens of the longest text, special ones included.
+
+        Raises:
+            ValueError: max_length is more than the model takes, or 2 or less.
+        """
         model, tokenizer = self.parts
         limit = min(tokenizer.model_max_length, _positions(model.config))
         if self.max_length is not None and not 2 < self.max_length <= limit:
@@ -125,7 +133,14 @@ class TextEncoder:
         return _fingerprint(self.parts[0])
 
     def tokens(self, text: str) -> int:
-        """How many tokens a text has, special ones included, before any truncation."""
+        """How long a text is.
+
+        Args:
+            text: Of any length.
+
+        Returns:
+            Its tokens, special ones included, before any truncation.
+        """
         return len(self.parts[1](text, verbose=False)["input_ids"])
 
     def __call__(self, texts: Sequence[str], names: Sequence[str] | None = None) -> tuple[Tensor, Tensor]:

@@ -12,10 +12,12 @@ import itertools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
+
+from diffusion.contracts import Autoencoder, AutoencoderConfig, Denoiser
 
 if TYPE_CHECKING:
     from diffusers.models.unets.unet_2d import UNet2DOutput
@@ -105,7 +107,7 @@ class TiledNetwork:
         unit: What starts of tiles are multiples of; divides `tile`.
     """
 
-    network: Any
+    network: Denoiser
     tile: int
     unit: int = 1
 
@@ -124,7 +126,7 @@ class TiledNetwork:
 
 @dataclass(frozen=True)
 class TiledAutoencoder:
-    """An autoencoder (see diffusion.latents) whose `encode` and `decode` work tile by tile.
+    """An autoencoder whose `encode` and `decode` work tile by tile.
 
     Attributes:
         autoencoder: What it wraps.
@@ -132,20 +134,25 @@ class TiledAutoencoder:
         unit: What starts of tiles are multiples of, in pixels; the downsampling divides it.
     """
 
-    autoencoder: Any
+    autoencoder: Autoencoder
     tile: int
     unit: int
 
     @property
-    def config(self) -> Any:
+    def config(self) -> AutoencoderConfig:
         """The autoencoder's configuration, with its scaling_factor."""
         return self.autoencoder.config
+
+    @property
+    def downsampling(self) -> int:
+        """f: image pixels per latent pixel along a side."""
+        return self.autoencoder.downsampling
 
     def encode(self, image: Tensor) -> Tensor:
         """Latents (B, C, H/f, W/f) of images (B, 1, H, W)."""
         return tiled(self.autoencoder.encode, image, self.tile, self.unit)
 
-    def quantize(self, z: Tensor) -> Any:
+    def quantize(self, z: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
         """As the autoencoder does: a latent pixel's code depends on no other, so that no tiles are needed."""
         return self.autoencoder.quantize(z)
 

@@ -43,6 +43,9 @@ class SuppressionPipeline(SuppressionAnswers, SavedPipeline):
             pretrained_model_name_or_path: A folder, or OWNER/NAME.
             **options: As diffusers takes them.
 
+        Returns:
+            The pipeline, on the CPU.
+
         Raises:
             ValueError: Its weights are not finite.
         """

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import cv2
 import numpy as np
@@ -19,6 +18,7 @@ from diffusers.models.unets.unet_2d import UNet2DOutput
 from scipy.fft import dstn, idstn
 from torch import Tensor
 
+from diffusion.contracts import Denoiser
 from diffusion.noise import seeded_generators, seeded_noise
 
 BLACK = -1.0
@@ -40,7 +40,7 @@ class LocalGuidance:
         generators: Made of the seeds.
     """
 
-    network: Any
+    network: Denoiser
     scale: float
     seeds: Sequence[int]
     generators: list[torch.Generator] = field(init=False)

@@ -43,7 +43,7 @@ def predict_bone(unet: nn.Module, radiograph: Tensor, patch: int, tile: int | No
     if tile is not None:
         from diffusion.networks.unet import size_multiple
 
-        network = TiledNetwork(unet, tile // patch, size_multiple(unet))
+        network = TiledNetwork(network, tile // patch, size_multiple(unet))
     mean = radiograph.mean(dim=(2, 3), keepdim=True)
     deviation = radiograph.std(dim=(2, 3), keepdim=True).clamp(min=1e-3)
     seen = F.pixel_unshuffle((radiograph - mean) / deviation, patch)

@@ -8,18 +8,18 @@ from typing import Any
 
 import numpy as np
 import torch
-from diffusers.models.modeling_utils import ModelMixin
 from diffusers.schedulers.scheduling_flow_match_euler_discrete import FlowMatchEulerDiscreteScheduler
 from torch import Tensor
 
+from diffusion.contracts import Denoiser, NoiseSchedule
 from diffusion.networks.concatenation import ConditionScaling, concatenate_condition
 from diffusion.noise import seeded_generators, seeded_noise
 from diffusion.training.objectives import noise_levels
 
 
 def sample(
-    network: ModelMixin,
-    scheduler: Any,
+    network: Denoiser,
+    scheduler: NoiseSchedule,
     condition: Tensor,
     num_inference_steps: int,
     seeds: Sequence[int],
@@ -77,7 +77,7 @@ def sample(
 
 def denoise(
     answer: Callable[[Tensor, Tensor], Tensor],
-    scheduler: Any,
+    scheduler: NoiseSchedule,
     noise: Tensor,
     num_inference_steps: int,
     generators: list[torch.Generator],
@@ -115,7 +115,7 @@ def denoise(
     return x
 
 
-def signal_level(scheduler: Any, timestep: Tensor) -> Tensor:
+def signal_level(scheduler: NoiseSchedule, timestep: Tensor) -> Tensor:
     """What x0 is multiplied by in x_t.
 
     Args:
@@ -127,7 +127,8 @@ def signal_level(scheduler: Any, timestep: Tensor) -> Tensor:
     """
     if not timestep.is_floating_point():
         return noise_levels(scheduler, timestep)[0]
-    alpha_bar = scheduler.alphas_cumprod.to(timestep.device)
+    variances: Any = scheduler  # one of Euler's family: no other has timesteps between two of training's
+    alpha_bar = variances.alphas_cumprod.to(timestep.device)
     ratio = ((1 - alpha_bar) / alpha_bar).sqrt()  # noise over signal, which Euler's family interpolates
     below = timestep.long().clamp(0, len(ratio) - 1)
     above = (below + 1).clamp(max=len(ratio) - 1)

@@ -15,6 +15,7 @@ from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from diffusers.models.modeling_utils import ModelMixin
 from torch import Tensor, nn
 
+from diffusion.contracts import Autoencoder, Denoiser, NoiseSchedule
 from diffusion.folders import class_name, pipeline_folder, read_index
 from diffusion.latents import check_latent_options, decode, encode, from_x0
 from diffusion.networks.concatenation import check_condition_scaling
@@ -38,7 +39,7 @@ class BoneSuppressionPipeline(SuppressionPipeline):
     """Conditional latent diffusion from a radiograph to its soft-tissue image.
 
     Args:
-        vqgan: The autoencoder, see diffusion.latents; it and the network are set to evaluation.
+        vqgan: The autoencoder, see diffusion.contracts; it and the network are set to evaluation.
         unet: build_unet's or a LatentDiT.
         scheduler: Of diffusion.schedulers.thresholded, or one of diffusers' that diffusion.schedulers.served names; to
             exchange it, `pipeline.scheduler = Other.from_config(pipeline.scheduler.config)` (with thresholding=False
@@ -69,7 +70,7 @@ class BoneSuppressionPipeline(SuppressionPipeline):
         self,
         vqgan: nn.Module,
         unet: ModelMixin,
-        scheduler: Any,
+        scheduler: NoiseSchedule,
         condition_scaling: str = "clean",
         target: str = "soft",
         latent: str = "quantized",
@@ -199,9 +200,9 @@ class BoneSuppressionPipeline(SuppressionPipeline):
     def _sample(
         self,
         radiograph: Tensor,
-        vqgan: Any,
-        network: Any,
-        scheduler: Any,
+        vqgan: Autoencoder,
+        network: Denoiser,
+        scheduler: NoiseSchedule,
         steps: int,
         seeds: Sequence[int],
         guidance_scale: float,

@@ -103,13 +103,39 @@ class SuppressionModel(Protocol):
     def second_look(
         self, radiograph: Float[Tensor, "batch 1 height width"], *, seeds: Sequence[int], steps: int | None
     ) -> BoneSuppressionOutput:
-        """The soft tissue of images of `detail_size`, in one pass."""
+        """The soft tissue of images of `detail_size`, in one pass.
+
+        Args:
+            radiograph: (B, 1, H, W) in [-1, 1], H = W = `detail_size`.
+            seeds: One an image.
+            steps: Of sampling; None for the model's own number.
+
+        Returns:
+            `soft` (B, 1, H, W) in [-1, 1], of which only what is finer than the first look shows is used.
+        """
         ...
 
     def bone(self, radiograph: Float[Tensor, "batch 1 height width"]) -> Float[Tensor, "batch 1 height width"]:
-        """What is taken away, in the radiograph's grey levels, not clipped."""
+        """What is taken away.
+
+        Args:
+            radiograph: (B, 1, H, W) in [-1, 1].
+
+        Returns:
+            (B, 1, H, W) in the radiograph's grey levels, not clipped.
+        """
         ...
 
     def adapted(self, site: SiteUNet) -> SuppressionModel:
-        """The model with a site's correction beside it; ValueError if `not_adaptable` says why there is none."""
+        """The model with a site's correction beside it.
+
+        Args:
+            site: What the site's pairs have taught.
+
+        Returns:
+            A new model; this one stays as it is.
+
+        Raises:
+            ValueError: It takes none, as `not_adaptable` says.
+        """
         ...

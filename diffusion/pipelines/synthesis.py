@@ -11,6 +11,7 @@ import torch
 from diffusers.models.modeling_utils import ModelMixin
 from torch import Tensor, nn
 
+from diffusion.contracts import NoiseSchedule
 from diffusion.finite import refuse_broken
 from diffusion.folders import class_name, pipeline_folder, read_index
 from diffusion.guidance import Terms, guidance_scales, guidance_terms, weighted_sum
@@ -77,7 +78,7 @@ class SynthesisPipeline(SavedPipeline):
         self,
         vqgan: nn.Module,
         unet: ModelMixin,
-        scheduler: Any,
+        scheduler: NoiseSchedule,
         conditioner: Conditioner,
         image_size: int = 512,
         latent: str = "continuous",

@@ -6,6 +6,8 @@ from typing import Any
 
 import diffusers
 
+from diffusion.contracts import NoiseSchedule
+
 ALL = ("epsilon", "sample", "v_prediction")
 NOISE = ("epsilon", "v_prediction")  # their step has no formula for x0, or takes it for noise without a word
 SERVED: dict[str, tuple[str, ...]] = {
@@ -27,7 +29,7 @@ SERVED: dict[str, tuple[str, ...]] = {
 LEAST_ALPHA_BAR = 1e-6  # of the noisiest step where rescale_betas_zero_snr has been obeyed
 
 
-def check_served(scheduler: Any) -> None:
+def check_served(scheduler: NoiseSchedule) -> None:
     """Refuse a scheduler of diffusers, or one derived from it, that would draw another image without a word.
 
     Args:
@@ -47,7 +49,8 @@ def check_served(scheduler: Any) -> None:
         able = [kind for kind, known in SERVED.items() if prediction in known]
         advice = f"take one of {', '.join(able)}" if able else f"prediction_type must be one of {', '.join(ALL)}"
         raise ValueError(f"{name} does not sample from a network that predicts '{prediction}': {advice}")
-    if scheduler.config.get("rescale_betas_zero_snr") and scheduler.alphas_cumprod[-1] > LEAST_ALPHA_BAR:
+    variances: Any = scheduler  # all of SERVED have them
+    if scheduler.config.get("rescale_betas_zero_snr") and variances.alphas_cumprod[-1] > LEAST_ALPHA_BAR:
         raise ValueError(
             f"the noise schedule has rescale_betas_zero_snr, which {name} passes over: take DDIMScheduler, "
             "DDPMScheduler, DPMSolverMultistepScheduler or EulerDiscreteScheduler"

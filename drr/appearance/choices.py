@@ -68,15 +68,37 @@ class Exposure:
         return shown_bone(bone.astype(np.float32), self.style, self.pixel_mm)
 
     def radiograph(self, soft: np.ndarray, bone: np.ndarray) -> np.ndarray:
-        """The picture of a body, float32 (H, W) in [-1, 1]."""
+        """The picture of a body.
+
+        Args:
+            soft: Line integrals (H, W) of soft tissue, dimensionless.
+            bone: What bone adds to them, (H, W).
+
+        Returns:
+            float32 (H, W) in [-1, 1].
+        """
         return self._show(soft.astype(np.float32) + self._bone(bone))
 
     def soft(self, soft: np.ndarray) -> np.ndarray:
-        """The same without its bones."""
+        """The same picture without its bones.
+
+        Args:
+            soft: Line integrals (H, W) of soft tissue, dimensionless.
+
+        Returns:
+            float32 (H, W) in [-1, 1].
+        """
         return self._show(soft.astype(np.float32))
 
     def bone(self, bone: np.ndarray) -> np.ndarray:
-        """The bones alone, with 8 times the contrast on film, whatever the look of the radiograph; raw stays raw."""
+        """The bones alone, with 8 times the contrast on film, whatever the look of the radiograph; raw stays raw.
+
+        Args:
+            bone: What bone adds to the line integrals, (H, W).
+
+        Returns:
+            float32 (H, W) in [-1, 1].
+        """
         if self.look == "raw":
             return raw_levels(bone)
         image = detector_response(bone.astype(np.float32) * BONE_CONTRAST)

@@ -85,7 +85,14 @@ class Look:
 
     @classmethod
     def random(cls, rng: np.random.Generator) -> Look:
-        """A look within the ranges in which a network's answers carried over to real dual-energy pairs."""
+        """A look within the ranges in which a network's answers carried over to real dual-energy pairs.
+
+        Args:
+            rng: Draws it; the same state draws the same look.
+
+        Returns:
+            The look.
+        """
         curved = rng.random() < 0.6
         return cls(
             bone_strength=float(np.exp(rng.normal(np.log(2.2), 0.5))),

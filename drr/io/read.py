@@ -115,7 +115,11 @@ def load_ct(
 
 
 def sample_ct() -> Volume:
-    """The packaged chest CT (LIDC-IDRI-0001, 2.5 mm, 133 x 144 x 144) with its label map; see drr/data/README.md."""
+    """The packaged chest CT with its label map; see drr/data/README.md.
+
+    Returns:
+        LIDC-IDRI-0001 at 2.5 mm, (133, 144, 144), with structures and without a bone mask (see `separate_bone`).
+    """
     with as_file(files("drr") / "data") as folder:
         return read_ct(folder / "lidc_idri_0001_ct_2p5mm.nii.gz", folder / "lidc_idri_0001_mask_2p5mm.nii.gz")
 

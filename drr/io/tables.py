@@ -7,6 +7,8 @@ import io
 from pathlib import Path
 from typing import Any
 
+from radiographs.swallowed_rows import holds_a_row
+
 LARGEST_CELL = 1 << 26  # characters; csv's own limit of 131,072 is less than a long report has
 COLUMNS_SHOWN = 20
 
@@ -24,8 +26,8 @@ def read_rows(path: Any, columns: tuple[str, ...] = ()) -> list[tuple[int, dict[
 
     Raises:
         FileNotFoundError: no such table.
-        ValueError: not UTF-8, a quote that is not closed, a row with too few or too many cells, a column that is
-            missing or there twice; with the file and the line.
+        ValueError: not UTF-8, a quote that is not closed, a cell that has swallowed rows, a row with too few or too
+            many cells, a column that is missing or there twice; with the file and the line.
     """
     if not path.is_file():
         raise FileNotFoundError(f"{path}: there is no such table")
@@ -56,6 +58,10 @@ def _rows(text: str, columns: tuple[str, ...], path: Any) -> list[tuple[int, dic
                 _check_header(header, columns, path)
             elif len(cells) != len(header):
                 raise ValueError(f"{path}, line {line}: a row of {len(cells)} cells, where {len(header)} are expected")
+            elif reader.line_num > line and holds_a_row(cells):
+                raise ValueError(
+                    f"{path}: a cell of the row that begins at line {line} holds whole rows: its quote is not closed"
+                )
             else:
                 rows.append((line, {name: cell for name, cell in zip(header, cells) if not is_index(name)}))
             line = reader.line_num + 1

@@ -30,7 +30,15 @@ WHOLE, LUNGS = "whole", "lungs"
 
 
 def decibels(before: float, after: float) -> float:
-    """10 log10(before / after) of mean squared errors; NaN if there was none before, infinite if none is left."""
+    """A gain, 10 log10(before / after).
+
+    Args:
+        before: Mean squared error of doing nothing.
+        after: Mean squared error of a method.
+
+    Returns:
+        Gain in dB; NaN if there was no error before, infinite if none is left.
+    """
     if not before > NO_ERROR:
         return float("nan")
     return 10 * math.log10(before / after) if after > NO_ERROR else float("inf")

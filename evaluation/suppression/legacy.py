@@ -18,13 +18,29 @@ def resized(image: np.ndarray) -> np.ndarray:
 
 
 def psnr_wrapping(prediction: np.ndarray, truth: np.ndarray) -> float:
-    """BS-LDM's PSNR in dB of uint8 (H, W): the mean of ((truth - prediction) mod 256)^2 mod 256; 100 where it is 0."""
+    """BS-LDM's PSNR, whose error wraps: the mean of ((truth - prediction) mod 256)^2 mod 256.
+
+    Args:
+        prediction: uint8 (H, W).
+        truth: uint8 (H, W).
+
+    Returns:
+        PSNR in dB; 100 where the error is 0.
+    """
     error = ((resized(truth) - resized(prediction)) ** 2).mean()
     return 100.0 if error == 0 else float(20 * np.log10(255 / np.sqrt(error)))
 
 
 def mse_published(prediction: np.ndarray, truth: np.ndarray) -> float:
-    """BS-LDM's MSE of uint8 (H, W), on the scale 0 to 1; this one does not wrap."""
+    """BS-LDM's MSE; this one does not wrap.
+
+    Args:
+        prediction: uint8 (H, W).
+        truth: uint8 (H, W).
+
+    Returns:
+        MSE on the scale 0 to 1.
+    """
     return float(np.mean((resized(truth / 255) - resized(prediction / 255)) ** 2))
 
 
@@ -47,5 +63,13 @@ def bsr_one_sided(prediction: np.ndarray, truth: np.ndarray, radiograph: np.ndar
 
 
 def pixel_distance_wrapping(a: np.ndarray, b: np.ndarray) -> float:
-    """CheXGenBench's pixel distance of uint8 arrays of one shape: norm((a - b) mod 256) / sqrt(size)."""
+    """CheXGenBench's pixel distance, which wraps: norm((a - b) mod 256) / sqrt(size).
+
+    Args:
+        a: uint8 of any shape.
+        b: uint8 of that shape.
+
+    Returns:
+        The distance, in grey levels.
+    """
     return float(np.linalg.norm(a - b) / np.sqrt(a.size))

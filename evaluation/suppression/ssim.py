@@ -67,7 +67,15 @@ def _kernel() -> Tensor:
 
 
 def masked_mean(values: Tensor, mask: Tensor | None) -> Tensor:
-    """Mean (B,) of (B, 1, H, W) over the mask (B, 1, H, W) of 0 and 1, or over everything; NaN for an empty mask."""
+    """The mean of each map, over everything or inside a mask.
+
+    Args:
+        values: (B, 1, H, W).
+        mask: (B, 1, H, W) of 0 and 1; None: everything.
+
+    Returns:
+        (B,); NaN for an empty mask.
+    """
     if mask is None:
         return values.mean(dim=(1, 2, 3))
     weights = mask.to(values.dtype)
@@ -121,7 +129,15 @@ def ms_ssim(a: Tensor, b: Tensor, data_range: float, mask: Tensor | None = None)
 
 
 def pyramid_ms_ssim(pyramid: list[tuple[Tensor, Tensor]], mask: Tensor | None = None) -> Tensor:
-    """MS-SSIM (B,) of what `ssim_pyramid` gave, over everything or inside a mask; NaN for a pyramid of one scale."""
+    """MS-SSIM of what `ssim_pyramid` gave, over everything or inside a mask.
+
+    Args:
+        pyramid: (similarity, structure), each (B, 1, h, w), a scale each.
+        mask: (B, 1, H, W) of 0 and 1; None: everything.
+
+    Returns:
+        (B,), float64; NaN for a pyramid of one scale.
+    """
     first = pyramid[0][0]
     if len(pyramid) < len(SCALE_WEIGHTS):
         return torch.full((first.shape[0],), float("nan"), dtype=torch.float64, device=first.device)

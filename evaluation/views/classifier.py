@@ -25,7 +25,7 @@ from radiographs.vocabulary import FRONTAL, LATERAL
 
 SIDE = 96  # pixels of the copy that the network sees
 CLASSES = ("PA", "AP", "LL", "RL", "other")
-SURE = 0.9  # part of a frontal view's probability from which on PA or AP is told
+SURE = 0.9  # part of a frontal view's probability from which on PA or AP is reported
 TURNS = (0, 90, 180, 270)  # degrees counter-clockwise by which the picture lies turned
 WIDTHS = (24, 48, 80, 112)
 MODEL = Path(__file__).parent / "model"

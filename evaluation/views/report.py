@@ -37,7 +37,7 @@ class Judged:
     def agrees(self) -> bool | None:
         """Whether the view may be the one asked for; None where none was. LATERAL is either lateral.
 
-        A frontal view of which PA or AP is not told agrees with both.
+        A frontal view that is reported as unsure between PA and AP agrees with both.
         """
         return not self.verdict.denies(self.asked) if self.asked else None
 

@@ -136,7 +136,18 @@ def checked_sex(row: Row) -> str | None:
 
 
 def checked_split(value: Any, row: Row) -> str:
-    """train, validation or test; ValueError with the line for any other word, and for none."""
+    """The split that a row names.
+
+    Args:
+        value: Its cell.
+        row: For messages.
+
+    Returns:
+        train, validation or test.
+
+    Raises:
+        ValueError: With the line, for any other word, and for none.
+    """
     text = plain_text(value)
     if text.lower() not in SPLIT_WORDS:
         raise ValueError(

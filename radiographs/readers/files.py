@@ -24,7 +24,18 @@ def tables_named(root: Path, pattern: str) -> list[Path]:
 
 
 def the_one_table(root: Path, pattern: str) -> Path | None:
-    """The table of that name, packed or not; ValueError where there are two releases of it."""
+    """The table of a name, packed or not.
+
+    Args:
+        root: The folder.
+        pattern: The name, with * for what differs between releases.
+
+    Returns:
+        The file; None where there is none.
+
+    Raises:
+        ValueError: There are two releases of it.
+    """
     found = tables_named(root, pattern)
     if len({path.name.removesuffix(".gz") for path in found}) > 1:
         raise ValueError(f"{root}: several tables {', '.join(path.name for path in found)}: keep those of one release")
@@ -32,5 +43,12 @@ def the_one_table(root: Path, pattern: str) -> Path | None:
 
 
 def files_below(root: Path) -> list[Path]:
-    """All files below a folder but hidden ones, such as the ._NAME that macOS leaves."""
+    """All files below a folder but hidden ones, such as the ._NAME that macOS leaves.
+
+    Args:
+        root: The folder.
+
+    Returns:
+        The files, sorted.
+    """
     return sorted(path for path in root.rglob("*") if not path.name.startswith("."))

@@ -138,7 +138,9 @@ class Guard:
                 given = {name.lower() for name, _ in message["headers"]}
                 ours = {n: v.replace("{socket}", socket) for n, v in HEADERS.items() if n.encode() not in given}
                 if new and self.login is not None:
-                    ours["set-cookie"] = f"{COOKIE}={self.login.session}; HttpOnly; SameSite=Strict; Path=/{self.secure}"
+                    ours["set-cookie"] = (
+                        f"{COOKIE}={self.login.session}; HttpOnly; SameSite=Strict; Path=/{self.secure}"
+                    )
                 more = [(name.encode(), value.encode("latin-1")) for name, value in ours.items()]
                 message = {**message, "headers": [*message["headers"], *more]}
             await send(message)

@@ -14,7 +14,7 @@ from radiolucent.app.synthesise_tab import add_synthesise
 from radiolucent.app.xray_tab import add_xray
 
 FOOTER_LINKS: list[Any] = []
-SCRIPTS = ("common.js", "suppress.js", "xray.js")
+SCRIPTS = ("common.js", "drop.js", "suppress.js", "xray.js")
 STYLES = ("app.css",)
 INTRODUCTION = """
 <header class="rl-header"><h1>Radiolucent</h1>
@@ -44,6 +44,13 @@ def theme() -> Any:
         block_info_text_color_dark="*neutral_300",
         block_label_text_color="*neutral_700",
         block_label_text_color_dark="*neutral_200",
+        input_border_color="*neutral_500",
+        input_border_color_dark="*neutral_400",
+        input_placeholder_color="*neutral_500",
+        input_placeholder_color_dark="*neutral_400",
+        checkbox_border_color="*neutral_500",
+        checkbox_border_color_dark="*neutral_400",
+        slider_color_dark="*primary_400",
     )
 
 

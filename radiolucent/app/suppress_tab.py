@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import gradio
 
@@ -16,6 +17,7 @@ from radiolucent.app.store import Entry
 from radiolucent.app.suppression import SAMPLES
 from radiolucent.app.uploads import shown_name, take
 from radiolucent.app.waiting import MODEL, in_browser, in_turn
+from radiolucent.suppression.self_test import CLASSES
 
 EXAMPLES = {"Example: digital": 1, "Example: film": 0}  # looks of the packaged CT (see drr.Look)
 EXAMPLE_SIDE = 1024
@@ -87,9 +89,10 @@ class SuppressTab:
         heads = "".join(f"<th scope=col>{head}</th>" for head in ("size", "n", "kept", "keep 90%", "half lost"))
         table = f"<table class=rl-table><thead><tr>{heads}</tr></thead><tbody>{rows}</tbody></table>"
         about = "Map of implanted nodules: the colour of each place says how much of a nodule there would survive"
-        picture = f'<rl-picture data-path="picture/{entry.token}/selftest.png" data-about="{about}"></rl-picture>'
+        named = f'data-about="{about}" data-name="selftest.png" data-caption="map"'
+        picture = f'<rl-picture data-path="picture/{entry.token}/selftest.png" {named}></rl-picture>'
         note = "<p>Balls that were put in, not findings: what suppression does to them in this image.</p>"
-        yield status(f"Tested at strength {strength:.2f}."), table + note + picture
+        yield status(f"Tested at strength {strength:.2f}."), table + note + legend() + picture
 
     def _suppressed(
         self, entry: Entry, path: Path, polarity: str, samples: float
@@ -111,6 +114,12 @@ class SuppressTab:
             about += f'<div class="rl-status rl-problem" role="alert">Warning:<ul>{warnings}</ul></div>'
         kind = "" if source.format in ("png", "jpeg") else source.format
         yield about, f'<suppress-view data-token="{entry.token}" data-kind="{kind}"></suppress-view>', entry.token, None
+
+
+def legend() -> str:
+    """The map's colours in words, as HTML: in the picture they are too small to be read on a small screen."""
+    items = (f'<li><i style="background:rgb{colour}"></i>{html.escape(text)}</li>' for _, colour, text in CLASSES)
+    return f"<ul class=rl-legend>{''.join(items)}</ul>"
 
 
 def add_suppress(services: Services) -> None:
@@ -145,7 +154,7 @@ def add_suppress(services: Services) -> None:
     strength = gradio.Number(1.0, visible=False)
     outputs = [said, viewer, token, file]
     given = [polarity, samples, token]
-    starts = [(file.upload, tab.sent, [file, *given])]
+    starts: list[tuple[Any, Callable[..., Any], list[Any]]] = [(file.upload, tab.sent, [file, *given])]
     starts += [(b.click, tab.example, [gradio.State(look), *given]) for b, look in zip(examples, EXAMPLES.values())]
     starts += [(again.click, tab.again, given)]
     for listen, work, inputs in starts:

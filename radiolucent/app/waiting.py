@@ -44,7 +44,9 @@ def in_turn(
     listen(None, None, outputs[0], js=_script(status(WAITING)), **PRIVATE)
     event = listen(work, list(inputs), list(outputs), js=js, concurrency_id=kind, show_progress="hidden", **PRIVATE)
     many = f"{limits.waiting} request{'' if limits.waiting == 1 else 's'}"
-    refused = problem(f"Not done: {many} wait here already, the most that may, or the server has ended. Try again later.")
+    refused = problem(
+        f"Not done: {many} wait here already, the most that may, or the server has ended. Try again later."
+    )
     event.failure(None, None, [outputs[0], *emptied], js=_script(refused, *[None] * len(emptied)), **PRIVATE)
     return event
 

@@ -29,6 +29,15 @@ def find_bone(
 ) -> tuple[np.ndarray, np.ndarray, float]:
     """The bone of a radiograph at its own size; see `suppress_pixels`, which takes it away.
 
+    Args:
+        predict: (square image (size, size), seed) -> its soft tissue, both float32 in [-1, 1].
+        pixels: float32 (H, W) in [-1, 1], bones bright.
+        compose: "subtract" takes the bone at the radiograph's own size; "direct" gives the model's image, made larger.
+        seeds: One for each answer that is averaged.
+        size: Side in pixels of the square that the model sees.
+        own_strength: (square image, its bone) -> the factor on the bone that the image asks for.
+        detail: A second `predict` and the side of what it sees, for edges that are finer than `size` shows; None: none.
+
     Returns:
         Bone (H, W), in the radiograph's grey levels; the samples' standard deviation (H, W); the factor on the bone
         that the image asks for.
@@ -51,7 +60,16 @@ def find_bone(
 
 
 def take_away(pixels: np.ndarray, bone: np.ndarray, strength: float) -> np.ndarray:
-    """The radiograph without `strength` times its bone: float32 (H, W) in [-1, 1]."""
+    """The radiograph without `strength` times its bone.
+
+    Args:
+        pixels: float32 (H, W) in [-1, 1], bones bright.
+        bone: float32 (H, W), in the same grey levels.
+        strength: 0 leaves the radiograph as it is.
+
+    Returns:
+        float32 (H, W) in [-1, 1].
+    """
     return (pixels - np.float32(strength) * bone).clip(-1, 1)
 
 

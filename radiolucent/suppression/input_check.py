@@ -33,12 +33,29 @@ SENTENCES = {
 
 
 def read_checked(path: str | Path, polarity: str = "auto") -> tuple[Radiograph, dict[str, Any]]:
-    """As `radiographs.for_suppression.read_for_suppression`, with what the view classifier says among the warnings."""
+    """A radiograph of a file, with bones bright, and what is odd about it.
+
+    Args:
+        path: PNG, JPEG, TIFF or DICOM.
+        polarity: One of radiographs.for_suppression.POLARITIES; "auto" turns what surely is a negative.
+
+    Returns:
+        As `radiographs.for_suppression.read_for_suppression`, with what the view classifier says among the warnings.
+    """
     return _judged(*read_for_suppression(path, polarity), polarity)
 
 
 def as_checked(image: Radiograph, name: str, polarity: str = "auto") -> tuple[Radiograph, dict[str, Any]]:
-    """As `radiographs.for_suppression.as_for_suppression`, with what the view classifier says among the warnings."""
+    """A radiograph that was read already, with bones bright, and what is odd about it.
+
+    Args:
+        image: Pixels float32 (H, W) in [-1, 1].
+        name: For messages.
+        polarity: As for `read_checked`.
+
+    Returns:
+        As `radiographs.for_suppression.as_for_suppression`, with what the view classifier says among the warnings.
+    """
     return _judged(*as_for_suppression(image, name, polarity), polarity)
 
 

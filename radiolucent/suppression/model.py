@@ -6,7 +6,7 @@ import functools
 import hashlib
 import importlib.resources
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from radiolucent.device import choose_device
 
@@ -102,7 +102,7 @@ def load_model(
 
 
 @functools.lru_cache(maxsize=1)
-def load_pipeline(checkpoint: str, device: str, trust_remote_code: bool = False) -> Any:
+def load_pipeline(checkpoint: str, device: str, trust_remote_code: bool = False) -> SuppressionModel:
     """The suppression pipeline of a folder on its device, loaded once in each process.
 
     Args:

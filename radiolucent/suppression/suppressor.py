@@ -154,7 +154,14 @@ class Suppressor:
 
     @classmethod
     def of(cls, pipeline: SuppressionModel) -> Suppressor:
-        """One that uses a pipeline in memory, as it is when saved and given by its folder."""
+        """One that uses a pipeline in memory, as it is when saved and given by its folder.
+
+        Args:
+            pipeline: Any suppression model, on the device where it shall compute.
+
+        Returns:
+            The suppressor, at strength 1, with one answer an image.
+        """
         made = cls.__new__(cls)
         made.folder = ""
         made._use(pipeline, None, None, None, range(1))
@@ -227,6 +234,9 @@ class Suppressor:
             pixels: float32 (H, W) in [-1, 1], bones bright.
             lungs: bool (size, size), for the second path of GL-LCM's models.
             source: What was read, for `Suppressed.save`.
+
+        Returns:
+            Images float32 (H, W): `soft` in [-1, 1], and `bone`, which is what was taken away.
         """
         bone, spread, own = self.find_bone(pixels, lungs)
         strength = self.strength * own
@@ -237,6 +247,10 @@ class Suppressor:
         self, pixels: Float[np.ndarray, "height width"], lungs: Bool[np.ndarray, "size size"] | None = None
     ) -> tuple[Float[np.ndarray, "height width"], Float[np.ndarray, "height width"], float]:
         """What the model would take away: all of `suppress` that is slow, and does not depend on the strength.
+
+        Args:
+            pixels: float32 (H, W) in [-1, 1], bones bright.
+            lungs: bool (size, size), for the second path of GL-LCM's models.
 
         Returns:
             As `radiolucent.suppression.compose.find_bone`.
@@ -258,7 +272,14 @@ class Suppressor:
         )
 
     def description(self, strength: float) -> str:
-        """What was done, for a result's metadata. strength: the factor on the model's own answer."""
+        """What was done, for a result's metadata.
+
+        Args:
+            strength: The factor on the model's own answer.
+
+        Returns:
+            A sentence.
+        """
         sampled = f"{self.steps} steps, seed {self.seeds[0]}, samples {len(self.seeds)}"
         how = self.pipeline.method if self.steps is None else sampled
         return f"Bones suppressed by Radiolucent ({self.compose}, {how}, strength {strength:.2f})"

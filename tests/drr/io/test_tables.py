@@ -29,6 +29,16 @@ def table(tmp_path):
     [
         ([HEADER, ROWS[0], OPEN_QUOTE, *ROWS[2:]], "a quote that is never closed, in the row that begins at line 3"),
         ([HEADER, OPEN_QUOTE, ROWS[2].replace("findings 3", '"findings 3"')], "row that begins at line 2"),
+        (
+            [
+                HEADER,
+                ROWS[0],
+                OPEN_QUOTE,
+                ROWS[2].replace("findings 3", 'findings 3"'),
+                *ROWS[3:],
+            ],  # the quotes pair up
+            "the row that begins at line 3 holds whole rows: its quote is not closed",
+        ),
         ([HEADER, ROWS[0], "train_2_a_1.nii.gz,c,t"], "line 3: a row of 3 cells, where 5 are expected"),
         ([HEADER, ROWS[0].replace("findings 1", "heart, lungs")], "line 2: a row of 6 cells"),
         ([HEADER, ROWS[0], ROWS[0].replace("findings 1", "other")], "line 3: train_1_a_1 has two rows that differ"),

@@ -60,7 +60,9 @@ def serving(services: Any, **options: Any) -> Iterator[str]:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    server = uvicorn.Server(uvicorn.Config(build(services, **options), port=port, log_level="warning", access_log=False))
+    server = uvicorn.Server(
+        uvicorn.Config(build(services, **options), port=port, log_level="warning", access_log=False)
+    )
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
     while not server.started:

@@ -24,7 +24,19 @@ def test_a_radiograph_is_dropped(page: Any, sample_radiograph: Path) -> None:
     drop(page, page.locator("#radiograph"), sample_radiograph)
     page.locator("suppress-view[data-ready]").wait_for()
     said = page.locator("[role=tabpanel]:visible .rl-status").first.inner_text()
-    assert said.startswith("radiograph.png: 32 x 32 pixels, 16 bits.")
+    assert said.startswith("radiograph.png: 128 x 128 pixels, 16 bits.")
+
+
+def test_a_folder_on_a_field_for_one_file_gets_one_line(page: Any, tmp_path: Path) -> None:
+    (tmp_path / "series").mkdir()
+    (tmp_path / "series/1.dcm").write_bytes(b"x")
+    page.get_by_role("tab", name="X-ray a CT").click()
+    place = page.locator("#ct")
+    place.scroll_into_view_if_needed()
+    drop(page, place, tmp_path / "series")
+    alert = page.locator("[role=tabpanel]:visible [role=alert]").filter(has_text="a zip of DICOM slices")
+    alert.wait_for()
+    assert alert.inner_text().count("\n") == 0
 
 
 def test_folders_are_dropped_and_judged(page: Any, sample_radiograph: Path, tmp_path: Path) -> None:
@@ -35,6 +47,7 @@ def test_folders_are_dropped_and_judged(page: Any, sample_radiograph: Path, tmp_
         folder.mkdir()
         for name in "ab":
             Image.fromarray(np.maximum(levels, shift) - np.uint16(shift)).save(folder / f"{name}.png")
+        (folder / ".DS_Store").write_bytes(b"no image")
         place = page.locator(f"#{field}")
         place.scroll_into_view_if_needed()
         drop(page, place, folder)

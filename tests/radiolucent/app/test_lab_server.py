@@ -1,4 +1,4 @@
-"""The page as a lab serves it: behind a proxy below a path, with a login, and with more visitors than it has room for."""
+"""The page as a lab serves it: behind a proxy, with a login, and with more visitors than it has room for."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def pump(source: socket.socket, target: socket.socket) -> None:
 
 
 def serve_one(client: socket.socket, upstream: tuple[str, int]) -> None:
-    """A request, passed on as nginx does by default: the prefix gone, Host that of the server behind, no other header."""
+    """A request passed on as nginx does by default: the prefix gone, Host that of the server behind, nothing added."""
     head = b""
     while b"\r\n\r\n" not in head:
         data = client.recv(1 << 16)

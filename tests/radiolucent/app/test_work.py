@@ -106,6 +106,22 @@ def test_the_self_test_is_that_of_the_command(
     assert (tmp_path / "page.csv").read_bytes() == (tmp_path / "out/selftest/chest.csv").read_bytes()
 
 
+def test_the_map_is_shown_with_its_colours_in_words(services: Any, scene: Scene, tmp_path: Path) -> None:
+    from radiolucent.app.suppress_tab import SuppressTab
+    from radiolucent.rendering.images import write_image
+    from radiolucent.suppression.self_test import CLASSES
+
+    shot = Shot(size=256, look=1)
+    write_image(tmp_path / "chest.png", picture(scene.lines(shot), shot), "")
+    entry = sent(services, tmp_path / "chest.png", "chest.png")
+    *_, (said, shown) = SuppressTab(services).test(entry.token, 0.5)
+    assert "strength 0.50" in said
+    for _, colour, text in CLASSES:
+        assert f"rgb{colour}" in shown and text in shown
+    assert f"picture/{entry.token}/selftest.png" in shown
+    assert Image.open(entry.folder / "selftest.png").size[0] > 1000
+
+
 def test_a_preset_is_the_image_of_drr(scene: Scene, tmp_path: Path) -> None:
     content, about = written(scene, Shot("LL", size=128), "token", tmp_path)
     words = ["drr", "sample", "--view", "LL", "--size", "128", "--materials", "total", "bone", "soft"]

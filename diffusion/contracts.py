@@ -1,0 +1,90 @@
+"""What diffusion asks of its parts, whoever wrote them: the autoencoder, the network and the noise schedule.
+
+What a whole suppression model is stands in diffusion.pipelines.suppression_model.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+
+import torch
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from jaxtyping import Float, Int
+
+
+class AutoencoderConfig(Protocol):
+    """What an autoencoder records of itself."""
+
+    @property
+    def scaling_factor(self) -> float:
+        """What its latents are multiplied by, so that their deviation is about 1."""
+
+
+@runtime_checkable
+class Autoencoder(Protocol):
+    """Between images and latents; vqgan.VQGAN and diffusion.PixelSpace are two."""
+
+    @property
+    def config(self) -> AutoencoderConfig:
+        """Its configuration."""
+
+    @property
+    def downsampling(self) -> int:
+        """f: image pixels per latent pixel along a side."""
+
+    def encode(self, x: Float[Tensor, "batch 1 height width"]) -> Float[Tensor, "batch channels rows columns"]:
+        """Latents, not scaled, of images in [-1, 1] whose height and width f divides."""
+        ...
+
+    def quantize(
+        self, z: Float[Tensor, "batch channels rows columns"]
+    ) -> tuple[
+        Float[Tensor, "batch channels rows columns"], Float[Tensor, ""], Int[Tensor, "batch rows columns"] | None
+    ]:
+        """(the nearest codes, codebook loss, their indices); the latents themselves, 0 and None without a codebook."""
+        ...
+
+    def decode(self, z: Float[Tensor, "batch channels rows columns"], /) -> Float[Tensor, "batch 1 height width"]:
+        """Images, about [-1, 1] but not clipped, of latents that are not scaled, quantised or not."""
+        ...
+
+
+class Answer(Protocol):
+    """What a network of diffusers' form returns."""
+
+    @property
+    def sample(self) -> Float[Tensor, "batch channels rows columns"]:
+        """Its prediction: the noise, x0 or v, as it was trained."""
+
+
+class Denoiser(Protocol):
+    """A network that predicts from noisy latents, with the condition's channels behind them."""
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Its precision; inputs come in it."""
+
+    def __call__(self, inputs: Float[Tensor, "batch channels rows columns"], timestep: Tensor, /) -> Answer:
+        """The prediction at a timestep, () or (B,)."""
+        ...
+
+
+@runtime_checkable
+class NoiseSchedule(Protocol):
+    """A scheduler of diffusers' form; which of diffusers' are served says diffusion.schedulers.served."""
+
+    @property
+    def config(self) -> Any:
+        """Its configuration, a mapping with `prediction_type` and `num_train_timesteps`."""
+
+    timesteps: Tensor  # (steps,) of sampling, the noisiest first, once set_timesteps has made them
+
+    @property
+    def set_timesteps(self) -> Any:
+        """Takes the number of sampling steps and `device`, and makes `timesteps`; schedulers take more besides."""
+
+    @property
+    def step(self) -> Any:
+        """Takes a prediction, its timestep, x and return_dict=False; the first of what it gives is x a step on."""
