@@ -6,6 +6,7 @@ Plain torch, so that suppression starts without diffusers; site_unet.SiteUNet is
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -14,6 +15,29 @@ from torch.nn import functional as F
 from diffusion.networks.bone_network import BlockUNet
 
 BONE_GAIN = 4.0  # bone is weak beside the radiograph's own deviation
+REFERENCE = 512  # longer side in pixels of the images in which widths of bands are given
+
+
+def fine_bands(image: Tensor, widths: Sequence[float]) -> Tensor:
+    """What is finer than each of some widths and not finer than the one before: differences of Gaussian blurs.
+
+    Args:
+        image: (B, 1, H, W).
+        widths: Standard deviations of the blurs, increasing, in pixels of an image whose longer side is 512.
+
+    Returns:
+        (B, K, H, W); their sum is the image less its widest blur.
+    """
+    blurred = [image]
+    for width in widths:
+        sigma = width * max(image.shape[2:]) / REFERENCE
+        radius = max(1, min(round(3 * sigma), min(image.shape[2:]) - 1))
+        places = torch.arange(-radius, radius + 1, dtype=image.dtype, device=image.device)
+        kernel = torch.exp(-0.5 * (places / sigma) ** 2)
+        kernel = kernel / kernel.sum()
+        rows = F.conv2d(F.pad(image, (radius, radius, 0, 0), mode="reflect"), kernel.view(1, 1, 1, -1))
+        blurred.append(F.conv2d(F.pad(rows, (0, 0, radius, radius), mode="reflect"), kernel.view(1, 1, -1, 1)))
+    return torch.cat([finer - wider for finer, wider in pairwise(blurred)], dim=1)
 
 
 class SiteNetwork(BlockUNet):
@@ -24,15 +48,39 @@ class SiteNetwork(BlockUNet):
         size: As a SiteUNet's.
         groups: As a SiteUNet's.
         tone_jitter: As a SiteUNet's.
+        widths: As a SiteUNet's.
     """
 
-    def __init__(self, channels: Sequence[int], size: int, groups: int, tone_jitter: float) -> None:
+    fine: Tensor  # weights of the bands of radiograph and bone, (2, K)
+
+    def __init__(
+        self, channels: Sequence[int], size: int, groups: int, tone_jitter: float, widths: Sequence[float] = ()
+    ) -> None:
         super().__init__()
         multiple = 2 ** (len(channels) - 1)
         if size < multiple or size % multiple:
             raise ValueError(f"size {size}: {len(channels)} levels need a multiple of {multiple}")
         self.size, self.multiple, self.tone_jitter = size, multiple, tone_jitter
+        self.widths = tuple(widths)
+        if self.widths:
+            self.register_buffer("fine", torch.zeros(2, len(self.widths)))
         self.build(2, channels, 1, groups)
+
+    def fine_part(self, radiograph: Tensor, bone: Tensor) -> Tensor:
+        """What of the radiograph's and the bone's fine bands the site's soft tissue lacks.
+
+        Args:
+            radiograph: (B, 1, H, W), bones bright.
+            bone: (B, 1, H, W), what the packaged model takes away.
+
+        Returns:
+            (B, 1, H, W) float32; zero for a network without widths.
+        """
+        if not self.widths:
+            return torch.zeros_like(radiograph, dtype=torch.float32)
+        weights = self.fine.float()[:, None, :, None, None]
+        bands = torch.stack([fine_bands(image.float(), self.widths) for image in (radiograph, bone)])
+        return (weights * bands).sum(dim=(0, 2))[:, None]
 
     def forward(self, radiograph: Tensor, bone: Tensor) -> Tensor:
         """What is to be taken away besides the bone.
@@ -40,6 +88,19 @@ class SiteNetwork(BlockUNet):
         Args:
             radiograph: (B, 1, H, W), bones bright.
             bone: (B, 1, H, W), what the packaged model takes away, in the radiograph's grey levels.
+
+        Returns:
+            (B, 1, H, W) float32 in the radiograph's grey levels.
+        """
+        fine = self.fine_part(radiograph, bone)
+        return fine + self.coarse_part(radiograph, bone + fine)
+
+    def coarse_part(self, radiograph: Tensor, bone: Tensor) -> Tensor:
+        """The network's answer on its grid.
+
+        Args:
+            radiograph: (B, 1, H, W), bones bright.
+            bone: (B, 1, H, W), what is taken away without it.
 
         Returns:
             (B, 1, H, W) float32 in the radiograph's grey levels.

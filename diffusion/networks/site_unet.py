@@ -15,14 +15,16 @@ class SiteUNet(SiteNetwork, ModelMixin, ConfigMixin):  # type: ignore[misc]
 
     A vendor's soft-tissue image differs from the radiograph by more than bones' edges: by the wide shading of the
     spine, shoulders and chest wall, and by its own tone. That is coarse, so a small network on a small grid finds it,
-    fast; and since it sees which bone the packaged model has found, two or three pairs teach it. The packaged network
-    stays as it is, and with it what it does to nodules.
+    fast; and since it sees which bone the packaged model has found, two or three pairs teach it. It is smoother, too:
+    what is finer than the grid is weighed by band, a number each for radiograph and bone (`fine`), which least squares
+    find. The packaged network stays as it is, and with it what it does to nodules.
 
     Args:
         channels: Of each level, from full to smallest; each is divisible by `groups`.
         size: Longer side in pixels of the grid on which it works.
         groups: Of the group norms.
         tone_jitter: In training, standard deviation of random gain and offset of the standardised radiograph.
+        widths: Of the fine bands, see diffusion.networks.site_network.fine_bands; none: nothing fine is changed.
     """
 
     @register_to_config
@@ -32,5 +34,6 @@ class SiteUNet(SiteNetwork, ModelMixin, ConfigMixin):  # type: ignore[misc]
         size: int = 128,
         groups: int = 8,
         tone_jitter: float = 0.05,
+        widths: Sequence[float] = (),
     ) -> None:
-        super().__init__(channels, size, groups, tone_jitter)
+        super().__init__(channels, size, groups, tone_jitter, widths)

@@ -131,13 +131,28 @@ def answered(
         return [Answered(*plain, *plain, np.zeros((grid, grid), np.float32))]
     made = []
     for _ in range(variants):
-        per_mm = contrast_per_mm(pair.radiograph, pair.lungs) * rng.uniform(0.7, 1.5)
-        added = nothing
-        for group in scatter(pair.lungs, pair.pixel_mm, per_mm, NODULES, rng):
-            added = put_in(added - 1, group) + 1  # from black upwards
-        with_nodules = asked(added)
-        made.append(Answered(*with_nodules, *plain, with_nodules[0] - plain[0]))
+        seen = asked(nodules_for(pair, rng))
+        made.append(Answered(*seen, *plain, seen[0] - plain[0]))
     return made
+
+
+def nodules_for(pair: SitePair, rng: np.random.Generator) -> np.ndarray:
+    """What NODULES nodules add to a pair's radiograph and soft tissue.
+
+    Args:
+        pair: One whose lungs were found.
+        rng: Of their places, sizes and contrast.
+
+    Returns:
+        float32 (H, W), of a pair without lungs zeros.
+    """
+    added = np.zeros_like(pair.radiograph)
+    if pair.lungs is None:
+        return added
+    per_mm = contrast_per_mm(pair.radiograph, pair.lungs) * rng.uniform(0.7, 1.5)
+    for group in scatter(pair.lungs, pair.pixel_mm, per_mm, NODULES, rng):
+        added = put_in(added - 1, group) + 1  # from black upwards
+    return added
 
 
 class SiteDataset(Dataset):

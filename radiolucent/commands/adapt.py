@@ -60,7 +60,7 @@ def run(args: Namespace) -> int:
     from lightning_modules.callbacks import replace_folder
     from lightning_modules.data.adaptation import load_site_pair
     from radiolucent.suppression.model import model_folder
-    from radiolucent.suppression.site_training import Course, measure, prepare, starting_model, train
+    from radiolucent.suppression.site_training import Course, bone_of, measure, new_site, prepare, starting_model, train
 
     pairs = find_site_pairs(args)
     out = Path(args.out)
@@ -87,13 +87,14 @@ def run(args: Namespace) -> int:
     )
     before = measure(start, aside, args.seed)
     with tempfile.TemporaryDirectory() as scratch:
-        prepared = prepare(start, loaded, course)
+        site = new_site(start, [pair for place, pair in enumerate(loaded) if place not in held], course)
+        prepared = prepare(bone_of(start, site), loaded, course)
         training = [variants for place, variants in enumerate(prepared) if place not in held]
-        best, steps = train(start, training, aside, course, Path(scratch) / "first")
+        best, steps = train(start, site, training, aside, course, Path(scratch) / "first")
         after = measure(best, aside, args.seed)
         if args.refit:
             print(f"once more on all {len(loaded)} pairs, for {steps} steps")
-            best, _ = train(start, prepared, [], course, Path(scratch) / "all", steps)
+            best, _ = train(start, site, prepared, [], course, Path(scratch) / "all", steps)
     out.parent.mkdir(parents=True, exist_ok=True)
     replace_folder(best, out)
     report = {

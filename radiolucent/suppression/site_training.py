@@ -8,9 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from radiolucent.suppression.site_bands import WIDTHS, fit_fine_bands
+
 if TYPE_CHECKING:
     import numpy as np
 
+    from diffusion.networks.site_unet import SiteUNet
     from diffusion.pipelines.contract import SuppressionModel
     from lightning_modules.data.adaptation import Answered, Bone, SitePair
 
@@ -82,25 +85,38 @@ def starting_model(folder: str, trust_remote_code: bool = False) -> SuppressionM
     return pipeline
 
 
-def bone_of(model: SuppressionModel) -> Bone:
-    """What a model takes away from a radiograph (S, S)."""
+def bone_of(model: SuppressionModel, site: SiteUNet | None = None) -> Bone:
+    """What a model takes away from a radiograph (S, S), with the fine part of a site's correction, if there is one."""
     import torch
 
     def bone(radiograph: np.ndarray) -> np.ndarray:
-        return radiograph - model(torch.from_numpy(radiograph)[None, None]).soft[0, 0].numpy()
+        seen = torch.from_numpy(radiograph)[None, None]
+        found = seen - model(seen).soft
+        return (found if site is None else found + site.fine_part(seen, found))[0, 0].numpy()
 
     return bone
 
 
-def prepare(start: SuppressionModel, pairs: list[SitePair], course: Course) -> list[list[Answered]]:
-    """What the packaged model makes of each pair with several sets of nodules in it, at twice the grid's size."""
+def new_site(start: SuppressionModel, pairs: list[SitePair], course: Course) -> SiteUNet:
+    """A correction whose fine bands are fitted to pairs and whose network is untrained."""
+    import numpy as np
+
+    from diffusion.networks.site_unet import SiteUNet
+
+    site = SiteUNet(size=course.grid, widths=WIDTHS)
+    site.fine.copy_(fit_fine_bands(bone_of(start), pairs, course.size, np.random.default_rng(course.seed)))
+    return site.eval()
+
+
+def prepare(bone: Bone, pairs: list[SitePair], course: Course) -> list[list[Answered]]:
+    """What a model makes of each pair with several sets of nodules in it, at twice the grid's size."""
     import numpy as np
     from rich.progress import track
 
     from lightning_modules.data.adaptation import OVERSAMPLED, answered
 
     variants = min(6, max(1, VARIANTS // len(pairs)))
-    bone, rng = bone_of(start), np.random.default_rng(course.seed)
+    rng = np.random.default_rng(course.seed)
     kept = min(OVERSAMPLED * course.grid, course.size)
     return [
         answered(pair, bone, course.size, variants, kept, rng) for pair in track(pairs, "what the packaged model finds")
@@ -109,6 +125,7 @@ def prepare(start: SuppressionModel, pairs: list[SitePair], course: Course) -> l
 
 def train(
     start: SuppressionModel,
+    fitted: SiteUNet,
     pairs: list[list[Answered]],
     held_out: list[SitePair],
     course: Course,
@@ -119,6 +136,7 @@ def train(
 
     Args:
         start: The pipeline.
+        fitted: As `new_site` gives it.
         pairs: As `prepare` gives them.
         held_out: Pairs by which training stops early; without them it takes `steps` steps.
         course: How training goes.
@@ -147,12 +165,12 @@ def train(
         return max(0.0, left) * min(1.0, (step + 1) / 30)
 
     module = SiteModule(
-        SiteUNet(size=course.grid),
+        SiteUNet.from_config(fitted.config),
         survival_weight=course.survival_weight,
         optimizer=lambda parameters: torch.optim.AdamW(parameters, lr=course.lr, weight_decay=1e-3),
         lr_scheduler=lambda optimizer: torch.optim.lr_scheduler.LambdaLR(optimizer, rate),
     )
-    bone = bone_of(start)
+    bone = bone_of(start, fitted)
     whole = [whole_pair(pair, bone, course.size) for pair in held_out]
     data = AdaptationData(pairs, whole, course.grid, 4, 4 * EPOCH, course.workers, course.seed)
     best = keep_best()
@@ -177,8 +195,8 @@ def train(
     if held_out:
         trainer.validate(module, data, verbose=False)  # the end may lie between two validations
     state, after = (best.state, best.step) if held_out else (module.ema.module.state_dict(), trainer.global_step)
-    site = SiteUNet(size=course.grid)
-    site.load_state_dict(state)
+    site = SiteUNet.from_config(fitted.config)
+    site.load_state_dict({**state, "fine": fitted.fine})
     return start.adapted(site), after
 
 
