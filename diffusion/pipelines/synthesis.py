@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
-from os import PathLike
+from os import PathLike, fspath
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -287,7 +286,7 @@ class SynthesisPipeline(SavedPipeline):
             FileNotFoundError: The folder or a part of it is missing.
             ValueError: It is of another kind, has an older version's conditioner, or weights that are not finite.
         """
-        folder = pipeline_folder(os.fspath(pretrained_model_name_or_path), options)
+        folder = pipeline_folder(fspath(pretrained_model_name_or_path), options)
         names = read_index(folder)
         if class_name(names) != cls.__name__:
             raise ValueError(f"{folder} holds a {class_name(names)}, not a {cls.__name__}")
