@@ -108,7 +108,18 @@ class LabelClassifier(L.LightningModule):
 
 
 def build_network(protocol: UtilityProtocol) -> nn.Module:
-    """The timm network with a logit for each class; the same start for the same seed."""
+    """The timm network with a logit for each class; the same start for the same seed.
+
+    Args:
+        protocol: Names the network, its classes, its seed, and a file of weights to start from, if any.
+
+    Returns:
+        The network, of images (B, channels, S, S) as its protocol prepares them; torch's global seed is set on the way.
+
+    Raises:
+        FileNotFoundError: No such file of weights.
+        ValueError: timm is not installed or has no such network, or the weights do not fit it.
+    """
     try:
         import timm
     except ImportError:

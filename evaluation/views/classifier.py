@@ -96,7 +96,14 @@ class Verdict:
         return self.view in FRONTAL and self.probability < SURE * self.frontal
 
     def denies(self, view: str) -> bool:
-        """Whether it is another view than one of `radiographs.vocabulary.VIEWS`; an unsure frontal may be PA or AP."""
+        """Whether it is another view than one of `radiographs.vocabulary.VIEWS`; an unsure frontal may be PA or AP.
+
+        Args:
+            view: The view that was asked for; LATERAL is either lateral.
+
+        Returns:
+            True if the picture is certainly not that view, as far as the classifier is sure.
+        """
         if view == "LATERAL":
             return self.view not in LATERAL
         if view in FRONTAL and self.unsure:
@@ -104,7 +111,14 @@ class Verdict:
         return self.view != view
 
     def probability_of(self, view: str) -> float:
-        """Of one of `radiographs.vocabulary.VIEWS`, where PA and AP count as one: the frontal view."""
+        """Of one of `radiographs.vocabulary.VIEWS`, where PA and AP count as one: the frontal view.
+
+        Args:
+            view: LATERAL is either lateral.
+
+        Returns:
+            0 .. 1.
+        """
         if view == "LATERAL":
             return self.lateral
         return self.frontal if view in FRONTAL else self.probabilities[view]
@@ -140,6 +154,9 @@ def judge_views(pictures: Sequence[np.ndarray], model: ViewNet | None = None) ->
     Args:
         pictures: Of any sizes and ranges.
         model: By default the packaged one.
+
+    Returns:
+        In the order of the pictures; none for no pictures.
     """
     if not len(pictures):
         return []
@@ -160,7 +177,13 @@ def _verdict(view: Sequence[float], turn: Sequence[float], negative: float, posi
 
 
 def save_view_net(model: ViewNet, folder: Path, about: dict[str, object]) -> None:
-    """model.safetensors (16 bit) and config.json with what is said about it, and the weights' sha256."""
+    """model.safetensors (16 bit) and config.json with what is said about it, and the weights' sha256.
+
+    Args:
+        model: Of the current `WIDTHS`.
+        folder: Made if it is not there; the two files are replaced.
+        about: More keys of config.json, such as what it was trained on.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     weights = {k: v.half() if v.is_floating_point() else v for k, v in model.state_dict().items()}
     with atomic_path(folder / "model.safetensors") as part:
@@ -174,6 +197,12 @@ def save_view_net(model: ViewNet, folder: Path, about: dict[str, object]) -> Non
 @lru_cache(maxsize=2)
 def load_view_net(folder: Path = MODEL) -> ViewNet:
     """The network of a folder that `save_view_net` wrote, ready to judge.
+
+    Args:
+        folder: By default that of the packaged classifier.
+
+    Returns:
+        In evaluation mode, float32, on the CPU.
 
     Raises:
         FileNotFoundError: The folder lacks it.
