@@ -71,6 +71,9 @@ class SavedPipeline(DiffusionPipeline):
             pretrained_model_name_or_path: A folder, or OWNER/NAME.
             options: As diffusers takes them: dtype, scheduler=..., cache_dir, revision, token, local_files_only, ...
 
+        Returns:
+            The pipeline, on the CPU unless `options` say otherwise.
+
         Raises:
             FileNotFoundError: Neither a folder nor a model of the hub that can be reached.
         """
@@ -85,6 +88,10 @@ def write_opener(pipeline: DiffusionPipeline, folder: Path) -> None:
 
     A class of ours is imported from the installed package. The source file of any other is copied, as are those of its
     networks that are neither ours nor a library's, so that the folder can be handed on.
+
+    Args:
+        pipeline: As it was saved; only its class and its components' classes count.
+        folder: With the model_index.json that diffusers wrote; it is rewritten.
     """
     kind = type(pipeline)
     index = read_model_index(folder / INDEX)
@@ -121,6 +128,13 @@ def present_homes(index: dict[str, Any], folder: Path) -> dict[str, list[str]]:
     A module that moved keeps its old name, by which folders of earlier versions go. diffusers looks into modules that
     are imported already, and only where the class itself is defined.
 
+    Args:
+        index: What model_index.json holds.
+        folder: For messages.
+
+    Returns:
+        Components of other packages are left out.
+
     Raises:
         ValueError: This version has no such class.
     """
@@ -151,6 +165,13 @@ def imported_components(folder: Path, given: Container[str]) -> dict[str, Any]:
     """Networks of a folder that come with their code, loaded by the class of that name that is imported already.
 
     diffusers would run the code in the folder, for which it wants trust_remote_code.
+
+    Args:
+        folder: With a model_index.json; without one nothing is loaded.
+        given: Names of components that the caller has already.
+
+    Returns:
+        {name: network}, as `from_pretrained` takes them; empty for a folder that needs none of this.
     """
     index = read_model_index(folder / INDEX) if (folder / INDEX).is_file() else {}
     found = {}

@@ -72,7 +72,7 @@ def reaches_behind(spans: np.ndarray, geometry: np.ndarray) -> bool:
     """Whether a voxel that is not air, or its neighbours, lies on the far side of the detector's plane.
 
     Args:
-        spans: int32 (4, D, H): along x, the first voxel that is not air and the one after the last; the rest is not used.
+        spans: int32 (4, D, H): along x, the first voxel that is not air and the one after the last come first.
         geometry: (4, 3) source, origin, du, dv in voxels (x, y, z).
 
     Returns:
