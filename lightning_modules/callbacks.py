@@ -175,8 +175,8 @@ class FolderExport(Callback):
             module: Its model is what will be written.
 
         Raises:
-            ValueError: The folder holds what something else has written, or a ModelCheckpoint saves weights only, so that
-                its best cannot be followed.
+            ValueError: The folder holds what something else has written, or a ModelCheckpoint saves weights only, so
+                that its best cannot be followed.
         """
         monitored = monitored_checkpoint(trainer)
         if monitored is not None and monitored.save_weights_only:

@@ -50,13 +50,31 @@ class SavedPipeline(DiffusionPipeline):
     """
 
     def save_config(self, save_directory: str | os.PathLike, push_to_hub: bool = False, **options: Any) -> None:
-        """Write model_index.json, and beside it the file by which diffusers finds the class."""
+        """Write model_index.json, and beside it the file by which diffusers finds the class.
+
+        Args:
+            save_directory: The pipeline's folder, made if it is not there.
+            push_to_hub: Whether diffusers uploads it afterwards.
+            options: As diffusers takes them.
+        """
         super().save_config(save_directory, push_to_hub=push_to_hub, **options)
         write_opener(self, Path(save_directory))
 
     @classmethod
     def load_config(cls, pretrained_model_name_or_path: Any, *args: Any, **options: Any) -> Any:
-        """As diffusers', with the class's name alone, so that the file beside it is not run."""
+        """As diffusers', with the class's name alone, so that the file beside it is not run.
+
+        Args:
+            pretrained_model_name_or_path: A folder on this machine.
+            args: As diffusers takes them.
+            options: As diffusers takes them.
+
+        Returns:
+            What model_index.json holds, with today's modules; in a tuple with more if `options` ask for that.
+
+        Raises:
+            ValueError: A component of this package that this version lacks.
+        """
         loaded: Any = super().load_config(pretrained_model_name_or_path, *args, **options)
         config = loaded[0] if isinstance(loaded, tuple) else loaded
         config["_class_name"] = class_name(config)

@@ -95,7 +95,15 @@ class LabelClassifier(L.LightningModule):
         self.network, self.learning_rate, self.advance = network, learning_rate, advance
 
     def training_step(self, batch: tuple[Tensor, Tensor], index: int) -> Tensor:
-        """Binary cross-entropy over the labels that are known."""
+        """Binary cross-entropy over the labels that are known.
+
+        Args:
+            batch: Images (B, channels, S, S), and labels (B, classes) of 0, 1 or NaN for unknown.
+            index: Not used.
+
+        Returns:
+            A scalar; 0 if no label is known.
+        """
         images, labels = batch
         known = ~labels.isnan()
         losses = F.binary_cross_entropy_with_logits(self.network(images), labels.nan_to_num(), reduction="none")

@@ -50,7 +50,14 @@ class ViewNet(nn.Module):
         self.head = nn.Linear(before * 9, len(CLASSES) + len(TURNS) + 1)
 
     def forward(self, ranks: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Logits of views (B, 5), turns (B, 4) and negative (B,), of ranks (B, 1, 96, 96)."""
+        """Logits of views (B, 5), turns (B, 4) and negative (B,), of ranks (B, 1, 96, 96).
+
+        Args:
+            ranks: As `to_ranks` makes them.
+
+        Returns:
+            Logits in the order of CLASSES and of TURNS; a negative is one whose last logit is above 0.
+        """
         pooled = F.adaptive_avg_pool2d(self.stages(ranks), 3).flatten(1)
         logits = self.head(self.dropout(pooled))
         views, turns, negative = logits.split([len(CLASSES), len(TURNS), 1], dim=1)

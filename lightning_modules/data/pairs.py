@@ -146,8 +146,8 @@ class PairDataModule(LightningDataModule):
             stage: Without effect: all splits are made at once.
 
         Raises:
-            ValueError: Images without a partner, unreadable or of another size than their partner, names of a list without a
-                pair, all listed; or patients in two splits.
+            ValueError: Images without a partner, unreadable or of another size than their partner, names of a list
+                without a pair, all listed; or patients in two splits.
         """
         if self.splits:
             return
