@@ -35,7 +35,14 @@ class Autoencoder(Protocol):
         """f: image pixels per latent pixel along a side."""
 
     def encode(self, x: Float[Tensor, "batch 1 height width"]) -> Float[Tensor, "batch channels rows columns"]:
-        """Latents, not scaled, of images in [-1, 1] whose height and width f divides."""
+        """Latents, not scaled, of images in [-1, 1] whose height and width f divides.
+
+        Args:
+            x: Images in [-1, 1].
+
+        Returns:
+            Latents of a side of 1 / f; multiply them by `scaling_factor` for a deviation of about 1.
+        """
         ...
 
     def quantize(
@@ -43,11 +50,25 @@ class Autoencoder(Protocol):
     ) -> tuple[
         Float[Tensor, "batch channels rows columns"], Float[Tensor, ""], Int[Tensor, "batch rows columns"] | None
     ]:
-        """(the nearest codes, codebook loss, their indices); the latents themselves, 0 and None without a codebook."""
+        """(the nearest codes, codebook loss, their indices); the latents themselves, 0 and None without a codebook.
+
+        Args:
+            z: Latents, not scaled.
+
+        Returns:
+            Codes of the shape of `z`, a scalar loss, and which codes they are.
+        """
         ...
 
     def decode(self, z: Float[Tensor, "batch channels rows columns"], /) -> Float[Tensor, "batch 1 height width"]:
-        """Images, about [-1, 1] but not clipped, of latents that are not scaled, quantised or not."""
+        """Images, about [-1, 1] but not clipped, of latents that are not scaled, quantised or not.
+
+        Args:
+            z: Latents, not scaled.
+
+        Returns:
+            Images with sides f times as long; clip them before they are saved.
+        """
         ...
 
 

@@ -47,7 +47,17 @@ class ImageSet:
         return list(self.paths)
 
     def column(self, name: str) -> list[str]:
-        """A column of the CSV in the order of the images; ValueError if it is not there."""
+        """A column of the CSV in the order of the images.
+
+        Args:
+            name: Of the column, as the header spells it.
+
+        Returns:
+            One cell an image, as text.
+
+        Raises:
+            ValueError: The table lacks that column, or the images come from a folder.
+        """
         columns = next(iter(self.rows.values()), {})
         if name not in columns:
             raise ValueError(f"{self.source}: no column '{name}'; its columns are {', '.join(columns) or 'none'}")
@@ -104,6 +114,9 @@ def match(folders: Mapping[str, str | Path], resizable: Collection[str] = ()) ->
     Args:
         folders: {role: folder}.
         resizable: Roles whose images may have another size than their partners', but not another aspect.
+
+    Returns:
+        The files of each name; every inner mapping has all roles.
 
     Raises:
         BadInputs: Images that lack a partner, cannot be read, or differ in size (or aspect), all listed.
@@ -261,7 +274,14 @@ def check_splits(
 
 
 def thumbnail(pixels: Float[np.ndarray, "height width"]) -> Float[np.ndarray, "32 32"]:
-    """(H, W) -> (32, 32) by area averages, for checks."""
+    """(H, W) -> (32, 32) by area averages, for checks.
+
+    Args:
+        pixels: In any range; the aspect is not kept.
+
+    Returns:
+        In the same range.
+    """
     import cv2
 
     return cv2.resize(pixels, (THUMBNAIL, THUMBNAIL), interpolation=cv2.INTER_AREA)

@@ -168,7 +168,16 @@ class FolderExport(Callback):
         self.written = False
 
     def on_train_start(self, trainer: Trainer, module: LightningModule) -> None:
-        """Refuse a folder that something else has written, and a ModelCheckpoint whose best cannot be followed."""
+        """Look at the folder and the ModelCheckpoint before the first step, so that no work is lost by them.
+
+        Args:
+            trainer: Its checkpoint callbacks say which model is the best.
+            module: Its model is what will be written.
+
+        Raises:
+            ValueError: The folder holds what something else has written, or a ModelCheckpoint saves weights only, so
+                that its best cannot be followed.
+        """
         monitored = monitored_checkpoint(trainer)
         if monitored is not None and monitored.save_weights_only:
             raise ValueError(
@@ -238,13 +247,27 @@ def refuse_foreign_folder(folder: Path, kind: str) -> None:
 
 
 def monitored_checkpoint(trainer: Trainer) -> ModelCheckpoint | None:
-    """The first ModelCheckpoint that keeps the best by a metric; None where none does."""
+    """The first ModelCheckpoint that keeps the best by a metric; None where none does.
+
+    Args:
+        trainer: Its callbacks are looked at in their order.
+
+    Returns:
+        One with a `monitor` and a save_top_k other than 0.
+    """
     found = [one for one in trainer.checkpoint_callbacks if isinstance(one, ModelCheckpoint)]
     return next((one for one in found if one.monitor is not None and one.save_top_k), None)
 
 
 def best_checkpoint(trainer: Trainer) -> tuple[str, float | None]:
-    """File and score of the best that `monitored_checkpoint` has seen."""
+    """File and score of the best that `monitored_checkpoint` has seen.
+
+    Args:
+        trainer: Of the run, before or after it has saved anything.
+
+    Returns:
+        ("", None) if nothing is monitored or nothing was saved yet.
+    """
     monitored = monitored_checkpoint(trainer)
     score = None if monitored is None else monitored.best_model_score
     return ("" if monitored is None else monitored.best_model_path, None if score is None else float(score))

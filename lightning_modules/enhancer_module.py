@@ -77,7 +77,11 @@ class EnhancerModule(MeasuredModule):
             self.loss.perceptual = load_perceptual(str(self.perceptual_weights))
 
     def pipeline(self) -> BoneSuppressionPipeline:
-        """Both stages, as they stand."""
+        """Both stages, as they stand.
+
+        Returns:
+            The first stage as it was saved, with the enhancer of this moment.
+        """
         return BoneSuppressionPipeline.from_pretrained(self.first_stage, enhancer=self.enhancer)
 
     def configure_optimizers(self) -> Any:

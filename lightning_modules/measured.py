@@ -46,7 +46,14 @@ class MeasuredModule(LightningModule):
         self.means = Means()
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Refuses, with a ValueError, to write over a checkpoint with weights that are not finite."""
+        """Refuse to write over a good checkpoint with weights that are not finite.
+
+        Args:
+            checkpoint: Lightning's, to which subclasses add.
+
+        Raises:
+            ValueError: The training has diverged; see `refuse_diverged`.
+        """
         refuse_diverged(self.trainer, self)
 
     def on_validation_epoch_end(self) -> None:

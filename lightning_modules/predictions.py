@@ -36,7 +36,19 @@ class PredictionWriter(Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        """Write a batch; ValueError if two images would be written as one file."""
+        """Write a batch.
+
+        Args:
+            trainer: For the folder.
+            module: Its class is named in the files.
+            outputs: Images (B, 1, H, W) in [-1, 1].
+            batch: With the "name" of each image; images that only fill up a process's share are left out.
+            batch_idx: Not used.
+            dataloader_idx: Not used.
+
+        Raises:
+            ValueError: Two images would be written as one file.
+        """
         batch, count = own_images(batch)
         if not count:
             return
@@ -59,7 +71,17 @@ class PredictionWriter(Callback):
 
 
 def picture_name(name: str) -> str:
-    """NAME.png of an image's name, a picture's suffix replaced; ValueError for one that leads out of the folder."""
+    """NAME.png of an image's name, a picture's suffix replaced.
+
+    Args:
+        name: A path within the data's folder, with forward slashes.
+
+    Returns:
+        A path within the folder of the results.
+
+    Raises:
+        ValueError: An absolute path, one that leads out of the folder, or no name at all.
+    """
     path = PurePosixPath(name)
     if not path.name or path.is_absolute() or ".." in path.parts:
         raise ValueError(f"'{name}' is no name for a picture within a folder")

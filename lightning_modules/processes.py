@@ -17,7 +17,14 @@ Value = TypeVar("Value")
 
 
 def of_all_processes(value: Value) -> list[Value]:
-    """`value`, which can be pickled, of every process, in the order of their ranks."""
+    """`value`, which can be pickled, of every process, in the order of their ranks.
+
+    Args:
+        value: Of this process.
+
+    Returns:
+        A list of one value without torch.distributed.
+    """
     if not distributed.is_available() or not distributed.is_initialized():
         return [value]
     values: list[Any] = [None] * distributed.get_world_size()
@@ -87,7 +94,11 @@ class Means:
         self.sums[name] = (value + float(mean) * count, images + count)
 
     def collect(self) -> dict[str, float]:
-        """The means over all processes; and start anew."""
+        """The means over all processes; and start anew.
+
+        Returns:
+            {name: mean over all images}; every process gets the same.
+        """
         gathered, self.sums = of_all_processes(self.sums), {}
         names = dict.fromkeys(name for sums in gathered for name in sums)
         totals = {name: map(sum, zip(*(sums[name] for sums in gathered if name in sums))) for name in names}
@@ -101,13 +112,21 @@ class Spread:
         self.moments = (0.0, 0.0, 0.0)  # how many, their sum, the sum of their squares
 
     def add(self, values: Tensor) -> None:
-        """Take in numbers of any shape."""
+        """Take in numbers of any shape.
+
+        Args:
+            values: On any device, of any type; added up in float64.
+        """
         numbers = values.detach().cpu().double()
         count, total, squares = self.moments
         self.moments = (count + numbers.numel(), total + float(numbers.sum()), squares + float(numbers.square().sum()))
 
     def collect(self) -> float:
-        """The deviation (with n - 1, as torch's `std`) over all processes; and start anew."""
+        """The deviation (with n - 1, as torch's `std`) over all processes; and start anew.
+
+        Returns:
+            In the numbers' unit; every process gets the same.
+        """
         gathered, self.moments = of_all_processes(self.moments), (0.0, 0.0, 0.0)
         count, total, squares = map(sum, zip(*gathered))
         return max(0.0, (squares - total**2 / count) / (count - 1)) ** 0.5

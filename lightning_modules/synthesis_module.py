@@ -126,7 +126,11 @@ class SynthesisModule(LatentModule):
         self.trained_views: list[str] | None = None  # None: the data do not tell
 
     def setup(self, stage: str) -> None:
-        """Read what was given as folders; ValueError if text encoder and conditioner do not go together."""
+        """Read what was given as folders.
+
+        Raises:
+            ValueError: The text encoder's embeddings are not as wide as the conditioner expects.
+        """
         self.read_vqgan()
         if self.image_size is None and self._trainer is not None:
             self.image_size = getattr(self.trainer.datamodule, "image_size", None)  # type: ignore[attr-defined]

@@ -78,7 +78,14 @@ def atomic_folder(path: str | Path, replace: bool = False) -> Iterator[Path]:
 
 
 def printable(text: str) -> str:
-    r"""`text` as every screen and UTF-8 file takes it: a byte of a file name that is no UTF-8 is \udce4."""
+    r"""`text` as every screen and UTF-8 file takes it: a byte of a file name that is no UTF-8 is \udce4.
+
+    Args:
+        text: Such as a path; Python keeps bytes that are no UTF-8 as surrogates in it.
+
+    Returns:
+        Text that any encoder of UTF-8 accepts; unlike a path, it does not lead back to the file.
+    """
     return text.encode("utf-8", "backslashreplace").decode()
 
 

@@ -66,7 +66,14 @@ def kind_of_file(path: Path) -> str | None:
 
 
 def what_else(head: bytes) -> str:
-    """Words for a file that is none of the formats, for a message."""
+    """Words for a file that is none of the formats, for a message.
+
+    Args:
+        head: The file's first bytes, as many as `kind_of` looks at.
+
+    Returns:
+        A noun phrase, such as "an empty file".
+    """
     if not head:
         return "an empty file"
     if head.startswith(APPLE_DOUBLE):

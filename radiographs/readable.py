@@ -32,7 +32,14 @@ def unreadable(paths: Sequence[Path]) -> dict[Path, str]:
 
 
 def why_unreadable(path: Path) -> str:
-    """Why one image cannot be read, as far as its header and its end show; "" if it can."""
+    """Why one image cannot be read, as far as its header and its end show; "" if it can.
+
+    Args:
+        path: PNG, TIFF, JPEG or DICOM; it is decoded only if its end looks cut off.
+
+    Returns:
+        One line that names the file.
+    """
     try:
         radiograph_size(path)
         if not _ends_well(path):

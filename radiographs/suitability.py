@@ -98,7 +98,14 @@ def assess(pixels: Float[np.ndarray, "height width"]) -> Suitability:
 
 
 def measure(small: np.ndarray) -> Measures:
-    """The measures of an image (H, W) of `WORK` pixels."""
+    """The measures of an image (H, W) of `WORK` pixels.
+
+    Args:
+        small: Grey in any range, bones bright or dark.
+
+    Returns:
+        Correlations in -1 .. 1.
+    """
     ranks = _ranked(small)
     frontal, negative = chest_likeness(ranks)
     on_its_side = max(chest_likeness(np.rot90(ranks, turns))[0] for turns in (1, 3))

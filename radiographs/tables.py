@@ -82,6 +82,9 @@ def read_cells(path: str | Path, encoding: str | None = None) -> Iterator[tuple[
         path: the file.
         encoding: as for `read_rows`.
 
+    Returns:
+        An iterator over (line, counted from 1; its cells as text), the header first.
+
     Raises:
         FileNotFoundError: no such file.
         ValueError: with the file and the line, a quote that is never closed, bytes that are no text in the encoding, a

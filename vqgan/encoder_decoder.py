@@ -77,7 +77,11 @@ class Architecture:
             )
 
     def taming(self) -> dict[str, Any]:
-        """The arguments under taming's names."""
+        """The arguments under taming's names.
+
+        Returns:
+            Keyword arguments of taming's Encoder and Decoder; the patches' pixels are counted as channels.
+        """
         return {
             "ch": self.channels,
             "ch_mult": tuple(self.channel_multipliers),
@@ -91,7 +95,11 @@ class Architecture:
         }
 
     def adapt(self, network: nn.Module) -> None:
-        """Put our attention (or none in the middle block) and norm_groups into a network that taming has built."""
+        """Put our attention (or none in the middle block) and norm_groups into a network that taming has built.
+
+        Args:
+            network: Taming's Encoder or Decoder; it is changed in place.
+        """
         for name, module in list(network.named_modules()):
             if isinstance(module, taming.AttnBlock):
                 skip = name == "mid.attn_1" and not self.attention

@@ -30,7 +30,14 @@ class ResidualUnit(nn.Module):
         self.conv2 = nn.Conv2d(inner, channels, 3, padding=1)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Features (B, channels, h, w) to features of the same shape."""
+        """Features (B, channels, h, w) to features of the same shape.
+
+        Args:
+            x: (B, channels, h, w) of any range.
+
+        Returns:
+            Not negative, since the sum goes through a ReLU.
+        """
         return F.relu(x + self.conv2(F.relu(self.conv1(x))))
 
 

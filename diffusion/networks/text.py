@@ -229,7 +229,14 @@ def _load(source: str) -> tuple[Any, Any]:
 
 
 def installed(source: str) -> str:
-    """The folder that an installed package brings for a name of the Hub, or `source` as it is."""
+    """The folder that an installed package brings for a name of the Hub, or `source` as it is.
+
+    Args:
+        source: A folder, or OWNER/NAME on the Hub.
+
+    Returns:
+        A folder that is there wins over an installed package of its name.
+    """
     package, folder = INSTALLED.get(source, ("", ""))
     found = importlib.util.find_spec(package) if package and not Path(source).exists() else None
     return source if found is None or found.origin is None else str(Path(found.origin).parent / folder)

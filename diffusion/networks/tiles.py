@@ -149,14 +149,35 @@ class TiledAutoencoder:
         return self.autoencoder.downsampling
 
     def encode(self, image: Tensor) -> Tensor:
-        """Latents (B, C, H/f, W/f) of images (B, 1, H, W)."""
+        """Latents (B, C, H/f, W/f) of images (B, 1, H, W).
+
+        Args:
+            image: In [-1, 1], of any size that f divides.
+
+        Returns:
+            Not scaled; blended where tiles overlap.
+        """
         return tiled(self.autoencoder.encode, image, self.tile, self.unit)
 
     def quantize(self, z: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
-        """As the autoencoder does: a latent pixel's code depends on no other, so that no tiles are needed."""
+        """As the autoencoder does: a latent pixel's code depends on no other, so that no tiles are needed.
+
+        Args:
+            z: Latents, not scaled, of any size.
+
+        Returns:
+            Codes, a loss and indices, see `Autoencoder.quantize`.
+        """
         return self.autoencoder.quantize(z)
 
     def decode(self, z: Tensor) -> Tensor:
-        """Images (B, 1, f*h, f*w) of latents (B, C, h, w)."""
+        """Images (B, 1, f*h, f*w) of latents (B, C, h, w).
+
+        Args:
+            z: Latents, not scaled, of any size.
+
+        Returns:
+            About [-1, 1], not clipped; blended where tiles overlap.
+        """
         f = self.autoencoder.downsampling
         return tiled(self.autoencoder.decode, z, self.tile // f, self.unit // f)

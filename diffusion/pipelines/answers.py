@@ -136,6 +136,9 @@ class SuppressionAnswers:
 
         Returns:
             (B, 1, h, w) in the radiograph's grey levels; need not be clipped.
+
+        Raises:
+            NotImplementedError: A model that defines neither this nor `soft_tissue`.
         """
         raise NotImplementedError(f"{type(self).__name__} defines neither `predict` nor `soft_tissue`")
 
@@ -177,6 +180,9 @@ class SuppressionAnswers:
 
         Args:
             site: (radiograph, bone) -> what the bone lacks, all (B, 1, H, W).
+
+        Returns:
+            A new model; this one stays as it is.
 
         Raises:
             ValueError: This model has no place for one, see `not_adaptable`.

@@ -44,7 +44,11 @@ class Answer:
 
 
 class InFloat32(nn.Module):
-    """A layer that computes in float32 whatever the layers around it do."""
+    """A layer that computes in float32 whatever the layers around it do.
+
+    Args:
+        layer: Its weights are float32; it runs outside of autocast.
+    """
 
     def __init__(self, layer: nn.Module) -> None:
         super().__init__()

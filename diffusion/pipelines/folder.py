@@ -50,13 +50,31 @@ class SavedPipeline(DiffusionPipeline):
     """
 
     def save_config(self, save_directory: str | os.PathLike, push_to_hub: bool = False, **options: Any) -> None:
-        """Write model_index.json, and beside it the file by which diffusers finds the class."""
+        """Write model_index.json, and beside it the file by which diffusers finds the class.
+
+        Args:
+            save_directory: The pipeline's folder, made if it is not there.
+            push_to_hub: Whether diffusers uploads it afterwards.
+            options: As diffusers takes them.
+        """
         super().save_config(save_directory, push_to_hub=push_to_hub, **options)
         write_opener(self, Path(save_directory))
 
     @classmethod
     def load_config(cls, pretrained_model_name_or_path: Any, *args: Any, **options: Any) -> Any:
-        """As diffusers', with the class's name alone, so that the file beside it is not run."""
+        """As diffusers', with the class's name alone, so that the file beside it is not run.
+
+        Args:
+            pretrained_model_name_or_path: A folder on this machine.
+            args: As diffusers takes them.
+            options: As diffusers takes them.
+
+        Returns:
+            What model_index.json holds, with today's modules; in a tuple with more if `options` ask for that.
+
+        Raises:
+            ValueError: A component of this package that this version lacks.
+        """
         loaded: Any = super().load_config(pretrained_model_name_or_path, *args, **options)
         config = loaded[0] if isinstance(loaded, tuple) else loaded
         config["_class_name"] = class_name(config)
@@ -70,6 +88,9 @@ class SavedPipeline(DiffusionPipeline):
         Args:
             pretrained_model_name_or_path: A folder, or OWNER/NAME.
             options: As diffusers takes them: dtype, scheduler=..., cache_dir, revision, token, local_files_only, ...
+
+        Returns:
+            The pipeline, on the CPU unless `options` say otherwise.
 
         Raises:
             FileNotFoundError: Neither a folder nor a model of the hub that can be reached.
@@ -85,6 +106,10 @@ def write_opener(pipeline: DiffusionPipeline, folder: Path) -> None:
 
     A class of ours is imported from the installed package. The source file of any other is copied, as are those of its
     networks that are neither ours nor a library's, so that the folder can be handed on.
+
+    Args:
+        pipeline: As it was saved; only its class and its components' classes count.
+        folder: With the model_index.json that diffusers wrote; it is rewritten.
     """
     kind = type(pipeline)
     index = read_model_index(folder / INDEX)
@@ -121,6 +146,13 @@ def present_homes(index: dict[str, Any], folder: Path) -> dict[str, list[str]]:
     A module that moved keeps its old name, by which folders of earlier versions go. diffusers looks into modules that
     are imported already, and only where the class itself is defined.
 
+    Args:
+        index: What model_index.json holds.
+        folder: For messages.
+
+    Returns:
+        Components of other packages are left out.
+
     Raises:
         ValueError: This version has no such class.
     """
@@ -151,6 +183,13 @@ def imported_components(folder: Path, given: Container[str]) -> dict[str, Any]:
     """Networks of a folder that come with their code, loaded by the class of that name that is imported already.
 
     diffusers would run the code in the folder, for which it wants trust_remote_code.
+
+    Args:
+        folder: With a model_index.json; without one nothing is loaded.
+        given: Names of components that the caller has already.
+
+    Returns:
+        {name: network}, as `from_pretrained` takes them; empty for a folder that needs none of this.
     """
     index = read_model_index(folder / INDEX) if (folder / INDEX).is_file() else {}
     found = {}

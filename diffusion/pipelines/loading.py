@@ -58,6 +58,15 @@ def pipeline_class(folder: Path) -> type[SuppressionPipeline] | None:
     """The class of a folder's pipeline; None for one that is not in this package but whose code lies in the folder.
 
     For a folder that is not a suppression model's at all it is BoneSuppressionPipeline, which says what is wrong.
+
+    Args:
+        folder: On a disk; names of the hub are resolved before.
+
+    Returns:
+        A class to call `from_pretrained` on; nothing of the folder's code was run to find it.
+
+    Raises:
+        ValueError: A model of this package, but of a class or module that this version lacks or that does not suppress.
     """
     path = folder / "model_index.json"
     if not path.is_file():

@@ -159,7 +159,14 @@ def pick(parts: Any, chosen: Any) -> Any:
 
 
 def dilate(mask: np.ndarray) -> np.ndarray:
-    """uint8 (D, H, W): `mask` grown by one voxel in every direction, diagonals included."""
+    """uint8 (D, H, W): `mask` grown by one voxel in every direction, diagonals included.
+
+    Args:
+        mask: bool or uint8 of 0 and 1, (D, H, W).
+
+    Returns:
+        0 and 1, of the same shape.
+    """
     flat = _sections(cv2.dilate, mask, np.ones((3, 3), np.uint8))
     grown = flat.copy()
     np.maximum(grown[1:], flat[:-1], out=grown[1:])
@@ -168,7 +175,14 @@ def dilate(mask: np.ndarray) -> np.ndarray:
 
 
 def fill(section: np.ndarray) -> np.ndarray:
-    """uint8 (H, W): a section with its holes filled."""
+    """uint8 (H, W): a section with its holes filled.
+
+    Args:
+        section: uint8 (H, W) of 0 and 1.
+
+    Returns:
+        A hole is what no path of 0 joins to the border; filled ones are 1.
+    """
     contours, _ = cv2.findContours(section, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
     return cv2.drawContours(np.zeros_like(section), contours, -1, 1, cv2.FILLED)
 

@@ -25,6 +25,9 @@ def is_bone(structure: str) -> bool:
 
     Args:
         structure: As TotalSegmentator names it.
+
+    Returns:
+        True for a name that begins with one of `BONES`.
     """
     return structure.startswith(BONES)
 

@@ -114,15 +114,29 @@ class Exposure:
 
 
 def raw_levels(lines: np.ndarray) -> np.ndarray:
-    """Line integrals as float32 in [-1, 1] whose 16-bit levels are counts of 1/4096 (`decode_lines`)."""
+    """Line integrals as float32 in [-1, 1] whose 16-bit levels are counts of 1/4096 (`decode_lines`).
+
+    Args:
+        lines: Line integrals without unit; what lies outside of 0 .. 65535/4096 is clipped.
+
+    Returns:
+        float32 of the same shape.
+    """
     counts = np.rint(np.clip(lines.astype(np.float64) * COUNTS_PER_LINE, 0, 65535))
     return (counts / 32767.5 - 1).astype(np.float32)
 
 
 def read_physics(words: Sequence[str]) -> Physics | None:
-    """An exposure from words: "typical", "random", and NAME=NUMBER for any of `Physics`' own; None without words.
+    """An exposure from words: "typical", "random", and NAME=NUMBER for any of `Physics`' own.
 
-    ValueError: another word, an unknown name, what is no number, a value that `Physics` refuses.
+    Args:
+        words: In any order; a number goes before what "typical" says of the same name.
+
+    Returns:
+        The exposure, with "random" read as "typical" (see `draw_physics`); None without words.
+
+    Raises:
+        ValueError: Another word, an unknown name, what is no number, or a value that `Physics` refuses.
     """
     names = [field.name for field in fields(Physics)]
     given: dict[str, float] = {}
@@ -143,7 +157,15 @@ def read_physics(words: Sequence[str]) -> Physics | None:
 
 
 def draw_physics(words: Sequence[str], rng: np.random.Generator) -> Physics | None:
-    """As `read_physics`, with "random" drawn: scatter, quanta, blur and grid that are not given themselves."""
+    """As `read_physics`, with "random" drawn: scatter, quanta, blur and grid that are not given themselves.
+
+    Args:
+        words: As `read_physics` takes them.
+        rng: Of the draw; without "random" it is not touched.
+
+    Returns:
+        The exposure of one picture; None without words.
+    """
     physics = read_physics(words)
     if physics is None or "random" not in words:
         return physics

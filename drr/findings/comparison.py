@@ -153,6 +153,9 @@ def thing(finding: Finding, lateral: bool, with_size: bool) -> str:
         finding: The finding.
         lateral: Whether the view tells no side.
         with_size: Whether its size is said.
+
+    Returns:
+        Without an article, as it stands in the middle of a sentence.
     """
     side = "" if lateral or not finding.side else f"{finding.side} "
     where = f"over the {without_side(finding)}" if lateral else f"in the {finding.place}"

@@ -84,6 +84,9 @@ def nodule_centre(
         diameter_mm: The nodule's.
         taken: bool (D, H, W), where it must not lie; it keeps its radius away from there.
 
+    Returns:
+        Indices of the whole volume.
+
     Raises:
         ValueError: An unknown lobe, no label map, or no room.
     """

@@ -13,7 +13,15 @@ from drr.findings.wording import DENIALS, FRONTAL_WORDS, LATERAL_WORDS, NOTHING,
 
 @dataclass(frozen=True)
 class Written:
-    """A report by its sections. phrases: {number of a finding: its sentence in `findings`}."""
+    """A report by its sections.
+
+    Attributes:
+        technique: What the view is.
+        comparison: The study that it is compared with; "" if there is none.
+        findings: Sentences on what is seen.
+        impression: What is concluded.
+        phrases: {number of a finding: its sentence in `findings`}.
+    """
 
     technique: str
     comparison: str
@@ -43,6 +51,9 @@ def write_report(
         rng: Of the phrasing.
         orbit_degrees: By which the view was turned.
         known_absent: Kinds that are known not to be in the CT itself; some of those not put in are denied.
+
+    Returns:
+        The report; the sentences of the denials stand last.
     """
     words = LATERAL_WORDS if is_lateral(view, orbit_degrees) else FRONTAL_WORDS
     order = [list(findings)[n] for n in rng.permutation(len(findings))]
@@ -60,7 +71,16 @@ def write_report(
 
 
 def denials(known_absent: Sequence[str], present: set[str], rng: np.random.Generator) -> list[str]:
-    """Sentences that deny some of the kinds that are known to be absent."""
+    """Sentences that deny some of the kinds that are known to be absent.
+
+    Args:
+        known_absent: Kinds that the CT does not show.
+        present: Kinds that were put in, and are not denied whatever the list says.
+        rng: Of the phrasing, and of which are said: each with a probability of 0.7.
+
+    Returns:
+        A sentence each, in the order of `known_absent`.
+    """
     return [str(rng.choice(DENIALS[kind])) for kind in known_absent if kind not in present and rng.random() < 0.7]
 
 
@@ -86,5 +106,12 @@ def _fields(finding: Finding) -> dict[str, str]:
 
 
 def without_side(finding: Finding) -> str:
-    """Where a finding lies, as a view says it that does not tell right from left."""
+    """Where a finding lies, as a view says it that does not tell right from left.
+
+    Args:
+        finding: With a place such as "right upper lobe".
+
+    Returns:
+        Such as "upper lobe".
+    """
     return finding.place.removeprefix(finding.side).strip()

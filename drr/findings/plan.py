@@ -136,6 +136,12 @@ class Plan:
 def read_plan(path: str | Path) -> Plan:
     """The plan of a findings.yaml.
 
+    Args:
+        path: UTF-8, with or without a byte order mark.
+
+    Returns:
+        What the file says, with defaults for the rest.
+
     Raises:
         FileNotFoundError: There is no such file.
         ValueError: No YAML, or none of this schema: what stands where, and what may stand there.
@@ -156,7 +162,17 @@ def read_plan(path: str | Path) -> Plan:
 
 
 def parse_plan(values: Any) -> Plan:
-    """The plan of what YAML holds; ValueError says what is wrong and what may stand there."""
+    """The plan of what YAML holds.
+
+    Args:
+        values: A dict of the keys of `Plan`, with lists of dicts for its findings.
+
+    Returns:
+        What it says, with defaults for the rest.
+
+    Raises:
+        ValueError: What stands there and should not, or what is missing, with its place and what may stand there.
+    """
     if not isinstance(values, dict):
         raise ValueError(f"a {type(values).__name__} where options such as 'findings: [...]' were expected")
     known = ("findings", "seed", "studies", "body_mm", "field", "pose", "known_absent", "changes")
@@ -213,7 +229,14 @@ def _wish(entry: Any, where: str, changes: Mapping[str, float] | None) -> Wish:
 
 
 def allowed_places(kind: str) -> tuple[str, ...]:
-    """Where a kind can be asked for."""
+    """Where a kind can be asked for.
+
+    Args:
+        kind: One of KINDS.
+
+    Returns:
+        Lobes and sides; none for a kind that has one place only.
+    """
     if kind == "cardiomegaly":
         return ()
     return (*SIDES, *LOBES) if kind in ("nodule", "consolidation") else SIDES

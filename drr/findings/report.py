@@ -178,7 +178,14 @@ def _on_lateral(finding: Finding, technique: str) -> tuple[str, str]:
 
 
 def nodule_words(finding: Finding) -> str:
-    """Such as "12 mm spiculated nodule"."""
+    """Such as "12 mm spiculated nodule".
+
+    Args:
+        finding: A nodule, with diameter_mm, spiculation (0 .. 1) and hu as its size.
+
+    Returns:
+        Without an article; a nodule that is neither calcified nor ground-glass has no word for its density.
+    """
     edge = "spiculated " if finding.size["spiculation"] > 0.3 else ""
     hu = finding.size["hu"]
     kind = "calcified " if hu >= 200 else "ground-glass " if hu <= -300 else ""
@@ -186,26 +193,61 @@ def nodule_words(finding: Finding) -> str:
 
 
 def with_article(words: str) -> str:
-    """With "a" or "an", also before a number."""
+    """With "a" or "an", also before a number.
+
+    Args:
+        words: A noun phrase in lower case, or one that begins with a number such as "8 mm".
+
+    Returns:
+        The phrase, with its article.
+    """
     return f"{'an' if words.startswith(('8', '11 ', '18 ', 'a', 'e', 'i', 'o', 'u')) else 'a'} {words}"
 
 
 def lump(finding: Finding) -> str:
-    """More than 30 mm are called a mass (Fleischner Society's glossary: Hansell et al., Radiology 2008)."""
+    """More than 30 mm are called a mass (Fleischner Society's glossary: Hansell et al., Radiology 2008).
+
+    Args:
+        finding: A nodule.
+
+    Returns:
+        "mass" or "nodule".
+    """
     return "mass" if finding.size["diameter_mm"] > 30 else "nodule"
 
 
 def extent(finding: Finding) -> str:
-    """Of a consolidation: extensive is more than half of the lobe."""
+    """Of a consolidation: extensive is more than half of the lobe.
+
+    Args:
+        finding: A consolidation.
+
+    Returns:
+        "Extensive" or "Patchy".
+    """
     return "Extensive" if finding.size["lobe_fraction"] > 0.5 else "Patchy"
 
 
 def amount(finding: Finding) -> str:
-    """Of an effusion, by its volume."""
+    """Of an effusion, by its volume.
+
+    Args:
+        finding: An effusion, with its volume_ml as its size.
+
+    Returns:
+        "Small" under 300 ml, "Moderate" under 1000 ml, or "Large".
+    """
     ml = finding.size["volume_ml"]
     return "Small" if ml < 300 else "Moderate" if ml < 1000 else "Large"
 
 
 def gap_size(finding: Finding) -> str:
-    """Small and large as the American College of Chest Physicians draws the line (Baumann et al., 2001)."""
+    """Small and large as the American College of Chest Physicians draws the line (Baumann et al., 2001).
+
+    Args:
+        finding: A pneumothorax, with its gap_mm as its size.
+
+    Returns:
+        "Small" under 30 mm, or "Large".
+    """
     return "Small" if finding.size["gap_mm"] < 30 else "Large"

@@ -65,6 +65,9 @@ def draw_findings(plan: Plan, rng: np.random.Generator, two_studies: bool = Fals
         plan: What, where, how severe, how often.
         rng: The same one gives the same findings.
         two_studies: Whether each finding gets a change between a prior and a current study.
+
+    Returns:
+        In the order in which they must be put in; a finding for which no place is left is not among them.
     """
     drawn: list[Wish] = []
     for wish in plan.wishes:
@@ -134,7 +137,14 @@ def _draw_sizes(wish: Wish, rng: np.random.Generator, two_studies: bool) -> dict
 def chest_box(volume: Volume) -> tuple[slice, slice, slice]:
     """Lungs and heart with 20 mm around them: all that findings change, in a third of the voxels.
 
-    ValueError: no label map, or one without lungs.
+    Args:
+        volume: With a label map.
+
+    Returns:
+        Ranges of z, y and x, which lie within the volume.
+
+    Raises:
+        ValueError: No label map, or one without lungs.
     """
     names = volume.names_where(lambda name: name.startswith("lung_") or name == "heart").values()
     mask = volume.mask(*names)

@@ -123,6 +123,9 @@ def is_lateral(view: str, orbit_degrees: float = 0.0) -> bool:
         view: A name of `drr.geometry.VIEWS`.
         orbit_degrees: By which it was turned.
 
+    Returns:
+        True if the direction to the source lies close enough to a side of the patient.
+
     Raises:
         ValueError: An unknown view.
     """

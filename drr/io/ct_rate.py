@@ -123,7 +123,14 @@ class Header:
 
 
 def parse_name(path: str | Path) -> Name | None:
-    """The parts of a CT-RATE file's name; None for any other file."""
+    """The parts of a CT-RATE file's name; None for any other file.
+
+    Args:
+        path: Only its last part counts, such as valid_1_a_2.nii.gz.
+
+    Returns:
+        Split, patient, scan and reconstruction, each with the names above it: valid_1_a is a scan of valid_1.
+    """
     match = NAME.fullmatch(Path(path).name)
     if match is None:
         return None
@@ -244,7 +251,15 @@ def read_volume(
 
 
 def disagreements(header: Header, row: Row | None) -> tuple[str, ...]:
-    """Where the metadata CSV says otherwise than the header; each a sentence. The header is believed."""
+    """Where the metadata CSV says otherwise than the header; each a sentence. The header is believed.
+
+    Args:
+        header: Of the file.
+        row: Its row in the metadata CSV; None if it has none.
+
+    Returns:
+        Sentences on spacing (by over 1%), direction and position (by over 1 mm); none if both agree.
+    """
     if row is None:
         return ("no metadata row: the header was not compared",)
     try:

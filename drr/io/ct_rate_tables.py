@@ -30,7 +30,14 @@ Value = TypeVar("Value")
 
 
 def volume_key(name: str) -> str:
-    """A file's base name without .nii or .nii.gz, as every table of CT-RATE may be looked up by."""
+    """A file's base name without .nii or .nii.gz, as every table of CT-RATE may be looked up by.
+
+    Args:
+        name: A path of any system, or a base name, with or without suffix.
+
+    Returns:
+        Such as valid_1_a_2.
+    """
     return name.strip().replace("\\", "/").rsplit("/", 1)[-1].removesuffix(".gz").removesuffix(".nii")
 
 
@@ -143,7 +150,14 @@ def read_reports(path: str | Path) -> dict[str, dict[str, str | None]]:
 
 
 def read_no_chest(path: str | Path) -> set[str]:
-    """The volume keys that a list without header (paths or base names, one a line) names."""
+    """The volume keys that a list without header (paths or base names, one a line) names.
+
+    Args:
+        path: Text; quotes and commas around a name are taken off, and a line VolumeName is skipped.
+
+    Returns:
+        Keys as `volume_key` gives them.
+    """
     lines = read_text(path).splitlines()
     return {volume_key(line.strip(" ,\"'")) for line in lines if line.strip()} - {"VolumeName"}
 

@@ -35,6 +35,9 @@ def affine_fault(affine: np.ndarray) -> str:
 
     Args:
         affine: (4, 4).
+
+    Returns:
+        A phrase for a message: another shape, no finite numbers, another last row, no volume, an impossible spacing.
     """
     if affine.shape != (4, 4) or not np.isfinite(affine).all():
         return f"an affine of shape {affine.shape} is no finite (4, 4) matrix"
@@ -54,6 +57,9 @@ def is_filled_in(affine: np.ndarray) -> bool:
 
     Args:
         affine: (4, 4).
+
+    Returns:
+        True also for a CT that truly lies so: no affine can tell.
     """
     return bool(np.allclose(np.linalg.norm(affine[:3, :3], axis=0), 1) and np.allclose(affine[:3, 3], 0))
 

@@ -74,7 +74,14 @@ def _rows(text: str, columns: tuple[str, ...], path: Any) -> list[tuple[int, dic
 
 
 def is_index(column: str) -> bool:
-    """Whether a column is a row number without a name; pandas reads it back as "Unnamed: 0"."""
+    """Whether a column is a row number without a name; pandas reads it back as "Unnamed: 0".
+
+    Args:
+        column: The title in the header.
+
+    Returns:
+        True for an empty title too.
+    """
     return not column or column.startswith("Unnamed:")
 
 

@@ -34,7 +34,11 @@ _back_project = cuda.jit(cuda_kernels.back_project)
 
 
 def is_available() -> bool:
-    """Whether the kernels can run here: a GPU that torch and numba-cuda both see, or the simulator."""
+    """Whether the kernels can run here: a GPU that torch and numba-cuda both see, or the simulator.
+
+    Returns:
+        False if there is no GPU, or numba-cuda lacks a driver that fits.
+    """
     return SIMULATED or (torch.cuda.is_available() and cuda.is_available())
 
 

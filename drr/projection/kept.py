@@ -33,12 +33,23 @@ _records: WeakKeyDictionary[Volume, Kept] = WeakKeyDictionary()
 
 
 def kept_of(volume: Volume) -> Kept:
-    """The record of a volume; an empty one if nothing has been found of it."""
+    """The record of a volume; an empty one if nothing has been found of it.
+
+    Args:
+        volume: The very object: a copy has its own record.
+
+    Returns:
+        The record itself, to be written to; it goes away with the volume.
+    """
     return _records.setdefault(volume, Kept())
 
 
 def lock(volume: Volume) -> None:
-    """Make a volume's arrays read-only, since something has been found of them."""
+    """Make a volume's arrays read-only, since something has been found of them.
+
+    Args:
+        volume: Its voxels and its bone mask, if it has one.
+    """
     for array in (volume.hu, volume.bone):
         if isinstance(array, np.ndarray):
             array.flags.writeable = False

@@ -191,7 +191,14 @@ trace_cpu = numba.njit(trace, cache=True)
 
 
 def read_only(array: np.ndarray) -> np.ndarray:
-    """A contiguous view that cannot be written: numba compiles once for it, whether the array can be or not."""
+    """A contiguous view that cannot be written: numba compiles once for it, whether the array can be or not.
+
+    Args:
+        array: Copied only if it is not contiguous; otherwise the view shares its memory, which stays writable.
+
+    Returns:
+        Of the same shape and type.
+    """
     view = np.ascontiguousarray(array).view()
     view.flags.writeable = False
     return view
@@ -213,12 +220,26 @@ def index_geometry(affine: np.ndarray, beam: ConeBeam) -> np.ndarray:
 
 
 def ray_lengths(beam: ConeBeam) -> np.ndarray:
-    """(3, 3): in mm, from the source to pixel (0, 0), and du and dv."""
+    """(3, 3): in mm, from the source to pixel (0, 0), and du and dv.
+
+    Args:
+        beam: In mm, LPS.
+
+    Returns:
+        The ray through pixel (r, c) is the first row + c times the second + r times the third; its length counts.
+    """
     return np.stack([beam.numpy("origin") - beam.numpy("source"), beam.numpy("du"), beam.numpy("dv")])
 
 
 def whole(shape: tuple[int, ...]) -> np.ndarray:
-    """(3, 2): first and last x, y, z index of a volume (D, H, W)."""
+    """(3, 2): first and last x, y, z index of a volume (D, H, W).
+
+    Args:
+        shape: Of the voxels, slowest axis first.
+
+    Returns:
+        Both ends of each range belong to it.
+    """
     return np.array([[0, n - 1] for n in shape[::-1]])
 
 

@@ -14,6 +14,9 @@ def threads_of_torch_kept() -> Iterator[None]:
 
     numba's OpenMP layer sets the number of threads of the process, and torch's with it: without this, a process that
     was told to use two (OMP_NUM_THREADS, torch.set_num_threads) would compute in all cores after the first projection.
+
+    Yields:
+        Nothing; torch's number of threads is put back at the end, also after an error.
     """
     count = torch.get_num_threads()
     try:

@@ -39,6 +39,9 @@ class Gaussian:
             features: (N, D), N at least 2.
             device: Where to compute.
 
+        Returns:
+            Mean and a root of the sample covariance (with N - 1), on `device`.
+
         Raises:
             ValueError: Fewer than 2 images.
         """
@@ -130,6 +133,9 @@ def fid_by_count(
         repeats: Subsets of each count.
         seed: Of the subsets.
         device: Where to compute.
+
+    Returns:
+        `points` * `repeats` values from few images to many, and the line's value at 1 / N = 0 with its 95% interval.
 
     Raises:
         ValueError: Too few images for so many points.

@@ -52,7 +52,14 @@ INSTALL = (
 
 @cache
 def load_pyradiomics() -> Any:
-    """Its feature extractor with `SETTINGS`; ValueError if it is not installed."""
+    """Its feature extractor with `SETTINGS`, and its log turned off.
+
+    Returns:
+        pyradiomics' RadiomicsFeatureExtractor.
+
+    Raises:
+        ValueError: pyradiomics is not installed.
+    """
     try:
         from radiomics import featureextractor, setVerbosity
     except ImportError as error:

@@ -192,7 +192,14 @@ class Reading:
 
 
 def loader_options(workers: int) -> dict[str, Any]:
-    """Options of a DataLoader whose workers do not start threads of OpenCV's, which forked ones cannot rely on."""
+    """Options of a DataLoader whose workers do not start threads of OpenCV's, which forked ones cannot rely on.
+
+    Args:
+        workers: Processes that read images; 0 reads them in this one.
+
+    Returns:
+        Keyword arguments of a DataLoader.
+    """
     return {"num_workers": workers, "worker_init_fn": _one_thread if workers else None}
 
 

@@ -59,7 +59,15 @@ def read_labels(
 
 
 def has_labels(images: ImageSet, classes: Sequence[str]) -> bool:
-    """Whether a set's table has a column of each of the classes, or one that holds a dict of them."""
+    """Whether a set's table has a column of each of the classes, or one that holds a dict of them.
+
+    Args:
+        images: Judged by its first row: a table has the same columns in all.
+        classes: Names of the columns that would all have to be there.
+
+    Returns:
+        False for a folder, which has no table.
+    """
     columns = next(iter(images.rows.values()), {})
     return any(name in columns for name in DICT_COLUMNS) or all(name in columns for name in classes)
 
@@ -95,6 +103,9 @@ def load_classifier(path: str, transform: str | None, classes: Sequence[str]) ->
         path: The file, (B, C, S, S) -> logits (B, len(classes)).
         transform: One of `evaluation.features.networks.TRANSFORMS`.
         classes: What the logits stand for.
+
+    Returns:
+        The classifier with its transform, named after the file.
 
     Raises:
         FileNotFoundError: No such file.

@@ -24,6 +24,9 @@ def load_extractor(source: str, transform: str | None = None, size: int | None =
         transform: One of `TRANSFORMS`. A TorchScript file needs one; a Hugging Face model brings its own.
         size: Side of the input in pixels, instead of the transform's.
 
+    Returns:
+        The network in evaluation mode, with its transform and the sha256 of its weights.
+
     Raises:
         FileNotFoundError: No such file or folder.
         ValueError: It is no such network, or lacks a transform.
@@ -88,7 +91,14 @@ def _hugging_face(name: str) -> tuple[nn.Module, str, Transform]:
 
 
 def from_processor(processor: Any) -> Transform:
-    """A Hugging Face image processor's size, mean and standard deviation as a Transform."""
+    """A Hugging Face image processor's size, mean and standard deviation as a Transform.
+
+    Args:
+        processor: With image_mean, image_std, and a crop_size or else a size; each names a height or a shortest edge.
+
+    Returns:
+        For pixels in 0 .. 1, three channels.
+    """
     size = getattr(processor, "crop_size", None) or processor.size
     side = size.get("height") or size.get("shortest_edge")
     return Transform(side, mean=tuple(processor.image_mean), std=tuple(processor.image_std))

@@ -49,6 +49,9 @@ def load_siamese(path: str, transform: str | None = None) -> Extractor:
         path: TorchScript (a, b) -> logit, or a state of `SiameseResNet` (CheXGenBench's ResNet-50 checkpoint).
         transform: As in `load_extractor`; the checkpoint's is "unit", ImageNet's normalisation otherwise.
 
+    Returns:
+        The network in evaluation mode, of two batches of images, to a logit of being one patient.
+
     Raises:
         FileNotFoundError: No such file.
         ValueError: It is neither of the two.

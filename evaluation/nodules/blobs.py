@@ -33,7 +33,14 @@ class Blobs:
     response: np.ndarray
 
     def above(self, threshold: float) -> Blobs:
-        """Those whose response reaches a threshold."""
+        """Those whose response reaches a threshold.
+
+        Args:
+            threshold: In the image's grey.
+
+        Returns:
+            In the order that they had.
+        """
         kept = self.response >= threshold
         return Blobs(self.places[kept], self.radii[kept], self.response[kept])
 
@@ -51,12 +58,23 @@ class Blobs:
         return float(self.response[near].max(initial=-np.inf))
 
     def without(self, others: Blobs) -> Blobs:
-        """Those farther from each of `others` than the larger of the two radii."""
+        """Those farther from each of `others` than the larger of the two radii.
+
+        Args:
+            others: Blobs of an image of the same size.
+
+        Returns:
+            What only this image shows; all of it if there are no others.
+        """
         new = ~_overlap(self, others).any(axis=1)
         return Blobs(self.places[new], self.radii[new], self.response[new])
 
     def distinct(self) -> Blobs:
-        """The strongest of each cluster of blobs, which one thing makes at several sizes."""
+        """The strongest of each cluster of blobs, which one thing makes at several sizes.
+
+        Returns:
+            Blobs that do not overlap, by falling response.
+        """
         overlap = _overlap(self, self)
         kept: list[int] = []
         for index in np.argsort(-self.response):

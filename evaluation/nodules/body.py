@@ -42,7 +42,11 @@ class Body:
 
 @cache
 def sample_body() -> Body:
-    """The packaged CT."""
+    """The packaged CT.
+
+    Returns:
+        Made once for a process, and shared: do not write into its arrays.
+    """
     return Body(separate_bone(isolate_body(sample_ct())))
 
 
@@ -53,6 +57,9 @@ def ct_body(path: str | Path, labels: str | Path | None = None) -> Body:
     Args:
         path: As `drr.read_ct` takes it.
         labels: Label map on its grid with lungs and vertebrae; without one they are found by Hounsfield units.
+
+    Returns:
+        The CT with bone known; its field is the sample's, scaled by the lungs, about their middle.
 
     Raises:
         ValueError: Not a CT of a chest, or a label map that lacks lungs or vertebrae.

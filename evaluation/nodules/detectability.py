@@ -90,7 +90,14 @@ class ClutterRatio:
         return before / after if after > 0 else float("nan")
 
     def clutters(self, diameter_mm: float) -> tuple[float, float]:
-        """Clutter before and after."""
+        """Clutter before and after.
+
+        Args:
+            diameter_mm: Of the nodule whose template answers.
+
+        Returns:
+            As `clutter` measures them, in the images' grey.
+        """
         if diameter_mm not in self._known:
             images = (self._before, self._after)
             before, after = (clutter(image, self._lungs, diameter_mm, self._pixel_mm) for image in images)

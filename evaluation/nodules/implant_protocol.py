@@ -76,6 +76,9 @@ def implant_rows(
         count: Nodules.
         seed: Of sizes and places, such as (seed, number of the image); every method sees the same nodules.
         plain: What the method makes of the radiograph itself, if it is known.
+
+    Returns:
+        A row a nodule: its place in pixels, its size in mm, the share that is kept (1: all), and its detectability.
     """
     mm, origin = millimetres(source, lungs)
     per_mm = contrast_per_mm(source.pixels, lungs)
@@ -139,6 +142,9 @@ def evaluate_implants(
         count: Nodules an image, 1 or more.
         seed: Of their sizes and places.
         progress: Called with images done and of how many.
+
+    Returns:
+        The rows of all images that were measured, and why each of the others was left out.
 
     Raises:
         BadInputs: Files that cannot be read, all listed.

@@ -26,7 +26,15 @@ NOTE = (
 
 
 def implant_summary(rows: Sequence[ImplantRow]) -> list[Cell]:
-    """The cells of `SUMMARY_COLUMNS`, with intervals over images; empty ones without a nodule."""
+    """The cells of `SUMMARY_COLUMNS`, with intervals over images; empty ones without a nodule.
+
+    Args:
+        rows: Of one method, over any images and diameters.
+
+    Returns:
+        How many, the mean kept, the shares that are safe and lost, and the median detectability; of the true soft
+        tissue the last alone.
+    """
     if not rows:
         return [0, None, None, None, None]
     images = [str(row["image"]) for row in rows]
@@ -40,7 +48,15 @@ def implant_summary(rows: Sequence[ImplantRow]) -> list[Cell]:
 
 
 def implant_table(rows: Sequence[ImplantRow], title: str = "Nodules implanted into the radiographs, by size") -> Table:
-    """For all that count, for 8 to 12 mm, and for each diameter: one row a method."""
+    """For all that count, for 8 to 12 mm, and for each diameter: one row a method.
+
+    Args:
+        rows: Of all methods, which the table has in the order in which they first come.
+        title: Above the table.
+
+    Returns:
+        The table, with a note that says what was implanted and whose pixels were measured in mm.
+    """
     methods = list(dict.fromkeys(str(row["method"]) for row in rows))
     groups: list[tuple[str, Sequence[float]]] = [
         (f"{RELEVANT_MM:g} mm and more", [d for d in DIAMETERS_MM if d >= RELEVANT_MM]),
@@ -56,7 +72,14 @@ def implant_table(rows: Sequence[ImplantRow], title: str = "Nodules implanted in
 
 
 def scale_note(rows: Sequence[ImplantRow]) -> str:
-    """How many images' pixel sizes are known, and what is assumed for the others."""
+    """How many images' pixel sizes are known, and what is assumed for the others.
+
+    Args:
+        rows: Of any methods; an image counts once.
+
+    Returns:
+        A sentence for the table's note.
+    """
     origins = {row["image"]: row["pixel_mm_from"] for row in rows}
     assumed = sum(origin == "lungs" for origin in origins.values())
     if not assumed:
@@ -68,7 +91,12 @@ def scale_note(rows: Sequence[ImplantRow]) -> str:
 
 
 def write_implants(rows: Sequence[ImplantRow], path: str | Path) -> None:
-    """A CSV with one row per nodule and method, and one per diameter for the true soft tissue if there is one."""
+    """A CSV with one row per nodule and method, and one per diameter for the true soft tissue if there is one.
+
+    Args:
+        rows: Their keys become the columns; a cell stays empty if a row lacks the key.
+        path: Replaced if it is there.
+    """
     columns = list(dict.fromkeys(column for row in rows for column in row))
     with atomic_path(path) as part, open(part, "w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, columns, restval="")

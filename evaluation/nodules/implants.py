@@ -156,6 +156,9 @@ def scatter(
         per_mm: Grey per mm of chord, see `contrast_per_mm`.
         count: Nodules in all; fewer come out where four do not find room together.
         rng: Decides on places and the order of sizes.
+
+    Returns:
+        The groups, drawn while they are asked for; a group may be shorter than 4.
     """
     rows, columns = np.nonzero(lungs)
     diameters = rng.permutation(np.resize(DIAMETERS_MM, count)).tolist()
@@ -182,6 +185,9 @@ def lattice(
         pixel_mm: Side of a pixel.
         per_mm: Grey per mm of chord, see `contrast_per_mm`.
         diameters_mm: Every place gets one nodule of each.
+
+    Returns:
+        Groups in the order of the diameters; no group is empty.
 
     Raises:
         ValueError: Lungs so small that no place of the grid lies in them.
@@ -230,6 +236,9 @@ def measure_implants(
         pixel_mm: Side of a pixel.
         per_mm: Grey per mm of chord, of these nodules.
         plain: `suppress(pixels)`, if it is known.
+
+    Returns:
+        One for each nodule, in the order of the groups; `kept` is NaN for a nodule that adds nothing.
 
     Raises:
         ValueError: A result of another shape, or with values that are not finite.

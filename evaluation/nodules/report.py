@@ -114,12 +114,26 @@ def summary(rows: list[Row]) -> list[Interval]:
 
 
 def mean_cnr(rows: list[Row]) -> Interval:
-    """Mean contrast-to-noise ratio of rows, over bodies."""
+    """Mean contrast-to-noise ratio of rows, over bodies.
+
+    Args:
+        rows: Of `SurvivalResult.rows`, each with its body and its cnr.
+
+    Returns:
+        The mean with a bootstrap's interval; nodules of one body are drawn together.
+    """
     return Interval(*bootstrap_mean(np.array([row["cnr"] for row in rows], float), [str(row["body"]) for row in rows]))
 
 
 def false_nodule_table(result: SurvivalResult) -> Table:
-    """False nodules an image at each of the detector's operating points."""
+    """False nodules an image at each of the detector's operating points.
+
+    Args:
+        result: Of `evaluate_nodule_survival`.
+
+    Returns:
+        A row for each operating point and method, the truth left out: it has none by definition.
+    """
     rows: list[list[Cell]] = []
     for point in OPERATING_POINTS:
         true = float(result.true_blobs[point].mean())
@@ -135,7 +149,14 @@ def false_nodule_table(result: SurvivalResult) -> Table:
 
 
 def twin_table(result: SurvivalResult) -> Table:
-    """What each method keeps of vessels and devices, beside the aims."""
+    """What each method keeps of vessels and devices, beside the aims.
+
+    Args:
+        result: Of `evaluate_nodule_survival`.
+
+    Returns:
+        A row for each kind and method: mean share kept (1: all), and the part of the views that reach the aim.
+    """
     rows: list[list[Cell]] = []
     for kind, aim in AIMS.items():
         for method in result.methods[:-1]:
@@ -171,7 +192,12 @@ def chosen_examples(result: SurvivalResult, method: str) -> list[Example]:
 
 
 def write_nodules(result: SurvivalResult, path: str | Path) -> None:
-    """A CSV with one row per nodule and method."""
+    """A CSV with one row per nodule and method.
+
+    Args:
+        result: With one row at least, whose keys become the columns.
+        path: Replaced if it is there.
+    """
     with atomic_path(path) as part, open(part, "w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, list(result.rows[0]))
         writer.writeheader()

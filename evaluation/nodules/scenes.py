@@ -162,7 +162,14 @@ def _nodule(
 
 
 def shadow(lines: Float[np.ndarray, "height width"]) -> Bool[np.ndarray, "height width"]:
-    """Bool (H, W): where the line integral is more than half of its highest (to 0.87 of a sphere's radius)."""
+    """Bool (H, W): where the line integral is more than half of its highest (to 0.87 of a sphere's radius).
+
+    Args:
+        lines: Line integrals of the nodule alone.
+
+    Returns:
+        The mask over which contrast is measured.
+    """
     return lines > 0.5 * lines.max()
 
 

@@ -128,7 +128,14 @@ def evaluate_nodule_survival(
 
 
 def detection_threshold(responses: list[float]) -> float:
-    """The highest threshold that SENSITIVITY of the nodules' responses reach; NaN if that many were not found."""
+    """The highest threshold that SENSITIVITY of the nodules' responses reach; NaN if that many were not found.
+
+    Args:
+        responses: The detector's answer at each nodule, -inf for one that it did not find.
+
+    Returns:
+        In the image's grey.
+    """
     ordered = sorted(responses, reverse=True)
     needed = int(np.ceil(SENSITIVITY * len(ordered) - 1e-9))
     return ordered[needed - 1] if ordered and np.isfinite(ordered[needed - 1]) else float("nan")

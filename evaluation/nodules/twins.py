@@ -64,6 +64,9 @@ def draw_twins(
         pixel_mm: Side of a pixel at the body's centre.
         look: Of the scene.
         rng: Decides on all that is drawn.
+
+    Returns:
+        The view with vessels first; fewer than four others if 60 tries do not find a place for all of them.
     """
     drawn = add_vessels(soft, pixel_mm, rng)
     seen = _support(drawn - soft) & lungs

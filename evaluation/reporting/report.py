@@ -163,7 +163,14 @@ def write_report(report: Report, out: str | Path) -> tuple[Path, Path]:
 
 
 def plain(value: Any) -> Any:
-    """Nested values as JSON takes them; numbers that are not finite become the words nan, inf and -inf."""
+    """Nested values as JSON takes them; numbers that are not finite become the words nan, inf and -inf.
+
+    Args:
+        value: Dicts, lists, tuples, numpy's arrays and numbers, and `Interval`s, nested in any way.
+
+    Returns:
+        A copy; an `Interval` becomes {"value", "low", "high"}, and keys become text.
+    """
     if isinstance(value, Interval):
         return plain({"value": value.value, "low": value.low, "high": value.high})
     if isinstance(value, dict):
@@ -251,7 +258,14 @@ def draw_chart(chart: Chart) -> dict[str, Any]:
 
 
 def render(report: Report) -> str:
-    """The HTML page; all text is escaped."""
+    """The HTML page; all text is escaped.
+
+    Args:
+        report: Its pictures are put into the page, so that the page can be mailed alone.
+
+    Returns:
+        The text of one file.
+    """
     from jinja2 import Environment
 
     environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)

@@ -88,7 +88,14 @@ class ComparisonPages:
 
 
 def page_name(page: int) -> str:
-    """File name of page 1, 2, ..."""
+    """File name of page 1, 2, ...
+
+    Args:
+        page: Counted from 1.
+
+    Returns:
+        images.html for the first, so that a link to it holds however many there are.
+    """
     return "images.html" if page < 2 else f"images_{page}.html"
 
 

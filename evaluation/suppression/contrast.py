@@ -50,7 +50,14 @@ class Box:
     box: tuple[float, float, float, float]
 
     def draw(self, shape: tuple[int, int]) -> Lesion:
-        """The ellipse that fills the box, in an image of `shape`."""
+        """The ellipse that fills the box, in an image of `shape`.
+
+        Args:
+            shape: (H, W) in pixels; what lies outside is cut off.
+
+        Returns:
+            The box's label, and the ellipse as a mask.
+        """
         x, y, width, height = self.box
         mask = np.zeros(shape, np.uint8)
         centre = (round(x + width / 2), round(y + height / 2))
@@ -59,7 +66,14 @@ class Box:
 
 
 def lesions_from_mask(mask: Bool[np.ndarray, "height width"]) -> list[Lesion]:
-    """Each connected region of a bool mask (H, W) as one finding."""
+    """Each connected region of a bool mask (H, W) as one finding.
+
+    Args:
+        mask: Regions that touch by a corner alone are two.
+
+    Returns:
+        Named "region 1", "region 2", ...; none for an empty mask.
+    """
     labels, count = ndimage.label(mask)
     return [Lesion(f"region {i}", labels == i) for i in range(1, count + 1)]
 

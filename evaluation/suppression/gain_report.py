@@ -32,6 +32,9 @@ def gain_tables(result: SuppressionResult, groups: Sequence[str] | None = None) 
     Args:
         result: Of `evaluate_suppression`.
         groups: Each image's patient, for intervals over patients.
+
+    Returns:
+        Tables in the order of the page; the lungs' bands come before the whole image's.
     """
     return [_leading(result, groups), *(_by_band(result, region, groups) for region in reversed(result.regions))]
 

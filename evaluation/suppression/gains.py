@@ -63,13 +63,23 @@ def split_bands(image: Float[np.ndarray, "height width"]) -> list[Float32[np.nda
 
     Args:
         image: (H, W); the Gaussians scale with its longer side.
+
+    Returns:
+        Arrays of the image's shape and unit.
     """
     smooth = [blur(image, edge * max(image.shape) / 1024) for edge in EDGES]
     return [a - b for a, b in zip([image, *smooth], [*smooth, np.float32(0)])]
 
 
 def rib_band(image: Float[np.ndarray, "height width"]) -> Float32[np.ndarray, "height width"]:
-    """(H, W) between Gaussian sigmas of 1.2 and 14 pixels of 512."""
+    """(H, W) between Gaussian sigmas of 1.2 and 14 pixels of 512.
+
+    Args:
+        image: (H, W); the Gaussians scale with its longer side.
+
+    Returns:
+        What mostly ribs are made of, about 0, in the image's unit.
+    """
     low, high = (sigma * max(image.shape) / SIDE for sigma in RIB_SIGMAS)
     return blur(image, low) - blur(image, high)
 
@@ -149,7 +159,11 @@ class GainMeter:
         return figures
 
     def shares(self) -> dict[str, float]:
-        """The share of doing nothing's squared error that each band holds, under the same names as the gains."""
+        """The share of doing nothing's squared error that each band holds, under the same names as the gains.
+
+        Returns:
+            {figure: 0 .. 1}; the known bands of a region add up to 1. NaN if the radiograph equals the truth there.
+        """
         found: dict[str, float] = {}
         for region, errors in self._before.items():
             bands = {f"{region} {band}": errors[f"{region} {band}"] for band in BANDS}

@@ -46,7 +46,18 @@ def lungs_of(
 
 
 def masks_of(folder: str, images: Mapping) -> dict[str, Path]:
-    """The mask of each image; BadInputs lists the images that lack one."""
+    """The mask of each image.
+
+    Args:
+        folder: Masks under the images' names.
+        images: By name; a mask that belongs to none of them is ignored.
+
+    Returns:
+        {name: file} of all masks in the folder.
+
+    Raises:
+        BadInputs: Images that lack a mask, all listed.
+    """
     masks = images_in(folder)
     refuse(folder, [f"{name}: no mask" for name in images if name not in masks])
     return masks

@@ -13,7 +13,14 @@ SIDE = 1024
 
 
 def resized(image: np.ndarray) -> np.ndarray:
-    """At the scripts' 1024x1024."""
+    """At the scripts' 1024x1024.
+
+    Args:
+        image: (H, W) of any type that OpenCV takes; the aspect is not kept.
+
+    Returns:
+        Bilinear without antialiasing, as those scripts do it, in the image's type and range.
+    """
     return cv2.resize(image, (SIDE, SIDE))
 
 

@@ -41,7 +41,14 @@ class AlexNetLPIPS(nn.Module):
         self.requires_grad_(False)
 
     def stages(self, image: Tensor) -> list[Tensor]:
-        """Features (B, C, h, w) of the five stages of images (B, 1 or 3, H, W), of unit length over the channels."""
+        """Features (B, C, h, w) of the five stages of images (B, 1 or 3, H, W), of unit length over the channels.
+
+        Args:
+            image: In the range that the scripts give it, 0 .. 1; one channel is repeated.
+
+        Returns:
+            From the first stage to the last.
+        """
         x = (image.expand(-1, 3, -1, -1) - self.mean) / self.deviation
         outputs = []
         for stage in STAGES:
@@ -50,7 +57,15 @@ class AlexNetLPIPS(nn.Module):
         return outputs
 
     def forward(self, a: Tensor, b: Tensor) -> Tensor:
-        """Distance (B,) of images (B, 1 or 3, H, W), 31 pixels a side or more."""
+        """Distance (B,) of images (B, 1 or 3, H, W), 31 pixels a side or more.
+
+        Args:
+            a: In 0 .. 1.
+            b: In 0 .. 1.
+
+        Returns:
+            0 for equal images.
+        """
         pairs = zip(self.stages(a), self.stages(b), self.heads)
         return sum(((x - y).square() * head[:, None, None]).sum(1).mean((1, 2)) for x, y, head in pairs)  # type: ignore
 

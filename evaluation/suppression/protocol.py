@@ -119,6 +119,9 @@ def evaluate_suppression(
         protocol: What is measured, and how.
         models: {name: function (H, W) -> (H, W)} that suppress the radiographs themselves.
 
+    Returns:
+        The values of all methods, of doing nothing and of a blur, image by image.
+
     Raises:
         BadInputs: Images that lack a partner, are unreadable, differ in size, look like negatives of their truth, or
             lack a mask or have findings that do not fit, all listed.

@@ -90,7 +90,15 @@ def suppression_report(
 
 
 def paired_table(result: SuppressionResult, groups: Sequence[str] | None = None) -> Table:
-    """Wilcoxon tests between all pairs of methods and against doing nothing; p corrected for all tests shown (Holm)."""
+    """Wilcoxon tests between all pairs of methods and against doing nothing; p corrected for all tests shown (Holm).
+
+    Args:
+        result: Of `evaluate_suppression`.
+        groups: Each image's patient, or None if they are not known.
+
+    Returns:
+        A row for each pair, region and metric: the difference with its interval, and p before and after Holm.
+    """
     methods = [m for m in result.methods if m not in (NOTHING, BLUR)]
     pairs = [*combinations(methods, 2), *((method, NOTHING) for method in methods)]
     rows: list[list[Cell]] = []
@@ -110,7 +118,14 @@ def paired_table(result: SuppressionResult, groups: Sequence[str] | None = None)
 
 
 def legacy_table(result: SuppressionResult) -> Table:
-    """Means of the published numbers."""
+    """Means of the published numbers.
+
+    Args:
+        result: Of a protocol that measured them.
+
+    Returns:
+        A row a method, a column for each number that was measured; no intervals, since papers give none.
+    """
     metrics = [metric for metric in LEGACY if (NOTHING, metric) in result.legacy]
     rows: list[list[Cell]] = [
         [m, *(float(np.mean(result.legacy[m, metric])) for metric in metrics)] for m in result.methods
@@ -121,7 +136,14 @@ def legacy_table(result: SuppressionResult) -> Table:
 
 
 def lesion_table(result: SuppressionResult) -> Table:
-    """Contrast kept, share of findings lost and likeness, with intervals over images."""
+    """Contrast kept, share of findings lost and likeness, with intervals over images.
+
+    Args:
+        result: Of a protocol with findings.
+
+    Returns:
+        A row a method; a finding that the true image hardly shows counts neither as kept nor as lost.
+    """
     rows: list[list[Cell]] = []
     for method in result.methods:
         mine = [row for row in result.lesions if row["method"] == method]
@@ -165,7 +187,12 @@ def add_sliders(report: Report, result: SuppressionResult, method: str, folder: 
 
 
 def write_scores(result: SuppressionResult, path: str | Path) -> None:
-    """A CSV with one row per image, method, region and fit, and one column per metric."""
+    """A CSV with one row per image, method, region and fit, and one column per metric.
+
+    Args:
+        result: Of `evaluate_suppression`; metrics that were not measured get no column.
+        path: Replaced if it is there.
+    """
     metrics = [metric for metric in METRICS if any(key[3] == metric for key in result.scores)]
     with atomic_path(path) as part, open(part, "w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)

@@ -54,7 +54,14 @@ def _smooth(images: Tensor) -> Tensor:
 
 
 def smooth_by_torch(images: Tensor) -> Tensor:
-    """The same on any device."""
+    """What OpenCV computes on the CPU, on any device: the Gaussian window of SSIM over images.
+
+    Args:
+        images: float64 (B, 1, H, W); they are mirrored at the border.
+
+    Returns:
+        float64 (B, 1, H, W).
+    """
     kernel = _kernel().to(images.device)
     padded = F.pad(images, [WINDOW // 2] * 4, mode="reflect")
     return F.conv2d(F.conv2d(padded, kernel.view(1, 1, -1, 1)), kernel.view(1, 1, 1, -1))

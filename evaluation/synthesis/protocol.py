@@ -108,7 +108,15 @@ def check_all(real: ImageSet, ours: Extracted, synthetic: ImageSet, theirs: Extr
 
 
 def halves(features: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Two random halves."""
+    """Two random halves.
+
+    Args:
+        features: (N, D), one row an image.
+        seed: Of the split: an image falls into the same half whatever its features are.
+
+    Returns:
+        (N // 2, D) and the rest.
+    """
     order = np.random.default_rng(seed).permutation(len(features))
     return features[order[: len(order) // 2]], features[order[len(order) // 2 :]]
 

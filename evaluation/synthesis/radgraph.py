@@ -88,7 +88,15 @@ def annotate(texts: Sequence[str], annotator: Annotator, progress: Callable[[int
 
 
 def facts(annotation: Annotation, level: str) -> set[tuple[str, ...]]:
-    """What an annotation states at one of `LEVELS`, as a set of tuples of words and labels."""
+    """What an annotation states at one of `LEVELS`, as a set of tuples of words and labels.
+
+    Args:
+        annotation: RadGraph's, of one text.
+        level: "entities", "related" (whether an entity has relations at all) or "relations".
+
+    Returns:
+        Such as {("effusion", "OBS-DP", "located_at", "left")}; words in lower case, and what is said twice counts once.
+    """
     entities = annotation["entities"]
     found: set[tuple[str, ...]] = set()
     for entity in entities.values():
@@ -121,11 +129,26 @@ def agreement(found: Annotation, reference: Annotation, level: str) -> tuple[flo
 
 
 def agreements(found: Sequence[Annotation], reference: Sequence[Annotation]) -> dict[str, np.ndarray]:
-    """{level: (N, 3) of precision, recall and F1} of each pair."""
+    """{level: (N, 3) of precision, recall and F1} of each pair.
+
+    Args:
+        found: N annotations, of the texts that are judged.
+        reference: N annotations, of the texts that they should agree with.
+
+    Returns:
+        Values in 0 .. 1, as `agreement` has them.
+    """
     pairs = list(zip(found, reference, strict=True))
     return {level: np.array([agreement(a, b, level) for a, b in pairs]) for level in LEVELS}
 
 
 def label_counts(annotations: Sequence[Annotation]) -> dict[str, int]:
-    """How many entities have each label, the most frequent first."""
+    """How many entities have each label, the most frequent first.
+
+    Args:
+        annotations: Of any texts.
+
+    Returns:
+        {label, such as "OBS-DP": count}.
+    """
     return dict(Counter(e["label"] for a in annotations for e in a["entities"].values()).most_common())

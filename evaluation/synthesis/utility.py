@@ -95,7 +95,15 @@ class LabelClassifier(L.LightningModule):
         self.network, self.learning_rate, self.advance = network, learning_rate, advance
 
     def training_step(self, batch: tuple[Tensor, Tensor], index: int) -> Tensor:
-        """Binary cross-entropy over the labels that are known."""
+        """Binary cross-entropy over the labels that are known.
+
+        Args:
+            batch: Images (B, channels, S, S), and labels (B, classes) of 0, 1 or NaN for unknown.
+            index: Not used.
+
+        Returns:
+            A scalar; 0 if no label is known.
+        """
         images, labels = batch
         known = ~labels.isnan()
         losses = F.binary_cross_entropy_with_logits(self.network(images), labels.nan_to_num(), reduction="none")
@@ -108,7 +116,18 @@ class LabelClassifier(L.LightningModule):
 
 
 def build_network(protocol: UtilityProtocol) -> nn.Module:
-    """The timm network with a logit for each class; the same start for the same seed."""
+    """The timm network with a logit for each class; the same start for the same seed.
+
+    Args:
+        protocol: Names the network, its classes, its seed, and a file of weights to start from, if any.
+
+    Returns:
+        The network, of images (B, channels, S, S) as its protocol prepares them; torch's global seed is set on the way.
+
+    Raises:
+        FileNotFoundError: No such file of weights.
+        ValueError: timm is not installed or has no such network, or the weights do not fit it.
+    """
     try:
         import timm
     except ImportError:

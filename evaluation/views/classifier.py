@@ -50,7 +50,14 @@ class ViewNet(nn.Module):
         self.head = nn.Linear(before * 9, len(CLASSES) + len(TURNS) + 1)
 
     def forward(self, ranks: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Logits of views (B, 5), turns (B, 4) and negative (B,), of ranks (B, 1, 96, 96)."""
+        """Logits of views (B, 5), turns (B, 4) and negative (B,), of ranks (B, 1, 96, 96).
+
+        Args:
+            ranks: As `to_ranks` makes them.
+
+        Returns:
+            Logits in the order of CLASSES and of TURNS; a negative is one whose last logit is above 0.
+        """
         pooled = F.adaptive_avg_pool2d(self.stages(ranks), 3).flatten(1)
         logits = self.head(self.dropout(pooled))
         views, turns, negative = logits.split([len(CLASSES), len(TURNS), 1], dim=1)
@@ -96,7 +103,14 @@ class Verdict:
         return self.view in FRONTAL and self.probability < SURE * self.frontal
 
     def denies(self, view: str) -> bool:
-        """Whether it is another view than one of `radiographs.vocabulary.VIEWS`; an unsure frontal may be PA or AP."""
+        """Whether it is another view than one of `radiographs.vocabulary.VIEWS`; an unsure frontal may be PA or AP.
+
+        Args:
+            view: The view that was asked for; LATERAL is either lateral.
+
+        Returns:
+            True if the picture is certainly not that view, as far as the classifier is sure.
+        """
         if view == "LATERAL":
             return self.view not in LATERAL
         if view in FRONTAL and self.unsure:
@@ -104,7 +118,14 @@ class Verdict:
         return self.view != view
 
     def probability_of(self, view: str) -> float:
-        """Of one of `radiographs.vocabulary.VIEWS`, where PA and AP count as one: the frontal view."""
+        """Of one of `radiographs.vocabulary.VIEWS`, where PA and AP count as one: the frontal view.
+
+        Args:
+            view: LATERAL is either lateral.
+
+        Returns:
+            0 .. 1.
+        """
         if view == "LATERAL":
             return self.lateral
         return self.frontal if view in FRONTAL else self.probabilities[view]
@@ -140,6 +161,9 @@ def judge_views(pictures: Sequence[np.ndarray], model: ViewNet | None = None) ->
     Args:
         pictures: Of any sizes and ranges.
         model: By default the packaged one.
+
+    Returns:
+        In the order of the pictures; none for no pictures.
     """
     if not len(pictures):
         return []
@@ -160,7 +184,13 @@ def _verdict(view: Sequence[float], turn: Sequence[float], negative: float, posi
 
 
 def save_view_net(model: ViewNet, folder: Path, about: dict[str, object]) -> None:
-    """model.safetensors (16 bit) and config.json with what is said about it, and the weights' sha256."""
+    """model.safetensors (16 bit) and config.json with what is said about it, and the weights' sha256.
+
+    Args:
+        model: Of the current `WIDTHS`.
+        folder: Made if it is not there; the two files are replaced.
+        about: More keys of config.json, such as what it was trained on.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     weights = {k: v.half() if v.is_floating_point() else v for k, v in model.state_dict().items()}
     with atomic_path(folder / "model.safetensors") as part:
@@ -174,6 +204,12 @@ def save_view_net(model: ViewNet, folder: Path, about: dict[str, object]) -> Non
 @lru_cache(maxsize=2)
 def load_view_net(folder: Path = MODEL) -> ViewNet:
     """The network of a folder that `save_view_net` wrote, ready to judge.
+
+    Args:
+        folder: By default that of the packaged classifier.
+
+    Returns:
+        In evaluation mode, float32, on the CPU.
 
     Raises:
         FileNotFoundError: The folder lacks it.

@@ -26,7 +26,14 @@ NOTE = (
 
 @dataclass(frozen=True)
 class Judged:
-    """One picture: what it shows, what was asked for ("" where nobody says), and what `suppress` would warn of."""
+    """One picture: what it shows, what was asked for, and what `suppress` would warn of.
+
+    Attributes:
+        name: Of the image.
+        asked: One of `radiographs.vocabulary.VIEWS`; "" if nobody says.
+        verdict: The classifier's.
+        warnings: As `radiographs.suitability.assess` words them.
+    """
 
     name: str
     asked: str
@@ -56,6 +63,9 @@ def judge_set(
         progress: Called with what is being done, how many are done, of how many.
         model: By default the packaged classifier.
 
+    Returns:
+        In the order of the set.
+
     Raises:
         ValueError: A picture that cannot be read, a view that nobody knows.
     """
@@ -80,7 +90,15 @@ def _asked(images: ImageSet, name: str, column: str) -> str:
 
 
 def view_report(judged: Sequence[Judged], settings: dict[str, Any]) -> Report:
-    """Tables of views found, of agreement with what was asked for, and of pictures to look at."""
+    """Tables of views found, of agreement with what was asked for, and of pictures to look at.
+
+    Args:
+        judged: Of one set, one picture at least.
+        settings: Shown at the top of the page.
+
+    Returns:
+        The page; the table of agreement is there only if a view was asked for, that of odd pictures if there are any.
+    """
     report = Report("Views", {**settings, "images": len(judged)}, notes=[NOTE])
     found = Counter(one.verdict.view for one in judged)
     turned = sum(one.verdict.turn_degrees != 0 for one in judged)
@@ -137,7 +155,14 @@ def _said(one: Judged) -> str:
 
 
 def table_rows(judged: Sequence[Judged]) -> list[dict[str, Any]]:
-    """views.csv: a row a picture, with the probability of each class."""
+    """views.csv: a row a picture, with the probability of each class.
+
+    Args:
+        judged: Of one set.
+
+    Returns:
+        The columns image, asked, view, probability, unsure, agrees, turned_degrees, negative, p_CLASS and suitability.
+    """
     return [
         {
             "image": one.name,

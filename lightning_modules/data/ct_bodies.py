@@ -63,18 +63,40 @@ class Projections:
         return self.field_mm / self.pixels
 
     def folder(self, cache: Path) -> Path:
-        """Where in `cache` these projections lie."""
+        """Where in `cache` these projections lie.
+
+        Args:
+            cache: Folder of all caches; it need not be there.
+
+        Returns:
+            A subfolder whose name is a hash of these values and of the files' format, so that old files are not read.
+        """
         kept = asdict(self) | {"format": FORMAT}
         return cache / hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()[:16]
 
     def file(self, cache: Path, body: int) -> Path:
-        """The cached line integrals of one body, float16 (poses, 6, pixels, pixels), see `drr.pairs.layers.LAYERS`."""
+        """The cached line integrals of one body, float16 (poses, 6, pixels, pixels), see `drr.pairs.layers.LAYERS`.
+
+        Args:
+            cache: Folder of all caches.
+            body: Its number, from 0.
+
+        Returns:
+            The path, whether the file is there or not.
+        """
         return self.folder(cache) / f"{body:05d}.npy"
 
 
 @lru_cache(maxsize=1)
 def base_body(settings: Projections) -> Volume:
-    """The CT as `drr.pairs.layers.training_body` makes it ready."""
+    """The CT as `drr.pairs.layers.training_body` makes it ready.
+
+    Args:
+        settings: Only the CT, its labels and its structures count.
+
+    Returns:
+        The undeformed CT, from which all bodies are made.
+    """
     return training_body(read_ct(settings.ct, settings.labels, settings.structures) if settings.ct else sample_ct())
 
 

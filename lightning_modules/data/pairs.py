@@ -140,7 +140,15 @@ class PairDataModule(LightningDataModule):
         self.splits: dict[str, list[Pair]] = {}
 
     def setup(self, stage: str | None = None) -> None:
-        """Find and check the pairs and split them. ValueError lists what is bad, or patients in two splits."""
+        """Find and check the pairs and split them; later calls do nothing.
+
+        Args:
+            stage: Without effect: all splits are made at once.
+
+        Raises:
+            ValueError: Images without a partner, unreadable or of another size than their partner, names of a list
+                without a pair, all listed; or patients in two splits.
+        """
         if self.splits:
             return
         pairs = find_pairs(self.radiographs, self.softs)

@@ -103,7 +103,14 @@ class ReportDataset(Dataset):
 
 
 def collate(items: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Tensors stacked, everything else as lists."""
+    """Tensors stacked, everything else as lists.
+
+    Args:
+        items: Of the dataset, one at least, all with the keys of the first.
+
+    Returns:
+        {key: tensor (B, ...) or list of length B}.
+    """
     columns = {key: [item[key] for item in items] for key in items[0]}
     return {key: torch.stack(column) if torch.is_tensor(column[0]) else column for key, column in columns.items()}
 
@@ -178,7 +185,14 @@ class ReportDataModule(LightningDataModule):
         self.splits: dict[str, list[ReportedImage]] = {}
 
     def setup(self, stage: str | None = None) -> None:
-        """Read the table and deal the patients. ValueError: no image, equal names, or a patient in two splits."""
+        """Read the table and deal the patients; later calls do nothing.
+
+        Args:
+            stage: Without effect: all splits are made at once.
+
+        Raises:
+            ValueError: No image, an image that is listed twice, a prior of another patient, or a patient in two splits.
+        """
         if self.splits:
             return
         reading = self._read()

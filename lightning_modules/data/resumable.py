@@ -74,11 +74,18 @@ class ResumableLoader(DataLoader):
         return left // self._size if self.batch_sampler.drop_last else -(-left // self._size)  # type: ignore[union-attr]
 
     def state_dict(self) -> dict[str, int]:
-        """The images that all processes together have delivered in this epoch; 0 when it is over."""
+        """The images that all processes together have delivered in this epoch; 0 when it is over.
+
+        Returns:
+            {"images": count}, which Lightning puts into a checkpoint.
+        """
         return {"images": self.seen * self._order.num_replicas if self._batches_after(self.seen) else 0}
 
     def load_state_dict(self, state: dict[str, int]) -> None:
         """Resume after the images in `state`, whatever the batch size was and is.
+
+        Args:
+            state: As `state_dict` gives it; {"delivered": batches} of an earlier version is taken too.
 
         Raises:
             ValueError: The epoch has images left, but too few for one batch.

@@ -81,7 +81,14 @@ def new_uid(key: str, *parts: str) -> str:
 
 
 def is_burned_in(header: Any) -> bool:
-    """Whether Burned In Annotation says that the pixels show something of the patient: anything but NO and nothing."""
+    """Whether Burned In Annotation says that the pixels show something of the patient: anything but NO and nothing.
+
+    Args:
+        header: A pydicom Dataset.
+
+    Returns:
+        True also for a word that the standard does not know, since it may mean yes.
+    """
     return str(header.get("BurnedInAnnotation") or "NO").strip().upper() != "NO"
 
 
@@ -89,6 +96,9 @@ def mark_identity_removed(derived: Any) -> None:
     """Say in `derived` that its attributes and, as far as its source knows, its pixels name nobody.
 
     Patient Identity Removed is about attributes and pixels (PS3.3 C.7.1.1), so it is NO beside burned-in annotation.
+
+    Args:
+        derived: A pydicom Dataset whose identifying attributes are gone already; it is changed in place.
     """
     from pydicom import Dataset
 
@@ -103,7 +113,14 @@ def mark_identity_removed(derived: Any) -> None:
 
 
 def is_code(element: Any) -> bool:
-    """Whether an element of a code string (CS) holds codes, and no free text that somebody wrote there."""
+    """Whether an element of a code string (CS) holds codes, and no free text that somebody wrote there.
+
+    Args:
+        element: A pydicom DataElement.
+
+    Returns:
+        True also for an empty element and for one of another kind than CS.
+    """
     if element.VR != "CS" or element.is_empty:
         return True
     values = [element.value] if isinstance(element.value, str) else list(element.value)

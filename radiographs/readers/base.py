@@ -69,7 +69,11 @@ class Reading:
     first: dict[str, str] = field(default_factory=dict)
 
     def add(self, image: ReportedImage) -> None:
-        """Keep an image if its file is there."""
+        """Keep an image if its file is there.
+
+        Args:
+            image: Counted among what was skipped if its file is missing.
+        """
         if image.path.is_file():
             self.images.append(image)
         else:
@@ -86,7 +90,11 @@ class Reading:
         self.first.setdefault(reason, what)
 
     def skipped(self) -> str:
-        """What was left out, for a message: each reason with its count and its first instance."""
+        """What was left out, for a message: each reason with its count and its first instance.
+
+        Returns:
+            Such as "2 x the image file is missing (such as a.png)"; "" if nothing was left out.
+        """
         return ", ".join(
             f"{count} x {reason}" + (f" (such as {self.first[reason]})" if reason in self.first else "")
             for reason, count in self.set_aside.items()
@@ -94,17 +102,38 @@ class Reading:
 
 
 def plain_text(value: Any) -> str:
-    """A cell with its white space made single; "" for None and NaN."""
+    """A cell with its white space made single; "" for None and NaN.
+
+    Args:
+        value: Text, a number, None or NaN, as pyarrow and csv give them.
+
+    Returns:
+        Text on one line, without white space at its ends.
+    """
     return "" if value is None or value != value else " ".join(str(value).split())
 
 
 def joined(*parts: Any) -> str:
-    """The cells that are not empty, as one text."""
+    """The cells that are not empty, as one text.
+
+    Args:
+        *parts: Cells, each as `plain_text` takes it.
+
+    Returns:
+        The cells in their order with a space between two; "" if all are empty.
+    """
     return " ".join(text for text in map(plain_text, parts) if text)
 
 
 def parse_age(value: Any) -> float | None:
-    """Years from 0 to 120; CheXpert's 0 stands for unknown."""
+    """Years from 0 to 120; CheXpert's 0 stands for unknown.
+
+    Args:
+        value: A number, or text that holds nothing else.
+
+    Returns:
+        Years; None for anything that is no age above 0 and up to 120.
+    """
     try:
         years = float(value)
     except (TypeError, ValueError):
@@ -113,7 +142,17 @@ def parse_age(value: Any) -> float | None:
 
 
 def checked_age(row: Row) -> float | None:
-    """The column age, if there is one; ValueError with the line for what is no age."""
+    """The column age, if there is one.
+
+    Args:
+        row: Of a table of any data set.
+
+    Returns:
+        Years; None if unknown: no such column, an empty cell or 0.
+
+    Raises:
+        ValueError: The cell holds something else than an age; with the line.
+    """
     text = plain_text(row.get("age"))
     if text and parse_age(text) is None and text not in ("0", "0.0"):
         raise ValueError(
@@ -123,12 +162,29 @@ def checked_age(row: Row) -> float | None:
 
 
 def parse_sex(value: Any) -> str | None:
-    """F, M or None."""
+    """F, M or None.
+
+    Args:
+        value: A word such as "Female" or "m", in any case.
+
+    Returns:
+        "F" or "M"; None for anything else.
+    """
     return SEX_WORDS.get(plain_text(value).lower())
 
 
 def checked_sex(row: Row) -> str | None:
-    """The column sex, if there is one; ValueError with the line for an unknown word."""
+    """The column sex, if there is one.
+
+    Args:
+        row: Of a table of any data set.
+
+    Returns:
+        "F" or "M"; None if unknown: no such column, an empty cell or a word for unknown.
+
+    Raises:
+        ValueError: The cell holds any other word; with the line.
+    """
     text = plain_text(row.get("sex"))
     if parse_sex(text) is None and text.lower() not in UNKNOWN_SEXES:
         raise ValueError(f"{row.where}: the sex is '{text}'; expected F or M, or nothing if unknown")

@@ -61,7 +61,14 @@ def read_mimic_cxr(root: Path, table: Path | None = None) -> Reading:
 
 
 def report_sections(text: str) -> str:
-    """The findings and impression of a report whose sections begin with headings in capitals; "" without either."""
+    """The findings and impression of a report whose sections begin with headings in capitals; "" without either.
+
+    Args:
+        text: A report as the data set has it, with its line breaks.
+
+    Returns:
+        On one line, the findings first.
+    """
     pieces = HEADING.split(text)
     sections = dict(zip(pieces[1::2], pieces[2::2]))
     return joined(sections.get("FINDINGS"), sections.get("IMPRESSION"))

@@ -59,7 +59,14 @@ class File:
 
 
 def is_dicom(path: Path) -> bool:
-    """Whether a file has the DICOM signature."""
+    """Whether a file has the DICOM signature.
+
+    Args:
+        path: A file.
+
+    Returns:
+        False also for DICOM without its preamble, as old archives keep it.
+    """
     with path.open("rb") as stream:
         return stream.read(132)[128:] == MAGIC
 
@@ -130,7 +137,14 @@ def read_image(path: Path) -> File | None:
 
 
 def describe(group: list[File]) -> str:
-    """A series in words that name no patient: number, modality, size, kernel."""
+    """A series in words that name no patient: number, modality, size, kernel.
+
+    Args:
+        group: The images of one series, one at least.
+
+    Returns:
+        Such as "series 3: CT, 120 image(s), kernel B30f".
+    """
     first = group[0].header
     number, kernel = first.get("SeriesNumber"), first.get("ConvolutionKernel")
     kinds = ", ".join(sorted({image.kind for image in group}))
@@ -200,7 +214,14 @@ def _paths(folder: Path, deep: bool) -> Iterator[Path]:
 
 
 def may_be_dicom(path: Path) -> bool:
-    """Whether a file is worth a look: not an index, not empty, not of a kind that lies beside slices."""
+    """Whether a file is worth a look: not an index, not empty, not of a kind that lies beside slices.
+
+    Args:
+        path: Of anything in a folder.
+
+    Returns:
+        False for a subfolder too; True does not say that the file is DICOM.
+    """
     if path.name.upper() == "DICOMDIR" or path.suffix.lower() in NOT_DICOM:
         return False
     return path.is_file() and path.stat().st_size > 132

@@ -223,7 +223,14 @@ def _decoded(plane: Slice) -> np.ndarray:
 
 
 def decoded_by_itk(plane: Slice) -> np.ndarray | None:
-    """Stored values of a single image by SimpleITK, which decodes JPEG in all its kinds; None if it cannot."""
+    """Stored values of a single image by SimpleITK, which decodes JPEG in all its kinds; None if it cannot.
+
+    Args:
+        plane: With its file, and its slope and intercept to HU, which SimpleITK applies and this takes back.
+
+    Returns:
+        int32 (rows, columns).
+    """
     import SimpleITK as sitk
 
     try:

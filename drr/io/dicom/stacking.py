@@ -93,7 +93,14 @@ def stack(slices: Sequence[Slice]) -> Stack:
 
 
 def same_places(slices: Sequence[Slice]) -> list[tuple[Slice, Slice]]:
-    """Pairs of slices that lie in one place, the first of each pair being the first in the series."""
+    """Pairs of slices that lie in one place, the first of each pair being the first in the series.
+
+    Args:
+        slices: Of a series; those without a position are left out.
+
+    Returns:
+        None if every slice has its own place.
+    """
     found: dict[tuple[int, ...], Slice] = {}
     pairs = []
     for one in slices:
@@ -112,6 +119,9 @@ def uneven(heights: np.ndarray) -> bool:
 
     Args:
         heights: (N,) in mm.
+
+    Returns:
+        True if one lies farther off than a fixed distance and a part of the mean step together.
     """
     even = np.linspace(heights[0], heights[-1], len(heights))
     step = (heights[-1] - heights[0]) / (len(heights) - 1)

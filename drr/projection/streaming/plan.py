@@ -69,7 +69,15 @@ def plan(geometry: np.ndarray, box: np.ndarray, shape: tuple[int, int], spacing:
 
 
 def reaches_behind(spans: np.ndarray, geometry: np.ndarray) -> bool:
-    """Whether a voxel that is not air, or its neighbours, lies on the far side of the detector's plane."""
+    """Whether a voxel that is not air, or its neighbours, lies on the far side of the detector's plane.
+
+    Args:
+        spans: int32 (4, D, H): along x, the first voxel that is not air and the one after the last come first.
+        geometry: (4, 3) source, origin, du, dv in voxels (x, y, z).
+
+    Returns:
+        True if the far side holds body; a beam that streams must have all of it in front.
+    """
     normal = np.cross(geometry[2], geometry[3])
     normal /= normal @ (geometry[0] - geometry[1])
     lowest = np.minimum(normal[0] * (spans[0] - 1), normal[0] * spans[1])

@@ -94,7 +94,16 @@ def resample(q: Any, index: Any, offset: Any, weight: Any, out: Any, first: int,
 
 @intrinsic
 def prefetch(typingctx: Any, array: Any, index: Any) -> Any:
-    """Ask for the cache line of array[index], which will be read soon."""
+    """Ask for the cache line of array[index], which will be read soon.
+
+    Args:
+        typingctx: numba's; a caller leaves it out.
+        array: One-dimensional.
+        index: Anywhere: an address outside the array is not read.
+
+    Returns:
+        numba's intrinsic, which returns nothing when it is called.
+    """
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         data = context.make_array(signature.args[0])(context, builder, args[0]).data

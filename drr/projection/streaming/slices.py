@@ -40,7 +40,15 @@ class Slices(NamedTuple):
 
 
 def keep_spans(volume: Volume, spans: np.ndarray) -> Volume:
-    """The volume, of which the spans along x (see Slices) are known already; its arrays become read-only."""
+    """The volume, of which the spans along x (see Slices) are known already; its arrays become read-only.
+
+    Args:
+        volume: It is not copied; its record then holds the spans.
+        spans: int32 (4, D, H): along x, the first voxel that is not air, the one after the last, and both for bone.
+
+    Returns:
+        The same volume.
+    """
     kept_of(volume).slices = {"natural": (*_flat(volume), spans)}
     lock(volume)
     return volume
@@ -125,7 +133,15 @@ def _turned(volume: Volume) -> tuple[np.ndarray, np.ndarray | None, np.ndarray]:
 
 @numba.njit(cache=True)
 def counts(hu: Any, code: int) -> bool:
-    """Whether a voxel adds to the bone channel (drr/projection/attenuation.py)."""
+    """Whether a voxel adds to the bone channel (drr/projection/attenuation.py).
+
+    Args:
+        hu: Of the voxel.
+        code: Of the bone mask: 0 no bone, 1 bone where it is denser than soft tissue, 2 bone always.
+
+    Returns:
+        True if the voxel is in the bone channel.
+    """
     return code == 2 or (code == 1 and hu > Q_SOFT - 1000)
 
 

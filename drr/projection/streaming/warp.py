@@ -85,7 +85,14 @@ def _lengths(rays: Any, mm: Any, r: int, c: int) -> tuple[float, float, float, f
 
 @numba.njit(cache=True, parallel=True)
 def scale_sums(sums: Any, rays: Any, mm: Any, out: Any) -> None:
-    """The sums of a detector that is its own virtual one, where the sweep's axis is the ray's fastest."""
+    """The sums of a detector that is its own virtual one, where the sweep's axis is the ray's fastest.
+
+    Args:
+        sums: (2, rows, columns) of all and of bone, without unit, on the pixels of the beam.
+        rays: (3, 3) from the source to pixel (0, 0), du and dv in voxels, in the order of the sweep.
+        mm: (3, 3), the same in mm, see `ray_lengths`.
+        out: (2, rows, columns) of line integrals; a pixel stays as it is if its ray runs fastest along another axis.
+    """
     for r in numba.prange(out.shape[1]):
         for c in range(out.shape[2]):
             dk, di, dj, scale = _lengths(rays, mm, r, c)
@@ -95,7 +102,17 @@ def scale_sums(sums: Any, rays: Any, mm: Any, out: Any) -> None:
 
 @numba.njit(cache=True, parallel=True)
 def warp_sums(sums: Any, rays: Any, mm: Any, to_grid: Any, with_bone: bool, out: Any) -> None:
-    """The virtual image at the real pixels by the cubic through four points (Lagrange) along each axis."""
+    """The virtual image at the real pixels by the cubic through four points (Lagrange) along each axis.
+
+    Args:
+        sums: (2, rows, columns) of all and of bone, without unit, on the virtual detector.
+        rays: (3, 3) from the source to pixel (0, 0), du and dv in voxels, in the order of the sweep.
+        mm: (3, 3), the same in mm, see `ray_lengths`.
+        to_grid: Source, depth of the virtual detector, its first pixel and its step, in voxels.
+        with_bone: Whether bone is wanted.
+        out: (2, rows, columns) of line integrals; a pixel stays as it is if its ray runs fastest along another axis or
+            leaves the virtual detector.
+    """
     height, width = sums.shape[1:]
     source_i, source_j, depth, start_i, start_j, step_i, step_j = to_grid[1:]
     for r in numba.prange(out.shape[1]):
