@@ -165,7 +165,14 @@ def print_table(results: dict[str, float]) -> None:
 
 
 def run(args: Namespace) -> int:
-    """Run every stage; 0 when done."""
+    """Run every stage, and write the scores, the picture and both models below --out.
+
+    Args:
+        args: As `add_arguments` reads them.
+
+    Returns:
+        0.
+    """
     import torch
 
     from diffusion import BoneSuppressionPipeline

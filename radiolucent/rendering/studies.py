@@ -127,11 +127,11 @@ def study_tasks(jobs: Sequence[Job], options: Options, ask: Ask, label_maps: str
         ask: Of the studies.
         label_maps: The folder of the CTs' label maps, or INFER.
 
-    Raises:
-        FileNotFoundError: The folder does not exist.
-
     Returns:
         Tasks whose identity holds the CT's files and those of its label map.
+
+    Raises:
+        FileNotFoundError: The folder does not exist.
     """
     tasks = []
     for job in jobs:

@@ -17,7 +17,7 @@ def from_dataset(dataset: Any) -> Radiograph:
     """A pydicom Dataset as if it had been read from its file.
 
     Args:
-        dataset: A pydicom Dataset with pixels and a transfer syntax; it is not changed.
+        dataset: A pydicom Dataset with pixels and a transfer syntax.
 
     Returns:
         Its pixels float32 (H, W) in [-1, 1], with the depth, header and warnings that the file would have given.
