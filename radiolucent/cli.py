@@ -35,7 +35,11 @@ COMMANDS = {
 
 
 def usage() -> str:
-    """The text of `radiolucent --help`."""
+    """The text of `radiolucent --help`.
+
+    Returns:
+        Several lines: what the program is, then each command with one line about it.
+    """
     lines = [f"  {name:<10} {summary}" for name, (_, summary) in COMMANDS.items()]
     return "\n".join(
         [
@@ -133,7 +137,14 @@ def dispatch(argv: list[str]) -> int:
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Console entry point."""
+    """Console entry point; it always ends in SystemExit.
+
+    Its status is 0; 1 if inputs of a batch were skipped; 2 for a refusal, which is one line on stderr; 130 after
+    Ctrl-C.
+
+    Args:
+        argv: The words after the program's name; None takes those of this process.
+    """
     try:
         status = dispatch(sys.argv[1:] if argv is None else argv)
     except Exception as error:

@@ -33,7 +33,14 @@ LONGEST = 600  # characters of a message
 
 
 def refusal(error: BaseException) -> str | None:
-    """The line to print for an exception; None for a bug."""
+    """The line to print for an exception; None for a bug.
+
+    Args:
+        error: What a command raised.
+
+    Returns:
+        One line that says what is wrong, for ValueError, OSError and what other libraries raise for bad input.
+    """
     text = one_line(error)
     if isinstance(error, (ValueError, OSError)):
         return text
@@ -47,7 +54,14 @@ def refusal(error: BaseException) -> str | None:
 
 
 def one_line(error: BaseException) -> str:
-    """An exception's message on one line; of one that a data worker passed on, the worker's message alone."""
+    """An exception's message on one line; of one that a data worker passed on, the worker's message alone.
+
+    Args:
+        error: Any; one without a message gives the name of its class.
+
+    Returns:
+        At most LONGEST characters, and then "...".
+    """
     text = str(error)
     passed_on = WORKER.match(text)
     if passed_on:

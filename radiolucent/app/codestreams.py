@@ -47,7 +47,14 @@ def check_codestreams(path: Path, name: str) -> None:
 
 
 def codestream_size(frame: bytes) -> tuple[int, int] | None:
-    """(H, W) that a JPEG, JPEG-LS or JPEG 2000 stream says of itself; None if it says nothing."""
+    """(H, W) that a JPEG, JPEG-LS or JPEG 2000 stream says of itself; None if it says nothing.
+
+    Args:
+        frame: One frame's bytes; only markers are read, nothing is decoded.
+
+    Returns:
+        Pixels, as the decoder would reserve them.
+    """
     if frame.startswith(JP2_START):
         frame = frame[max(0, frame.find(J2K_START)) :]
     if frame.startswith(J2K_START):

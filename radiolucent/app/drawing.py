@@ -34,8 +34,17 @@ class Drawing:
     def of(cls, folder: str, device: str, limits: Limits) -> Drawing:
         """Of the folder of any pipeline that `radiolucent synthesize` takes.
 
+        Args:
+            folder: The pipeline's, or its name on the Hugging Face hub.
+            device: "auto", "cpu" or "cuda".
+            limits: Of prompt, steps and images.
+
+        Returns:
+            What draws; its model is loaded when it is first asked.
+
         Raises:
-            ValueError: It takes none such. OSError: there is no such folder.
+            ValueError: It takes none such.
+            OSError: There is no such folder.
         """
         from jsonargparse import ArgumentParser
 
@@ -64,7 +73,7 @@ class Drawing:
     def draw(
         self, entry: Entry, prompt: str, view: str, seed: int, steps: int, count: int, boxes: str = ""
     ) -> list[int]:
-        """Draw `count` images, of one seed after another, into the entry's folder as SEED.png; the seeds.
+        """Draw `count` images, of one seed after another, into the entry's folder as SEED.png.
 
         Args:
             entry: Of the visitor.
@@ -74,6 +83,9 @@ class Drawing:
             steps: Of sampling.
             count: Images.
             boxes: Where findings shall be, see radiographs.regions.
+
+        Returns:
+            The seeds, `seed` and those after it.
 
         Raises:
             ValueError: Something that this model cannot draw, or that is out of bounds.
@@ -119,5 +131,9 @@ class Drawing:
 
 
 def missing_for_text() -> str:
-    """What is to be installed for models that read text; "" where nothing is."""
+    """What is to be installed for models that read text; "" where nothing is.
+
+    Returns:
+        A pip command.
+    """
     return "" if find_spec("transformers") else "pip install 'radiolucent[synthesis]'"

@@ -42,7 +42,13 @@ HEADERS = {
 
 @dataclass(frozen=True)
 class Login:
-    """One user; the password is held as its hash alone."""
+    """One user; the password is held as its hash alone.
+
+    Attributes:
+        user: The name, as the browser sends it.
+        digest: Hash of name and password.
+        session: A secret that the cookie holds, new in every process.
+    """
 
     user: str
     digest: bytes
@@ -50,10 +56,17 @@ class Login:
 
     @classmethod
     def read(cls, given: str) -> Login:
-        """`USER:FILE`, the file holding the password in its first line.
+        """Read a user and a password from the words of --auth.
+
+        Args:
+            given: `USER:FILE`, the file holding the password in its first line.
+
+        Returns:
+            The login; the password itself is not kept.
 
         Raises:
-            ValueError: Not of this form, or a password of fewer than 8 letters. FileNotFoundError: no such file.
+            ValueError: Not of this form, or a password of fewer than 8 letters.
+            FileNotFoundError: No such file.
         """
         user, colon, file = given.partition(":")
         if not (user and colon and file):
@@ -66,7 +79,15 @@ class Login:
         return cls(user, _digest(user, password))
 
     def knows(self, authorization: str, cookie: str) -> bool:
-        """Whether a request's headers are this user's: HTTP's basic authentication, or the cookie given after it."""
+        """Whether a request's headers are this user's: HTTP's basic authentication, or the cookie given after it.
+
+        Args:
+            authorization: The header of that name, or "".
+            cookie: The header of that name, or "".
+
+        Returns:
+            False also for what cannot be read; secrets are compared in constant time.
+        """
         if hmac.compare_digest(_session(cookie).encode(), self.session.encode()):
             return True
         kind, _, packed = authorization.partition(" ")

@@ -19,7 +19,11 @@ METHODS = 3
 
 
 class JudgeTab:
-    """The tab's event."""
+    """The tab's event.
+
+    Args:
+        services: Of the page: store, model and limits.
+    """
 
     def __init__(self, services: Services) -> None:
         self.services = services
@@ -27,7 +31,18 @@ class JudgeTab:
     def judge(
         self, radiographs: list[str] | None, truth: list[str] | None, with_model: bool, old: str, *methods: object
     ) -> Iterator[tuple[str, str, str]]:
-        """methods: names and files in turn. (status, report, token)."""
+        """Measure what was sent, and show the report.
+
+        Args:
+            radiographs: Files of the folder that was dropped; None for nothing.
+            truth: Likewise.
+            with_model: Whether the page's model is judged too.
+            old: Token of the report shown so far, which is deleted; "" for none.
+            methods: Names and files in turn; a method without files does not count.
+
+        Yields:
+            (status, report, token): HTML and HTML, and "" as token where nothing came of it.
+        """
         pairs = zip(methods[::2], methods[1::2])
         named = {str(name or f"method {i + 1}").strip()[:60]: sent for i, (name, sent) in enumerate(pairs) if sent}
         if not radiographs or not truth or not (named or with_model):
@@ -47,7 +62,11 @@ class JudgeTab:
 
 
 def add_judge(services: Services) -> None:
-    """Build the tab."""
+    """Build the tab inside gradio's current block.
+
+    Args:
+        services: Of the page.
+    """
     tab = JudgeTab(services)
     with gradio.Row(equal_height=False):
         given = [

@@ -28,7 +28,7 @@ def judge(
     model: Suppressor | None,
     limits: Limits,
 ) -> Path:
-    """Score methods, and a model if given, against the truth; the folder of the report.
+    """Score methods, and a model if given, against the truth.
 
     Args:
         entry: Whose folder the files are moved into.
@@ -37,6 +37,9 @@ def judge(
         methods: {name: the files of its results}.
         model: That suppresses the radiographs too, as "packaged" or whatever was given at start.
         limits: Of files and bytes.
+
+    Returns:
+        The folder of the report.
 
     Raises:
         ValueError: Images that lack a partner, differ in size, ... with the first of them; nothing to judge.

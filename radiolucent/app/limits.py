@@ -58,6 +58,9 @@ def line_about(error: BaseException, folder: Path | None = None, name: str = "")
         error: Of reading or working on what was sent.
         folder: The visitor's folder on the server, which the line must not show.
         name: How the visitor calls the file.
+
+    Returns:
+        The line, without any path of the server.
     """
     line = refusal(error)
     if line is None:
@@ -76,17 +79,40 @@ INPUT = "input"  # name of a visitor's file in their folder; its own name opens 
 
 
 def status(text: str) -> str:
-    """A sentence for a visitor, as HTML; whatever a file's name or header holds is shown as text."""
+    """A sentence for a visitor, as HTML; whatever a file's name or header holds is shown as text.
+
+    Args:
+        text: Plain text.
+
+    Returns:
+        A paragraph that screen readers announce.
+    """
     return f'<p class="rl-status" role="status">{html.escape(text)}</p>'
 
 
 def problem(text: str) -> str:
-    """A refusal, as HTML: one line."""
+    """A refusal, as HTML: one line.
+
+    Args:
+        text: Plain text; its line breaks become spaces.
+
+    Returns:
+        A paragraph that screen readers announce at once.
+    """
     return f'<p class="rl-status rl-problem" role="alert">{html.escape(" ".join(text.split()))}</p>'
 
 
 def refused(error: BaseException, folder: Path | None = None, name: str = "") -> str:
-    """`line_about` as HTML."""
+    """`line_about` as HTML.
+
+    Args:
+        error: As of `line_about`.
+        folder: As of `line_about`.
+        name: As of `line_about`.
+
+    Returns:
+        As `problem`.
+    """
     return problem(line_about(error, folder, name))
 
 

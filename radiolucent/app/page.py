@@ -25,7 +25,11 @@ radiograph beside it.</p></header>
 
 
 def theme() -> Any:
-    """Plain, with the system's fonts, and buttons whose text stands out as WCAG AA asks."""
+    """Plain, with the system's fonts, and buttons whose text stands out as WCAG AA asks.
+
+    Returns:
+        A theme of gradio's.
+    """
     fonts = [gradio.themes.Font(name) for name in ("system-ui", "sans-serif")]
     mono = [gradio.themes.Font(name) for name in ("ui-monospace", "monospace")]
     return gradio.themes.Default(
@@ -55,7 +59,11 @@ def theme() -> Any:
 
 
 def head() -> str:
-    """Our styles and scripts, in the page itself."""
+    """Our styles and scripts, in the page itself.
+
+    Returns:
+        HTML, so that no further request is needed for it.
+    """
     folder = files("radiolucent") / "app" / "static"
     styles = "".join(f"<style>{(folder / name).read_text(encoding='utf-8')}</style>" for name in STYLES)
     scripts = "".join(f"<script>{(folder / name).read_text(encoding='utf-8')}</script>" for name in SCRIPTS)
@@ -63,7 +71,14 @@ def head() -> str:
 
 
 def build_page(services: Services) -> gradio.Blocks:
-    """Gradio's Blocks of all tabs."""
+    """Gradio's Blocks of all tabs.
+
+    Args:
+        services: What the tabs work with.
+
+    Returns:
+        The page, not yet served.
+    """
     with gradio.Blocks(title="Radiolucent", analytics_enabled=False, fill_width=True) as page:
         gradio.HTML(INTRODUCTION, js_on_load=None)
         with gradio.Tabs():

@@ -21,7 +21,14 @@ SANDBOX += "script-src 'unsafe-inline'"
 
 
 def add_routes(app: FastAPI, services: Services) -> None:
-    """Put them into an application."""
+    """Put the page's own addresses into an application.
+
+    Whatever goes wrong there is answered with status 400 and one line; nothing is raised here.
+
+    Args:
+        app: Takes the routes.
+        services: What they answer from.
+    """
     store = services.store
 
     def answer(make: Callable[[], Response], folder_of: str = "") -> Response:

@@ -82,7 +82,14 @@ class Shot:
 
     @classmethod
     def read(cls, given: Mapping[str, Any]) -> Shot:
-        """What a browser sent.
+        """Read what a browser sent.
+
+        Args:
+            given: Numbers by the names of the attributes, and `findings`, a list of names; what is missing stays as by
+                default.
+
+        Returns:
+            The shot, within its ranges.
 
         Raises:
             ValueError: Something that is no number, or out of its range.
@@ -125,7 +132,15 @@ class Scene:
 
     @classmethod
     def of(cls, volume: Volume, name: str) -> Scene:
-        """Of a volume as it was read, whose memory is used."""
+        """Of a volume as it was read, whose memory is used.
+
+        Args:
+            volume: In HU; not to be used afterwards.
+            name: What its owner calls it.
+
+        Returns:
+            The scene, body and bone found.
+        """
         return cls(prepare(volume), name)
 
     @property
@@ -140,6 +155,12 @@ class Scene:
 
     def with_findings(self, names: tuple[str, ...]) -> tuple[Volume, list[Finding]]:
         """The volume with findings put in, and what they are.
+
+        Args:
+            names: Of FINDINGS, sorted; the last few combinations are kept.
+
+        Returns:
+            The volume itself and no finding where no names are given.
 
         Raises:
             ValueError: There is no label map, or no room.
@@ -161,18 +182,39 @@ class Scene:
             return self._variants[names]
 
     def beam(self, shot: Shot) -> ConeBeam:
-        """Where source and detector are."""
+        """Where source and detector are.
+
+        Args:
+            shot: View, turn, tip and size.
+
+        Returns:
+            The preset's beam, turned about the body's long axis and then tipped about the detector's rows.
+        """
         beam = ConeBeam.preset(shot.view, self.volume, (shot.size, shot.size), box=self.box).orbit(shot.yaw)
         x, y, z = beam.numpy("du")
         return beam.orbit(shot.tilt, (float(x), float(y), float(z)))
 
     def lines(self, shot: Shot) -> np.ndarray:
-        """float32 (2, H, W): line integrals of soft tissue and of what bone adds to it."""
+        """float32 (2, H, W): line integrals of soft tissue and of what bone adds to it.
+
+        Args:
+            shot: Pose and findings; its display does not matter here.
+
+        Returns:
+            Without a unit; their sum is the line integral of all.
+        """
         volume, _ = self.with_findings(shot.findings)
         return project(volume, [self.beam(shot)], materials=("soft", "bone"))[0].cpu().numpy()
 
     def truth(self, shot: Shot) -> Truth:
-        """Findings that are in the picture, their boxes, and the report of the preset's view."""
+        """Findings that are in the picture, their boxes, and the report of the preset's view.
+
+        Args:
+            shot: Pose and findings.
+
+        Returns:
+            As `drr.truth`; boxes in pixels of the shot.
+        """
         from drr import truth
 
         volume, found = self.with_findings(shot.findings)
@@ -183,6 +225,13 @@ def picture(lines: np.ndarray, shot: Shot) -> np.ndarray:
     """Line integrals (2, H, W) of soft tissue and bone as the picture that is shown, float32 (H, W) in [-1, 1].
 
     Film has one law for every bone's strength; a digital look is measured on the whole radiograph and then held.
+
+    Args:
+        lines: As `Scene.lines` gives them, of this shot.
+        shot: The strength of the bones, and the display.
+
+    Returns:
+        Bones bright.
     """
     soft, bone = lines
     faded = np.float32(shot.bone)

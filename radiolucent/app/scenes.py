@@ -33,6 +33,12 @@ class Scenes:
     def get(self, token: Any) -> Scene:
         """The packaged CT, or the one of a token.
 
+        Args:
+            token: As a browser sent it, whatever that is; SAMPLE for the packaged CT.
+
+        Returns:
+            The scene, now the most recently used.
+
         Raises:
             ValueError: There is none, or it had to make room.
         """
@@ -46,7 +52,11 @@ class Scenes:
             return self._sent[token]
 
     def sample(self) -> Scene:
-        """The packaged CT, read when it is first asked for."""
+        """The packaged CT, read when it is first asked for.
+
+        Returns:
+            The same scene for all visitors.
+        """
         from drr import sample_ct
 
         with self._lock:
@@ -120,7 +130,17 @@ def _delete(path: Path) -> None:
 
 
 def written(scene: Scene, shot: Shot, token: str, folder: Path) -> tuple[bytes, bytes]:
-    """A picture as 16-bit PNG, as `radiolucent drr` writes it for a preset, and its geometry and settings as JSON."""
+    """A picture as 16-bit PNG, as `radiolucent drr` writes it for a preset, and its geometry and settings as JSON.
+
+    Args:
+        scene: The CT.
+        shot: How it is looked at.
+        token: Of the request, for the name of a temporary file.
+        folder: Where that file lies for a moment.
+
+    Returns:
+        (PNG, JSON in UTF-8); with findings the JSON holds them, their boxes, labels and the report.
+    """
     from dataclasses import asdict
 
     from drr.io.manifest import image_row

@@ -24,6 +24,9 @@ def temporary_folder() -> Iterator[Path]:
     """A folder for everything that visitors send, deleted at the end; those that killed servers left are deleted too.
 
     Its name holds the process's number, so that a folder whose process is gone is known.
+
+    Yields:
+        The folder, which only this user can read.
     """
     for left in Path(tempfile.gettempdir()).glob(f"{FOLDER}*"):
         number = left.name.removeprefix(FOLDER).partition("-")[0]
@@ -44,7 +47,11 @@ def _runs(number: int) -> bool:
 
 
 def quiet_gradio(root: Path) -> None:
-    """Gradio keeps its files in our folder, and tells nobody that it runs; before it is first imported."""
+    """Gradio keeps its files in our folder, and tells nobody that it runs; before it is first imported.
+
+    Args:
+        root: The temporary folder; what is sent goes below UPLOADS.
+    """
     os.environ["GRADIO_TEMP_DIR"] = str(root / UPLOADS)
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
     os.environ["GRADIO_RUN_HISTORY"] = "False"
@@ -61,6 +68,9 @@ def build(
         hosts: Names by which it may be asked for; None for all.
         root_path: Where a proxy shows it: a path, or a whole address.
         login: Who may come in.
+
+    Returns:
+        An ASGI application, the guard around everything.
     """
     quiet_gradio(services.root)
     import gradio
@@ -95,7 +105,13 @@ def build(
 
 
 def serve(application: Any, host: str, port: int) -> None:
-    """Run until it is interrupted. Requests are not logged: their addresses hold visitors' secrets."""
+    """Run until it is interrupted. Requests are not logged: their addresses hold visitors' secrets.
+
+    Args:
+        application: As `build` gives it.
+        host: Name or address to listen at.
+        port: TCP port.
+    """
     import uvicorn
 
     uvicorn.run(
@@ -105,7 +121,15 @@ def serve(application: Any, host: str, port: int) -> None:
 
 
 def allowed_hosts(host: str, root_path: str) -> tuple[str, ...]:
-    """The names by which a server on this machine may be asked for: its own, and that of the proxy before it."""
+    """The names by which a server on this machine may be asked for: its own, and that of the proxy before it.
+
+    Args:
+        host: As --host has it.
+        root_path: As --root-path has it; a path alone adds no name.
+
+    Returns:
+        Names without a port.
+    """
     proxy = urlsplit(root_path).hostname
     return (*LOOPBACK, host, *([proxy] if proxy else []))
 
@@ -115,8 +139,20 @@ def services_of(
 ) -> Services:
     """The models, loaded and checked before anybody is served, and all else that the page works with.
 
+    Args:
+        root: The temporary folder.
+        checkpoint: Of suppression, as `radiolucent suppress` takes it; None for the packaged one.
+        synthesis: Of synthesis, as `radiolucent synthesize` takes it; None for the packaged one, if it is installed.
+        device: "auto", "cpu" or "cuda".
+        trust_remote_code: Whether code in the suppression model's folder may run.
+        limits: Of everything that visitors send.
+
+    Returns:
+        The services, not yet started.
+
     Raises:
-        ValueError: A model that does not suppress, or does not draw from text. OSError: no such folder.
+        ValueError: A model that does not suppress, or does not draw from text.
+        OSError: No such folder.
     """
     from radiolucent.app.drawing import Drawing
     from radiolucent.suppression.suppressor import Suppressor

@@ -35,7 +35,11 @@ class Entry:
     used: float = field(default_factory=time.monotonic)
 
     def bytes(self) -> int:
-        """Of its files."""
+        """The size of its files.
+
+        Returns:
+            Bytes, of subfolders too.
+        """
         return sum(path.stat().st_size for path in self.folder.rglob("*") if path.is_file())
 
 
@@ -54,7 +58,14 @@ class Store:
         self._lock = threading.Lock()
 
     def new(self, name: str) -> Entry:
-        """An empty entry; older ones go where there are too many."""
+        """An empty entry; older ones go where there are too many.
+
+        Args:
+            name: What the visitor calls it.
+
+        Returns:
+            The entry, whose folder is there and which only this user can read.
+        """
         token = secrets.token_urlsafe(18)
         entry = Entry(token, self.root / token, name, self.uploads)
         entry.folder.mkdir(parents=True, mode=0o700)
@@ -65,6 +76,12 @@ class Store:
 
     def get(self, token: Any) -> Entry:
         """The entry of a token.
+
+        Args:
+            token: As a browser sent it, whatever that is.
+
+        Returns:
+            The entry, now the most recently used.
 
         Raises:
             ValueError: There is none, or none any more.
@@ -77,7 +94,11 @@ class Store:
             return entry
 
     def drop(self, token: str) -> None:
-        """Delete an entry and its files."""
+        """Delete an entry and its files.
+
+        Args:
+            token: Of the entry; nothing happens if there is none.
+        """
         with self._lock:
             entry = self._entries.pop(token, None)
         if entry is not None:
@@ -85,7 +106,11 @@ class Store:
             shutil.rmtree(entry.folder, ignore_errors=True)
 
     def sweep(self, keep: str = "") -> None:
-        """Delete what is too old, and the least recently used of what is too much."""
+        """Delete what is too old, and the least recently used of what is too much.
+
+        Args:
+            keep: Token of an entry that stays in any case.
+        """
         now = time.monotonic()
         with self._lock:
             entries = sorted(self._entries.values(), key=lambda entry: entry.used, reverse=True)

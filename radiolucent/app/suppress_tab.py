@@ -26,13 +26,28 @@ HINT = "Drop a frontal chest radiograph (PNG, JPEG, TIFF or DICOM), or take an e
 
 
 class SuppressTab:
-    """The tab's events; each returns what its outputs show."""
+    """The tab's events; each returns what its outputs show.
+
+    Args:
+        services: Of the page: store, model, scenes and limits.
+    """
 
     def __init__(self, services: Services) -> None:
         self.services = services
 
     def sent(self, file: str | None, polarity: str, samples: float, old: str) -> Iterator[tuple[str, str, str, None]]:
-        """A file was dropped: (status, viewer, token, nothing in the field)."""
+        """Suppress a file that was dropped.
+
+        Args:
+            file: Where gradio put it; None for nothing.
+            polarity: One of POLARITIES.
+            samples: Answers that are averaged.
+            old: Token of the image shown so far, which is deleted; "" for none.
+
+        Yields:
+            (status, viewer, token, None, which empties the field): HTML and HTML, and "" as token where nothing came of
+            it.
+        """
         if not file:
             yield status(HINT), "", old, None
             return
@@ -47,7 +62,17 @@ class SuppressTab:
         yield from self._suppressed(entry, path, polarity, samples)
 
     def example(self, look: int, polarity: str, samples: float, old: str) -> Iterator[tuple[str, str, str, None]]:
-        """The packaged CT seen from behind, as a radiograph."""
+        """Suppress the packaged CT seen from behind, as a radiograph.
+
+        Args:
+            look: 0 for film; 1 to LOOKS for a digital system's.
+            polarity: As of `sent`.
+            samples: As of `sent`.
+            old: As of `sent`.
+
+        Yields:
+            As `sent`.
+        """
         from radiolucent.app.scene import Shot, picture
         from radiolucent.rendering.images import write_image
 
@@ -60,7 +85,16 @@ class SuppressTab:
         yield from self._suppressed(entry, path, polarity, samples)
 
     def again(self, polarity: str, samples: float, token: str) -> Iterator[tuple[str, str, str, None]]:
-        """Other settings for the image that is here."""
+        """Suppress the image that is here with other settings.
+
+        Args:
+            polarity: As of `sent`.
+            samples: As of `sent`.
+            token: Of the image.
+
+        Yields:
+            As `sent`.
+        """
         try:
             entry = self.services.store.get(token)
         except ValueError as error:
@@ -70,7 +104,15 @@ class SuppressTab:
         yield from self._suppressed(entry, path, polarity, samples)
 
     def test(self, token: str, strength: float) -> Iterator[tuple[str, str]]:
-        """The self-test: (status, map and table)."""
+        """Run the self-test on the image that is here.
+
+        Args:
+            token: Of the image.
+            strength: As the slider shows it, above 0 and at most 1.
+
+        Yields:
+            (status, table, legend and map as HTML).
+        """
         yield status("Putting nodules of 8, 12 and 20 mm into this image and suppressing it 12 times ..."), ""
         entry = None
         try:
@@ -117,13 +159,21 @@ class SuppressTab:
 
 
 def legend() -> str:
-    """The map's colours in words, as HTML: in the picture they are too small to be read on a small screen."""
+    """The map's colours in words, as HTML: in the picture they are too small to be read on a small screen.
+
+    Returns:
+        A list.
+    """
     items = (f'<li><i style="background:rgb{colour}"></i>{html.escape(text)}</li>' for _, colour, text in CLASSES)
     return f"<ul class=rl-legend>{''.join(items)}</ul>"
 
 
 def add_suppress(services: Services) -> None:
-    """Build the tab."""
+    """Build the tab inside gradio's current block.
+
+    Args:
+        services: Of the page.
+    """
     tab = SuppressTab(services)
     with gradio.Row(equal_height=False):
         with gradio.Column(scale=1, min_width=280):

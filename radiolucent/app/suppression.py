@@ -53,6 +53,15 @@ class Suppression:
     def read(self, entry: Entry, path: Path, polarity: str = "auto") -> Radiograph:
         """The radiograph that was sent, bones bright; what is odd about it goes into the entry.
 
+        Args:
+            entry: Of the visitor; whether the image is a negative, the warnings and the result's name are put into
+                `kept`.
+            path: Its file.
+            polarity: One of POLARITIES.
+
+        Returns:
+            Pixels float32 (H, W) in [-1, 1], with the file's depth and header.
+
         Raises:
             ValueError: It is none, or too large.
         """
@@ -72,6 +81,9 @@ class Suppression:
             entry: Where it is kept.
             source: As `read` gives it.
             samples: Answers that are averaged; with more than one, how far they differ is kept too.
+
+        Raises:
+            ValueError: No samples, or more than SAMPLES.
         """
         if not 1 <= samples <= SAMPLES:
             raise ValueError(f"{samples} answers: 1 to {SAMPLES} are averaged here")
@@ -91,6 +103,12 @@ class Suppression:
         """Radiograph, bone and, if known, their uncertainty for the browser, in at most SHOWN_SIDE pixels.
 
         The header says how strongly the image itself asks for suppression (`own`); the bone is to be multiplied by it.
+
+        Args:
+            entry: In which something was suppressed.
+
+        Returns:
+            As `pack`; a negative is shown as it came.
         """
         pixels, bone = _load(entry, "pixels"), _load(entry, "bone")
         sign = np.float32(-1 if entry.kept["inverted"] else 1)  # a negative is shown as it came
@@ -112,6 +130,9 @@ class Suppression:
 
         Returns:
             Its name and its bytes.
+
+        Raises:
+            ValueError: Another strength or kind.
         """
         if not STRENGTH[0] <= strength <= STRENGTH[1]:
             raise ValueError(f"strength is {strength:g}: it lies between {STRENGTH[0]:g} and {STRENGTH[1]:g}")
@@ -144,14 +165,29 @@ class Suppression:
             yield
 
     def soft(self, entry: Entry, strength: float) -> np.ndarray:
-        """The radiograph float32 (H, W), bones bright, without `strength` of its bone."""
+        """The radiograph float32 (H, W), bones bright, without `strength` of its bone.
+
+        Args:
+            entry: In which something was suppressed.
+            strength: From 0 to 1; it is multiplied by what the image itself asks for.
+
+        Returns:
+            In [-1, 1], at the radiograph's own size.
+        """
         return take_away(_load(entry, "pixels"), _load(entry, "bone"), strength * entry.kept["own"])
 
     def self_test(self, entry: Entry, strength: float) -> SelfTest:
         """Nodules of known size put into this image, and what of them would survive at this strength.
 
+        Args:
+            entry: In which something was suppressed.
+            strength: Above 0 and at most 1.
+
+        Returns:
+            The test; a pixel's side comes from the header, or is guessed from the lungs.
+
         Raises:
-            ValueError: No lungs were found to put them in.
+            ValueError: A strength at which nothing is taken away, or no lungs were found to put them in.
         """
         from radiographs.spacing import pixel_mm
         from radiolucent.suppression.self_test import self_test

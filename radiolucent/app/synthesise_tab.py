@@ -25,7 +25,11 @@ LONGEST = 26  # letters of an example that are shown
 
 
 class SynthesiseTab:
-    """The tab's event."""
+    """The tab's event.
+
+    Args:
+        services: Of the page; without a drawing the tab says what is missing.
+    """
 
     def __init__(self, services: Services) -> None:
         self.services = services
@@ -33,7 +37,20 @@ class SynthesiseTab:
     def draw(
         self, prompt: str, view: str, seed: float, steps: float, count: float, boxes: str, old: str
     ) -> Iterator[tuple[str, str, str]]:
-        """(status, grid, token)."""
+        """Draw a grid of images.
+
+        Args:
+            prompt: What they shall show.
+            view: Of the model's views, or ANY_VIEW.
+            seed: Of the first image.
+            steps: Of sampling.
+            count: Images, of one seed after another.
+            boxes: Where findings shall be; "" for anywhere.
+            old: Token of the images shown so far, which are deleted; "" for none.
+
+        Yields:
+            (status, grid, token): HTML and HTML, and "" as token where nothing came of it.
+        """
         if self.services.drawing is None:
             yield status(NO_MODEL), "", ""
             return
@@ -56,14 +73,25 @@ class SynthesiseTab:
 
 
 def example_prompts(views: Sequence[str]) -> dict[str, tuple[str, str]]:
-    """{prompt, shortened: (prompt, view)} of the packaged prompts, as far as the model knows their views."""
+    """{prompt, shortened: (prompt, view)} of the packaged prompts, as far as the model knows their views.
+
+    Args:
+        views: Those that the model knows.
+
+    Returns:
+        Examples of other views stand under ANY_VIEW.
+    """
     rows, _ = read_prompts(packaged_prompts(), views=VIEWS)
     known = ((row.prompt, row.view if row.view and row.view in views else ANY_VIEW) for row in rows)
     return {f"{view}: {prompt[:LONGEST]}…": (prompt, view) for prompt, view in known}
 
 
 def add_synthesise(services: Services) -> None:
-    """Build the tab."""
+    """Build the tab inside gradio's current block.
+
+    Args:
+        services: Of the page.
+    """
     tab = SynthesiseTab(services)
     model = services.drawing
     missing = missing_for_text()

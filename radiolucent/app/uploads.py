@@ -25,7 +25,14 @@ DEFLATED = "1.2.840.10008.1.2.1.99"
 
 
 def shown_name(path: str | Path) -> str:
-    """The last part of a name that a browser gave, without what no terminal or page should show."""
+    """The last part of a name that a browser gave, without what no terminal or page should show.
+
+    Args:
+        path: As it was sent, with slashes of either kind.
+
+    Returns:
+        At most SHOWN letters; the middle of a longer name is left out.
+    """
     name = re.split(r"[\\/]", str(path))[-1]
     name = "".join(letter for letter in name if letter.isprintable())
     return name if len(name) <= SHOWN else f"{name[: SHOWN - 12]}...{name[-9:]}"
@@ -42,8 +49,11 @@ def take(entry: Entry, sent: str | Path, most: int, suffix: str = "") -> Path:
         most: Bytes it may have.
         suffix: What its name ends in there, for readers that go by it.
 
+    Returns:
+        Its place in the visitor's folder.
+
     Raises:
-        ValueError: It is larger. It is deleted.
+        ValueError: It was not sent to this page, or is larger; then it is deleted.
     """
     sent = require_upload(entry, sent)
     size = sent.stat().st_size
@@ -58,6 +68,13 @@ def take(entry: Entry, sent: str | Path, most: int, suffix: str = "") -> Path:
 def require_upload(entry: Entry, sent: str | Path) -> Path:
     """The file, if it is one that was sent: below the server's folder for that, and no link out of it.
 
+    Args:
+        entry: The visitor's.
+        sent: Where the file lies, as the browser says.
+
+    Returns:
+        The same place, links resolved.
+
     Raises:
         ValueError: A browser named some other file.
     """
@@ -69,6 +86,11 @@ def require_upload(entry: Entry, sent: str | Path) -> Path:
 
 def check_radiograph(path: Path, name: str, limits: Limits) -> None:
     """Refuse what is no radiograph's file, or promises more pixels than any detector has.
+
+    Args:
+        path: The file, under a name of ours.
+        name: What the visitor calls it, for messages.
+        limits: Of pixels, and of what a deflated DICOM file unpacks to.
 
     Raises:
         ValueError: With what arrived and what is taken.
@@ -105,6 +127,11 @@ def _promised(path: Path, name: str) -> tuple[int, int]:
 def check_deflated(path: Path, name: str, most: int) -> None:
     """Refuse a DICOM file in the deflated transfer syntax that unpacks to more than `most` bytes.
 
+    Args:
+        path: Any file; one that is no deflated DICOM is let pass.
+        name: What the visitor calls it, for messages.
+        most: Bytes; unpacking stops there, so that no more is ever held.
+
     Raises:
         ValueError: It does, or is damaged.
     """
@@ -136,12 +163,24 @@ def check_deflated(path: Path, name: str, most: int) -> None:
 
 
 def volume_suffix(name: str) -> str:
-    """The suffix by which a CT's file is read, "" for none of them."""
+    """The suffix by which a CT's file is read, "" for none of them.
+
+    Args:
+        name: Of the file, in any case.
+
+    Returns:
+        One of VOLUMES, with its dot.
+    """
     return next((suffix for suffix in VOLUMES if name.lower().endswith(suffix)), "")
 
 
 def check_volume(path: Path, name: str, limits: Limits) -> None:
     """Refuse a NIfTI, MHA or NRRD file whose header promises more voxels than are held here.
+
+    Args:
+        path: The file, whose suffix says which format it is.
+        name: What the visitor calls it, for messages.
+        limits: Of voxels, and through them of bytes.
 
     Raises:
         ValueError: It does, or has no such header.
@@ -177,6 +216,11 @@ def check_volume(path: Path, name: str, limits: Limits) -> None:
 def check_slices(path: Path, name: str, limits: Limits) -> None:
     """Refuse DICOM slices, a folder of them or one file, whose headers promise more voxels than are held here.
 
+    Args:
+        path: The folder or file; what is no DICOM image in it is let pass.
+        name: What the visitor calls it, for messages.
+        limits: Of voxels, and of what a deflated file unpacks to.
+
     Raises:
         ValueError: They do, or are damaged.
     """
@@ -211,6 +255,15 @@ def _check_voxels_inside(path: Path, name: str) -> None:
 
 def take_folder(entry: Entry, role: str, sent: Sequence[str], limits: Limits) -> Path:
     """Put a folder of radiographs that was sent into its visitor's, as links; hidden files are left out.
+
+    Args:
+        entry: The visitor's.
+        role: Name of the new folder, also in messages.
+        sent: Files, as the server put them; of their own folders nothing is kept.
+        limits: Of their number, their bytes in all, and each one's pixels.
+
+    Returns:
+        The new folder.
 
     Raises:
         ValueError: No files, too many, two of one name (of folders in it), or one that is no radiograph.

@@ -52,7 +52,13 @@ def in_turn(
 
 
 def in_browser(listen: Callable[..., Any], outputs: Sequence[Any], *values: Any) -> None:
-    """Have an event set components to fixed values, without the server."""
+    """Have an event set components to fixed values, without the server.
+
+    Args:
+        listen: Of an event, such as `button.click`.
+        outputs: The components.
+        values: One for each of them, JSON values.
+    """
     listen(None, None, list(outputs), js=_script(*values), **PRIVATE)
 
 

@@ -20,13 +20,27 @@ READY = f"The packaged CT (LIDC-IDRI-0001, CC BY 3.0). {TURN}"
 
 
 class XrayTab:
-    """The tab's events."""
+    """The tab's events.
+
+    Args:
+        services: Of the page: store, scenes and limits.
+    """
 
     def __init__(self, services: Services) -> None:
         self.services = services
 
     def sent(self, file: str | None, series: str, old: str) -> Iterator[tuple[str, str, str, None]]:
-        """A CT was dropped: (status, viewer, token, nothing in the field)."""
+        """Show a CT that was dropped.
+
+        Args:
+            file: Where gradio put it; None for nothing, which goes back to the packaged CT.
+            series: Number or UID, where a zip holds several; "" for the only one.
+            old: Token of the CT shown so far, which is deleted; "" for the packaged one.
+
+        Yields:
+            (status, viewer, token, None, which empties the field): HTML and HTML, and "" as token where nothing came of
+            it.
+        """
         if not file:
             yield status(READY), viewer_html(SAMPLE, True), "", None
             return
@@ -48,7 +62,14 @@ class XrayTab:
         yield about, viewer_html(entry.token, scene.takes_findings), entry.token, None
 
     def sample(self, old: str) -> tuple[str, str, str]:
-        """Back to the packaged CT."""
+        """Go back to the packaged CT.
+
+        Args:
+            old: Token of the CT shown so far, which is deleted; "" for none.
+
+        Returns:
+            (status, viewer, "" as token).
+        """
         self._forget(old)
         return status(READY), viewer_html(SAMPLE, True), ""
 
@@ -58,7 +79,15 @@ class XrayTab:
 
 
 def viewer_html(token: str, takes_findings: bool) -> str:
-    """The element of static/xray.js for a CT."""
+    """The element of static/xray.js for a CT.
+
+    Args:
+        token: Of the CT, or SAMPLE.
+        takes_findings: Whether findings can be put into it.
+
+    Returns:
+        HTML; the script finds its settings in the element's data.
+    """
     findings = ",".join(sorted(FINDINGS)) if takes_findings else ""
     views = ",".join(f"{name}:{said}" for name, said in VIEWS.items())
     about = f'data-views="{views}" data-looks="{LOOKS}" data-findings="{findings}"'
@@ -66,7 +95,11 @@ def viewer_html(token: str, takes_findings: bool) -> str:
 
 
 def add_xray(services: Services) -> None:
-    """Build the tab."""
+    """Build the tab inside gradio's current block.
+
+    Args:
+        services: Of the page.
+    """
     tab = XrayTab(services)
     said = gradio.HTML(status(READY), js_on_load=None)
     viewer = gradio.HTML(viewer_html(SAMPLE, True), js_on_load=None)

@@ -167,7 +167,14 @@ def _run_alone(work: Work, item: Item, environment: Mapping[str, str]) -> Result
 
 
 def connect_ray() -> Any:
-    """The module ray, connected to the cluster at RAY_ADDRESS, or to one started here; ValueError without Ray."""
+    """The module ray, connected to the cluster at RAY_ADDRESS, or to one started here.
+
+    Returns:
+        The module, initialised.
+
+    Raises:
+        ValueError: Ray is not installed, did not start, or no cluster answers at the address within 10 s.
+    """
     try:
         import ray
     except ImportError:
@@ -204,7 +211,14 @@ class RayWorker:
         """Answers as soon as the worker runs."""
 
     def attempt(self, payload: Any) -> tuple[dict[str, Any] | None, str]:
-        """See the function."""
+        """Do one item; see the function `attempt`.
+
+        Args:
+            payload: Of the item.
+
+        Returns:
+            (record, "") or (None, the reason in one line).
+        """
         return attempt(self.work, payload)
 
 

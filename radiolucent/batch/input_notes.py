@@ -12,7 +12,11 @@ SHOWN = 5  # names in one line
 
 
 def tell_left_out(paths: Sequence[Path]) -> None:
-    """Count and name the files of the input folders that are no radiographs."""
+    """Count and name the files of the input folders that are no radiographs.
+
+    Args:
+        paths: The files; nothing is printed if there are none, and at most SHOWN are named.
+    """
     if paths:
         names = ", ".join(path.name for path in paths[:SHOWN])
         more = f" and {len(paths) - SHOWN} more" if len(paths) > SHOWN else ""

@@ -29,13 +29,14 @@ SYNC_S = 1.0  # the disk is made to keep finished items' lines no more often; a 
 def file_identity(path: str | Path, **more: Any) -> dict[str, Any]:
     """What tells one state of an input from any other, in JSON values.
 
-    The path is kept as a digest, since folders are named after patients. Where the file cannot be looked at, the
-    identity is that of its path: the work will say what is wrong.
-
     Args:
         path: a file, or a folder, whose files' names, sizes and times count.
         more: what else the result depends on, such as a row of a table (JSON values), kept as a digest each. None is
             what was not given: a result that was made with it stands.
+
+    Returns:
+        `path_sha256`, a digest, since folders are named after patients; size and time of change (of a folder: of its
+        files), unless it cannot be looked at: the work will say what is wrong; NAME_sha256 for each of `more`.
     """
     resolved = Path(path).resolve()
     identity: dict[str, Any] = {"path_sha256": _digest(os.fsencode(resolved))}
@@ -230,7 +231,15 @@ class Manifest:
         return before is not None and not _same(before, identity)
 
     def is_finished(self, key: str, identity: Mapping[str, Any] | None = None) -> bool:
-        """Whether `key` is recorded with this input, and each of its outputs still exists."""
+        """Whether `key` is recorded with this input, and each of its outputs still exists.
+
+        Args:
+            key: Of the item.
+            identity: Of its input, by `file_identity`; None for one that has no file.
+
+        Returns:
+            Whether it can be skipped.
+        """
         record = self.finished.get(key)
         if record is None or not _same(record.get("input"), identity):
             return False

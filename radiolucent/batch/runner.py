@@ -77,7 +77,7 @@ def run_batch(
     gpus: int = 0,
     title: str = "images",
 ) -> int:
-    """Do every task that is not finished yet; return 0, or 1 if any was bad (see `out/errors.csv`: input, reason).
+    """Do every task that is not finished yet.
 
     A task is finished if the manifest has it with the same input (path, size and time) and its files are there. One
     whose input has changed is done again.
@@ -94,6 +94,9 @@ def run_batch(
         executor: one of `EXECUTORS`.
         gpus: that each worker needs, 0 or 1.
         title: of the progress bar.
+
+    Returns:
+        The exit status: 0, or 1 if any task was bad (see `out/errors.csv`: input, reason).
 
     Raises:
         ValueError: before any work, see `Manifest` and `Manifest.claim`.

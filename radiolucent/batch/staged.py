@@ -31,27 +31,51 @@ class Staged(Protocol):
         """All three stages of one item; its record for the manifest."""
 
     def read(self, payload: Any) -> Any:
-        """What the work needs of the files; in a thread."""
+        """What the work needs of the files; in a thread.
+
+        Args:
+            payload: Of one item.
+
+        Returns:
+            Whatever `answer` takes.
+        """
         ...
 
     def answer(self, read: Sequence[Any]) -> list[Any]:
-        """The results of up to `batch` items, in their order; where the batch was called."""
+        """The results of up to `batch` items, in their order; where the batch was called.
+
+        Args:
+            read: What `read` returned for each; items that could not be read are not among them.
+
+        Returns:
+            One result an item, whatever `write` takes.
+        """
         ...
 
     def write(self, answered: Any) -> dict[str, Any]:
-        """Write one item's files; its record for the manifest. In a thread."""
+        """Write one item's files; in a thread.
+
+        Args:
+            answered: One result of `answer`.
+
+        Returns:
+            The item's record for the manifest.
+        """
         ...
 
 
 def run_staged(
     work: Staged, items: Sequence[tuple[str, Any]], attempt: Callable[[Any, Any], Attempted]
 ) -> Iterator[tuple[str, dict[str, Any] | None, str]]:
-    """(key, record or None, reason) of each item, in their order.
+    """Do all items, stage by stage, a few at a time.
 
     Args:
         work: The stages.
         items: (key, payload) each.
         attempt: Calls one function with one argument: (its result, "") or (None, the reason).
+
+    Yields:
+        (key, record or None, reason) of each item, in their order.
     """
     threads = max(1, min(MOST_THREADS, (os.cpu_count() or 1) // 2))
     readers, writers = ThreadPoolExecutor(threads, "read"), ThreadPoolExecutor(threads, "write")

@@ -43,7 +43,18 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 
 def run(args: Namespace) -> int:
-    """Serve until Ctrl-C."""
+    """Serve until Ctrl-C.
+
+    Args:
+        args: As `add_arguments` reads them.
+
+    Returns:
+        0, when it was stopped.
+
+    Raises:
+        ValueError: A package of the extra `app` is missing, an option is out of its range, or the page would be open to
+            others without a password.
+    """
     for package in ("gradio", "websockets"):  # without the second one the page comes up and the CT never turns
         if find_spec(package) is None:
             raise ValueError(f"the page needs {package}, which is not installed: pip install 'radiolucent[app]'")

@@ -32,7 +32,17 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 
 def run(args: Namespace) -> int:
-    """Convert; 0."""
+    """Convert the weights and write the folder.
+
+    Args:
+        args: As `add_arguments` reads them.
+
+    Returns:
+        0.
+
+    Raises:
+        ValueError: The output folder holds something, or the weights are of no kind that is known, or not of --kind.
+    """
     out, source = Path(args.out), Path(args.source)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise ValueError(f"--out {out} is there already: choose another folder, or remove it")
@@ -114,7 +124,14 @@ def join(parts: Parts, folder: Path) -> None:
 
 
 def digest(source: Path) -> str:
-    """sha256 of a file, or of the names and contents of a folder's files."""
+    """sha256 of a file, or of the names and contents of a folder's files.
+
+    Args:
+        source: What was converted.
+
+    Returns:
+        64 hexadecimal digits; for a folder they do not depend on where it lies.
+    """
     total = hashlib.sha256()
     files = [source] if source.is_file() else sorted(path for path in source.rglob("*") if path.is_file())
     for path in files:

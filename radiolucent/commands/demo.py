@@ -43,7 +43,15 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 @contextmanager
 def stage(name: str, seconds: dict[str, float]) -> Iterator[None]:
-    """Print the stage's name, and keep its wall-clock seconds."""
+    """Print the stage's name, and keep its wall-clock seconds.
+
+    Args:
+        name: Of the stage, also its key in `seconds`.
+        seconds: Takes the stage's duration, to a tenth, unless the stage fails.
+
+    Yields:
+        Nothing.
+    """
     print(f"\n== {name} ==", flush=True)
     start = time.perf_counter()
     yield
@@ -68,7 +76,15 @@ def fit(config: str, out: Path, overrides: dict[str, object]) -> None:
 
 
 def read_pairs(folder: Path, names: list[str]) -> tuple[Tensor, Tensor]:
-    """Radiographs and their soft-tissue images as tensors (N, 1, H, W) in [-1, 1]."""
+    """Radiographs and their soft-tissue images as tensors (N, 1, H, W) in [-1, 1].
+
+    Args:
+        folder: In the BS-LDM layout: CXR/NAME and BS/NAME.
+        names: Of the pairs, with their suffix; all of one size.
+
+    Returns:
+        Radiographs and soft tissue, float32, bones bright, in the order of the names.
+    """
     import torch
 
     from radiographs import read_radiograph
@@ -129,7 +145,11 @@ def draw(out: Path, names: list[str], radiograph: Tensor, suppressed: Tensor, so
 
 
 def print_table(results: dict[str, float]) -> None:
-    """The scores, a method a row."""
+    """The scores, a method a row.
+
+    Args:
+        results: As `score` returns them, {METRIC_METHOD: mean over the held-out bodies}.
+    """
     from rich.console import Console
     from rich.table import Table
 
@@ -145,7 +165,14 @@ def print_table(results: dict[str, float]) -> None:
 
 
 def run(args: Namespace) -> int:
-    """Run every stage; 0 when done."""
+    """Run every stage, and write the scores, the picture and both models below --out.
+
+    Args:
+        args: As `add_arguments` reads them.
+
+    Returns:
+        0.
+    """
     import torch
 
     from diffusion import BoneSuppressionPipeline
@@ -189,7 +216,11 @@ POSES_PER_BODY = 8
 
 @cache
 def sample_body() -> Volume:
-    """The packaged CT without its table, its bones known."""
+    """The packaged CT without its table, its bones known.
+
+    Returns:
+        The volume in HU; its bone mask is part of it, so that it can be projected by material.
+    """
     from drr import isolate_body, sample_ct, separate_bone
 
     return separate_bone(isolate_body(sample_ct()))

@@ -104,7 +104,17 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 
 def run(args: Namespace) -> int:
-    """Render every volume; 0, or 1 if any was skipped (see errors.csv)."""
+    """Render every volume, or every study of it.
+
+    Args:
+        args: As `add_arguments` reads them.
+
+    Returns:
+        0, or 1 if any was skipped (see errors.csv).
+
+    Raises:
+        ValueError: Options that contradict each other or are out of their range, before any CT is read.
+    """
     if args.size < 2:
         raise ValueError(f"--size {args.size}: give at least 2 pixels")
     options = read_options(args)
@@ -117,7 +127,18 @@ def run(args: Namespace) -> int:
 
 
 def read_options(args: Namespace) -> Options:
-    """What the pictures depend on, checked."""
+    """What the pictures depend on, checked.
+
+    Args:
+        args: As `add_arguments` reads them.
+
+    Returns:
+        The options; --oblique has added its two views to them.
+
+    Raises:
+        ValueError: An unknown view or effect, one given twice, an angle of 360 degrees or more, or two options of which
+            only one can hold.
+    """
     from drr.appearance.choices import read_physics
 
     views = [*args.view, *(view for view in ("RAO", "LAO") if args.oblique and view not in args.view)]
@@ -154,7 +175,18 @@ def read_options(args: Namespace) -> Options:
 
 
 def read_ask(args: Namespace) -> Ask | None:
-    """What studies are asked for, checked; None where the CTs are only rendered."""
+    """What studies are asked for, checked; None where the CTs are only rendered.
+
+    Args:
+        args: As `add_arguments` reads them.
+
+    Returns:
+        The plan, with --seed in place of its own seed if that was given.
+
+    Raises:
+        ValueError: An option of studies without studies, or one that studies do not take.
+        OSError: The file of --findings cannot be read.
+    """
     from dataclasses import replace
 
     from drr.findings.plan import Plan, read_plan

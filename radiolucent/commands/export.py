@@ -29,7 +29,17 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 
 def run(args: Namespace) -> int:
-    """Write the folder; 0."""
+    """Write the folder.
+
+    Args:
+        args: As `add_arguments` reads them.
+
+    Returns:
+        0.
+
+    Raises:
+        ValueError: The output folder holds something, or the checkpoint does not fit its configuration.
+    """
     out, source = Path(args.out), Path(args.checkpoint)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise ValueError(f"--out {out} is there already: choose another folder, or remove it")

@@ -112,7 +112,19 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 
 def run(args: Namespace) -> int:
-    """Suppress every input; 0, or 1 if any was skipped (see errors.csv)."""
+    """Suppress every input.
+
+    Args:
+        args: As `add_arguments` reads them.
+
+    Returns:
+        0, or 1 if any was skipped (see errors.csv).
+
+    Raises:
+        ValueError: Options that the model cannot take, inputs whose results would clash, or a folder of other settings;
+            all before anything is written.
+        OSError: No such model or input.
+    """
     from radiographs.dicom.deidentify import KEY_NAME
 
     if args.model is not None and args.checkpoint is not None:
@@ -168,7 +180,14 @@ def run(args: Namespace) -> int:
 
 
 def refuse_clashes(tasks: list[Task]) -> None:
-    """ValueError where two radiographs would write the same file: a result, a strip, a standard deviation."""
+    """Refuse radiographs of which two would write the same file: a result, a strip, a standard deviation.
+
+    Args:
+        tasks: Of the batch, with their outputs.
+
+    Raises:
+        ValueError: Names the first two and the file.
+    """
     homes: dict[str, Task] = {}
     for task in tasks:
         for name in task.outputs:
@@ -181,7 +200,14 @@ def refuse_clashes(tasks: list[Task]) -> None:
 
 
 def suppressor_options(args: Namespace) -> tuple[tuple[str, Any], ...]:
-    """The options of `Suppressor` that a command line gives, as pairs that can be sent to another process."""
+    """The options of `Suppressor` that a command line gives, as pairs that can be sent to another process.
+
+    Args:
+        args: As `add_arguments` reads them; --checkpoint comes before --model.
+
+    Returns:
+        (name, value) of every keyword argument of `Suppressor`.
+    """
     names = ("device", "compose", "seed", "samples", "strength", "steps", "size", "tile", "precision")
     given = ((name, args[name]) for name in names)
     return (
@@ -195,7 +221,18 @@ def suppressor_options(args: Namespace) -> tuple[tuple[str, Any], ...]:
 def find_inputs(inputs: list[str], out: str) -> list[tuple[Path, str]]:
     """(file, name of its result in `out`) for each input file and each radiograph in an input folder, by content.
 
-    ValueError where a result would lie on its input or `out` lies among the inputs. Prints what was left out.
+    How many files were left out is printed.
+
+    Args:
+        inputs: Files, which are taken whatever they hold, and folders, which are searched at any depth.
+        out: Folder of the results.
+
+    Returns:
+        Inputs in the order given; the names keep the subfolders of an input folder.
+
+    Raises:
+        FileNotFoundError: No such input.
+        ValueError: A folder without radiographs, a result that would lie on its input, or an `out` among the inputs.
     """
     from radiographs import FORMATS
     from radiographs.kinds import output_name, radiographs_in

@@ -163,7 +163,18 @@ def about_model(checkpoint: str) -> str:
 
 
 def read_options(args: Namespace) -> GeneratorOptions:
-    """The options, checked, with what was left to the pipeline or the device filled in."""
+    """The options, checked, with what was left to the pipeline or the device filled in.
+
+    Args:
+        args: As `add_arguments` reads them.
+
+    Returns:
+        All that an image depends on besides its row.
+
+    Raises:
+        ValueError: A number below 1, an unknown format, or what the pipeline does not take.
+        FileNotFoundError: No such model, LoRA or filter.
+    """
     from diffusion.folders import pipeline_folder, read_index
     from radiolucent.synthesis.dataset_formats import FORMATS
     from radiolucent.synthesis.generator import OWN, GeneratorOptions, pipeline_class, read_guidance
@@ -246,7 +257,16 @@ def workers_device(device: str, executor: str, workers: int) -> str:
 
 
 def settings_of(options: GeneratorOptions, seed: int, bits: int) -> dict[str, Any]:
-    """What the images depend on, for the manifest and the card."""
+    """What the images depend on, for the manifest and the card.
+
+    Args:
+        options: The model's files and those of a LoRA count by their content, not by their place.
+        seed: For rows without one.
+        bits: Of the PNGs, 8 or 16.
+
+    Returns:
+        {name: JSON value}.
+    """
     from radiolucent.suppression.model import checkpoint_digest
 
     kept = ("steps", "guidance", "size", "micro_batch", "dtype", "device", "lora_scale", "negative_prompt", "template")
@@ -262,7 +282,17 @@ def settings_of(options: GeneratorOptions, seed: int, bits: int) -> dict[str, An
 
 
 def read_rows(path: str, seed: int, views: Sequence[str], classes: Sequence[str]) -> tuple[list[Row], dict[str, str]]:
-    """The rows by length of prompt, equal prompts together, and {line: reason} of the bad ones."""
+    """The rows by length of prompt, equal prompts together, and {line: reason} of the bad ones.
+
+    Args:
+        path: The CSV.
+        seed: For rows without one.
+        views: Those that the model knows.
+        classes: Columns that are labels.
+
+    Returns:
+        As `read_prompts`, in another order; see there for what is raised.
+    """
     from radiolucent.synthesis.prompts import read_prompts
 
     rows, bad = read_prompts(path, seed, views, classes)

@@ -98,7 +98,14 @@ def convert_guided_unet(
 
 
 def refuse_conditioning(tensors: Tensors) -> None:
-    """ValueError for what UNet2DModel lacks: cross-attention, class labels, 1-D or 3-D convolutions."""
+    """Refuse what UNet2DModel lacks: cross-attention, class labels, 1-D or 3-D convolutions.
+
+    Args:
+        tensors: Of the U-Net, by guided-diffusion's or MONAI's names.
+
+    Raises:
+        ValueError: Says which of them is there.
+    """
     cross = next((name for name in tensors if ".transformer_blocks." in name), None)
     if cross:
         raise ValueError(

@@ -200,7 +200,17 @@ KINDS = {
 
 
 def recognise(source: Source) -> str:
-    """The kind of a file of weights by its tensors' names; ValueError where none fits."""
+    """The kind of a file of weights by its tensors' names.
+
+    Args:
+        source: The weights.
+
+    Returns:
+        A value of --kind.
+
+    Raises:
+        ValueError: None fits.
+    """
     markers = {COMPVIS: "compvis", CODEBOOK: "monai", SIT: "debonedit", TAMING: "taming"}
     for marker, kind in markers.items():
         if source.within(marker):
@@ -258,7 +268,20 @@ def monai_options(config: dict[str, Any], name: str) -> dict[str, Any]:
 
 
 def read_bundle(folder: Path, allow_pickle: bool, config: dict[str, Any]) -> Parts:
-    """A MONAI bundle: configs/ and the one or two files in models/."""
+    """A MONAI bundle: configs/ and the one or two files in models/.
+
+    Args:
+        folder: The bundle's.
+        allow_pickle: Whether .pt and .pth files may be read.
+        config: The model's options; an empty one takes configs/inference or configs/train.
+
+    Returns:
+        Autoencoder and network, as far as they are there.
+
+    Raises:
+        FileNotFoundError: No weights.
+        ValueError: Weights of something else, or a pickle that may not be read.
+    """
     configs = [folder / "configs" / f"{name}{end}" for name in ("inference", "train") for end in (".json", ".yaml")]
     given = next((path for path in configs if path.is_file()), None)
     known = config or (read_json(given) if given and given.suffix == ".json" else {})

@@ -68,6 +68,9 @@ class Source:
             path: Of the module.
             name: Of the attribute.
             default: If there is none.
+
+        Returns:
+            Its value, a number, text, or a list of them; `default` also where only tensors were saved.
         """
         return self.modules.get(path, {}).get(name, default)
 
@@ -121,7 +124,15 @@ def _refusal(path: Path) -> str:
 
 
 def select(tensors: Tensors, prefix: str) -> Tensors:
-    """The tensors below `prefix`, without it."""
+    """The tensors below `prefix`, without it.
+
+    Args:
+        tensors: By name.
+        prefix: With its dot at the end.
+
+    Returns:
+        The same tensors, not copied; empty if none lies there.
+    """
     return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
 
 
@@ -149,12 +160,27 @@ def count(tensors: Mapping[str, Any], pattern: str) -> int:
     Args:
         tensors: By name.
         pattern: Such as r"blocks\.(\d+)\.".
+
+    Returns:
+        How many different ones, so that blocks 0, 1 and 2 give 3.
     """
     return len({found[1] for name in tensors if (found := re.match(pattern, name))})
 
 
 def need(tensors: Tensors, name: str, kind: str) -> Tensor:
-    """The tensor of that name; ValueError where there is none."""
+    """The tensor of that name.
+
+    Args:
+        tensors: By name.
+        name: The whole name.
+        kind: What the weights should be, for the message.
+
+    Returns:
+        The tensor, not copied.
+
+    Raises:
+        ValueError: There is none.
+    """
     if name not in tensors:
         first = ", ".join(list(tensors)[:3])
         raise ValueError(f"these weights are not {kind}: there is no {name} among them (but {first}, ...)")
@@ -191,7 +217,15 @@ def fill(model: nn.Module, tensors: Tensors, what: str) -> None:
 
 
 def with_usage(state: Tensors, model: Any) -> Tensors:
-    """The state with the buffers that our quantiser has besides: every code in use, so that none is drawn anew."""
+    """The state with the buffers that our quantiser has besides: every code in use, so that none is drawn anew.
+
+    Args:
+        state: Converted tensors, by our VQ-GAN's names.
+        model: Our VQ-GAN, whose quantiser has those buffers.
+
+    Returns:
+        A new dict; what `state` holds itself stays as it is.
+    """
     buffers = {name: value.clone() for name, value in model.quantizer.named_buffers(prefix="quantizer")}
     buffers["quantizer.usage"].fill_(1 / len(buffers["quantizer.usage"]))
     return buffers | state

@@ -95,7 +95,14 @@ RESTRICTED = types.SimpleNamespace(__name__="restricted", Unpickler=RestrictedUn
 
 
 def refuse_other_archives(path: Path) -> None:
-    """ValueError for TorchScript and tar archives, which torch.load would give to readers that are not restricted."""
+    """Refuse TorchScript and tar archives, which torch.load would give to readers that are not restricted.
+
+    Args:
+        path: The file; its content is looked at, not its name.
+
+    Raises:
+        ValueError: It is one of them.
+    """
     if zipfile.is_zipfile(path):
         with zipfile.ZipFile(path) as archive:
             if any(name.rpartition("/")[2] == "constants.pkl" for name in archive.namelist()):
@@ -141,7 +148,14 @@ def _is_plain(value: Any) -> bool:
 
 
 def load_restricted(path: str | Path) -> tuple[dict[str, torch.Tensor], dict[str, dict[str, Any]]]:
-    """As `read_pickle`, in this process; any exception is a file that is damaged or asks for too much."""
+    """As `read_pickle`, in this process; any exception is a file that is damaged or asks for too much.
+
+    Args:
+        path: What torch.save wrote, in either of its formats.
+
+    Returns:
+        Tensors on the CPU by dotted name, and the modules' classes and plain attributes by path.
+    """
     loaded = torch.load(path, map_location="cpu", pickle_module=RESTRICTED, weights_only=False)
     modules: dict[str, dict[str, Any]] = {}
     tensors = {name: tensor.detach().clone().contiguous() for name, tensor in find_tensors(loaded, "", modules)}

@@ -24,7 +24,17 @@ LINES_PER_LEVEL, GREY_PER_LEVEL = 1 / 4096, 1 / 16384  # a level of the differen
 
 @dataclass(frozen=True, eq=False)
 class Taken:
-    """One exposure of one body: its beam, physics and display, and line integrals before physics, (H, W) each."""
+    """One exposure of one body: its beam, physics and display, and line integrals before physics, (H, W) each.
+
+    Attributes:
+        shot: The view and its angle.
+        beam: With the pose that was drawn.
+        soft: float32 line integrals of soft tissue, without a unit.
+        bone: float32 line integrals of what bone adds to it.
+        physics: Of tube and detector, or None.
+        shown: The display, measured on this exposure.
+        pictures: {"total", "soft", "bone": float32 (H, W) in [-1, 1]}, after physics.
+    """
 
     shot: Shot
     beam: ConeBeam
@@ -43,7 +53,19 @@ def take(
     rng: np.random.Generator,
     backend: str,
 ) -> dict[str, list[Taken]]:
-    """{study: its exposures}, each posed and exposed anew."""
+    """{study: its exposures}, each posed and exposed anew.
+
+    Args:
+        volume: The body before anything was put in; beams are aimed at it, so that a finding does not move them.
+        bodies: {time: the body as it is then}.
+        options: Views, angles, size, look and physics.
+        ask: Pose, and whether there are two studies.
+        rng: Draws pose, physics, noise and look.
+        backend: Of `drr.project`.
+
+    Returns:
+        One exposure a shot, in the order of `shots`.
+    """
     pose = ask.plan.pose or (TWO_EXPOSURES if ask.two_studies else Pose())
     around = body_box(volume)
     lungs = lung_box(volume) if ask.plan.field == "chest" else None
@@ -140,12 +162,28 @@ def difference(exposure: Taken, before: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def encode_difference(values: np.ndarray, part: str) -> np.ndarray:
-    """uint16 levels of a difference: 32768 is none, a level is 1/4096 of "lines" and 1/16384 of "picture"."""
+    """uint16 levels of a difference: 32768 is none, a level is 1/4096 of "lines" and 1/16384 of "picture".
+
+    Args:
+        values: Differences of any shape; those beyond 8 ("lines") or 2 ("picture") are clipped.
+        part: "lines" for line integrals, "picture" for pictures in [-1, 1].
+
+    Returns:
+        Levels of the same shape.
+    """
     step = LINES_PER_LEVEL if part == "lines" else GREY_PER_LEVEL
     return np.rint(np.clip(values / step + DIFFERENCE_ZERO, 0, 65535)).astype(np.uint16)
 
 
 def decode_difference(levels: np.ndarray, part: str) -> np.ndarray:
-    """float32 differences from the levels of `encode_difference`."""
+    """float32 differences from the levels of `encode_difference`.
+
+    Args:
+        levels: uint16, as read from the PNG.
+        part: "lines" or "picture", as when they were encoded.
+
+    Returns:
+        Differences of the same shape, exact to half a level.
+    """
     step = LINES_PER_LEVEL if part == "lines" else GREY_PER_LEVEL
     return ((levels.astype(np.float64) - DIFFERENCE_ZERO) * step).astype(np.float32)

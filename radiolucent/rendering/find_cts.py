@@ -30,7 +30,14 @@ class Found:
 
 
 def find_cts(given: str) -> tuple[list[Found], str]:
-    """The CTs of one input, and a sentence on the files that were left out; empty if none were.
+    """The CTs of one input, and a sentence on the files that were left out.
+
+    Args:
+        given: A volume's file, a DICOM folder, or a tree of both.
+
+    Returns:
+        CTs ordered by path; where a folder holds none, the folder itself, which the reader will refuse. The sentence is
+        "" if no file was left out.
 
     Raises:
         FileNotFoundError: an input that does not exist.
@@ -52,7 +59,14 @@ def find_cts(given: str) -> tuple[list[Found], str]:
 
 
 def stem(name: str) -> str:
-    """A file's name without .nii.gz, .nii, .mha, ..."""
+    """A file's name without .nii.gz, .nii, .mha, ...
+
+    Args:
+        name: Of the file, without its folder.
+
+    Returns:
+        The name without the longest such ending; of an unknown one without what follows its last dot.
+    """
     from drr.io.read import FILES
 
     longest_first = sorted(FILES, key=len, reverse=True)

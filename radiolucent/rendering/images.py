@@ -18,7 +18,22 @@ if TYPE_CHECKING:
 
 
 def render_volume(job: Job, *, out: str, options: Options, backend: str) -> dict[str, Any]:
-    """Read one volume, project all views and materials at once, write the images; its record for the manifest."""
+    """Read one volume, project all views and materials at once, and write the images.
+
+    Args:
+        job: The volume.
+        out: The output folder.
+        options: Views, size, materials and display.
+        backend: Of `drr.project`.
+
+    Returns:
+        The record for the manifest: `outputs`, `images` (a row of the manifest's table each), how the file was
+        understood, and notes.
+
+    Raises:
+        OSError: The volume cannot be read.
+        ValueError: It is no CT, shows no chest where one is required, or has a name that is not UTF-8.
+    """
     from drr import ConeBeam
     from drr.anatomy.tissue import prepare
     from drr.geometry import body_box
@@ -80,7 +95,14 @@ def expose_and_show(
 
 
 def pixel_mm(beam: ConeBeam) -> float:
-    """Side of a pixel in mm at the body's centre."""
+    """Side of a pixel in mm at the body's centre.
+
+    Args:
+        beam: A cone beam with square pixels.
+
+    Returns:
+        Smaller than the detector's own pixel, since the body lies before it.
+    """
     source, centre, origin = (beam.numpy(name) for name in ("source", "centre", "origin"))
     du, dv = beam.numpy("du"), beam.numpy("dv")
     normal = np.cross(du, dv)
@@ -89,13 +111,33 @@ def pixel_mm(beam: ConeBeam) -> float:
 
 
 def exposure_rng(options: Options, *what: str | int) -> np.random.Generator:
-    """The generator of one exposure, which depends on the seed and on what is exposed alone."""
+    """The generator of one exposure, which depends on the seed and on what is exposed alone.
+
+    Args:
+        options: Of which the seed counts alone.
+        what: Names and numbers, such as the volume's key and the shot's number.
+
+    Returns:
+        A new generator, the same in every run and on every worker.
+    """
     words = (zlib.crc32(os.fsencode(word)) if isinstance(word, str) else word for word in what)
     return np.random.default_rng([options.seed, *words])
 
 
 def read_job(job: Job, options: Options) -> tuple[Volume, str, list[str]]:
-    """The volume, how its file was understood, and what else is to be known of it."""
+    """The volume, how its file was understood, and what else is to be known of it.
+
+    Args:
+        job: The volume.
+        options: Rescaling, and whether a chest is required.
+
+    Returns:
+        The volume in HU, before its body is separated; a sentence on its geometry and rescaling; notes.
+
+    Raises:
+        OSError: The file cannot be read.
+        ValueError: It is no CT, or not enough of a chest.
+    """
     from drr import sample_ct
     from drr.io.ct_rate import read_volume
     from drr.io.read import load_ct
@@ -119,7 +161,14 @@ def read_job(job: Job, options: Options) -> tuple[Volume, str, list[str]]:
 
 
 def check_chest(volume: Volume) -> None:
-    """Refuse what does not show enough of a chest; ValueError says which option takes it all the same."""
+    """Refuse what does not show enough of a chest.
+
+    Args:
+        volume: As it was read.
+
+    Raises:
+        ValueError: Says what is missing, and which option takes it all the same.
+    """
     from drr.anatomy.chest import require_chest
 
     try:

@@ -75,6 +75,9 @@ class Options:
         """What the batch's record holds of them.
 
         What came later is left out if it is not used, so that folders of earlier versions can be resumed.
+
+        Returns:
+            {name: JSON value}.
         """
         later = {"orbit": (), "look": "", "physics": (), "seed": 0}
         return {name: value for name, value in asdict(self).items() if later.get(name, ...) != value}
@@ -82,7 +85,12 @@ class Options:
 
 @dataclass(frozen=True)
 class Shot:
-    """One picture of a body: a view, turned by some degrees about the body's long axis."""
+    """One picture of a body: a view, turned by some degrees about the body's long axis.
+
+    Attributes:
+        view: Name of a preset.
+        orbit_degrees: Between -360 and 360.
+    """
 
     view: str
     orbit_degrees: float = 0.0
@@ -94,12 +102,26 @@ class Shot:
 
 
 def shots(options: Options) -> list[Shot]:
-    """Each view in each of the orbit's angles; without an orbit, as it is."""
+    """Each view in each of the orbit's angles; without an orbit, as it is.
+
+    Args:
+        options: With views and angles.
+
+    Returns:
+        All angles of the first view first.
+    """
     return [Shot(view, degrees) for view in options.views for degrees in (options.orbit or (0.0,))]
 
 
 def job_identity(job: Job) -> dict[str, Any]:
-    """What a volume's images depend on besides the options: its files, its row of metadata."""
+    """What a volume's images depend on besides the options: its files, its row of metadata.
+
+    Args:
+        job: The volume; a header with its voxels in files beside it counts those too.
+
+    Returns:
+        As `file_identity`; the packaged CT has the same on every machine.
+    """
     if job.path == SAMPLE:
         return {"path_sha256": "the packaged CT"}
     path = Path(job.path)
@@ -111,7 +133,15 @@ def job_identity(job: Job) -> dict[str, Any]:
 
 
 def image_files(job: Job, options: Options) -> dict[tuple[str, str], str]:
-    """{(name of the shot, material): the image's file below the output folder}."""
+    """{(name of the shot, material): the image's file below the output folder}.
+
+    Args:
+        job: The volume; one of CT-RATE has names as in DRR-RATE.
+        options: Views, angles and materials.
+
+    Returns:
+        Paths with forward slashes, all of them PNG.
+    """
     return {
         (view, material): job.name.image_path(view, material) if job.name else f"{view}/{job.key}_{material}.png"
         for view in (shot.name for shot in shots(options))
@@ -161,7 +191,12 @@ def find_jobs(inputs: list[str], metadata: list[str], no_chest: list[str], serie
 
 
 def tell_unused(jobs: list[Job], tables: dict[str, Any]) -> None:
-    """Print which tables know none of the volumes: most likely those of another split or release."""
+    """Print which tables know none of the volumes: most likely those of another split or release.
+
+    Args:
+        jobs: All that are to be rendered, at least one.
+        tables: {"metadata", "labels", "reports": what was read, empty where none was given}.
+    """
     found = {
         "metadata": any(job.row for job in jobs),
         "labels": any(job.key in tables["labels"] for job in jobs),

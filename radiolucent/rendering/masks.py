@@ -13,7 +13,14 @@ import numpy as np
 
 
 def encode_mask(mask: np.ndarray) -> dict[str, Any]:
-    """{"size": [H, W], "counts": text} of a mask, bool (H, W)."""
+    """{"size": [H, W], "counts": text} of a mask, bool (H, W).
+
+    Args:
+        mask: Of a picture; runs are counted down its columns.
+
+    Returns:
+        What pycocotools decodes, with `counts` as text, so that JSON holds it.
+    """
     flat = np.asarray(mask, bool).ravel(order="F")
     edges = np.flatnonzero(np.diff(flat)) + 1
     counts = np.diff(np.concatenate([[0], edges, [flat.size]]))

@@ -48,7 +48,11 @@ class Ask:
         return (PRIOR, CURRENT) if self.two_studies else (CURRENT,)
 
     def settings(self) -> dict[str, Any]:
-        """For the batch's record. How many studies there are is none of it: more can be added."""
+        """For the batch's record. How many studies there are is none of it: more can be added.
+
+        Returns:
+            {name: JSON value}.
+        """
         plan = {name: value for name, value in asdict(self.plan).items() if name != "studies"}
         return {"plan": plan, "two_studies": self.two_studies, "structures": self.structures}
 
@@ -78,12 +82,29 @@ class StudyJob:
         return self.job.key.replace("/", "__")
 
     def study(self, time: str, ask: Ask) -> str:
-        """The study's folder."""
+        """The study's folder.
+
+        Args:
+            time: "current" or "prior".
+            ask: Whether there are two studies.
+
+        Returns:
+            Such as s0003, or s0003_prior.
+        """
         return f"s{self.number:04d}_{time}" if ask.two_studies else f"s{self.number:04d}"
 
 
 def study_files(one: StudyJob, options: Options, ask: Ask) -> dict[tuple[str, ...], str]:
-    """{(kind, time, shot, material or part): the file below the output folder}."""
+    """{(kind, time, shot, material or part): the file below the output folder}.
+
+    Args:
+        one: The study, or pair of studies.
+        options: Shots and materials.
+        ask: Of the studies.
+
+    Returns:
+        Kinds are "image", "truth" and "difference"; the last is there for the current study of a pair alone.
+    """
     files: dict[tuple[str, ...], str] = {}
     for time in ask.times:
         place = f"{one.name}/{one.study(time, ask)}"
@@ -106,6 +127,9 @@ def study_tasks(jobs: Sequence[Job], options: Options, ask: Ask, label_maps: str
         ask: Of the studies.
         label_maps: The folder of the CTs' label maps, or INFER.
 
+    Returns:
+        Tasks whose identity holds the CT's files and those of its label map.
+
     Raises:
         FileNotFoundError: The folder does not exist.
     """
@@ -122,7 +146,18 @@ def study_tasks(jobs: Sequence[Job], options: Options, ask: Ask, label_maps: str
 
 
 def find_label_map(job: Job, folder: str | None) -> str | None:
-    """The CT's label map: a volume in the folder with the CT's name, in the same place or directly; None if none is."""
+    """The CT's label map: a volume in the folder with the CT's name, in the same place or directly.
+
+    Args:
+        job: The CT.
+        folder: As --label-maps has it: a folder, INFER, or None.
+
+    Returns:
+        The file; "" for the packaged CT, which has its own; INFER if that was asked for; None if there is none.
+
+    Raises:
+        FileNotFoundError: The folder does not exist.
+    """
     from drr.io.read import FILES
 
     if job.path == SAMPLE:
@@ -138,7 +173,14 @@ def find_label_map(job: Job, folder: str | None) -> str | None:
 
 
 def without_label_map(one: StudyJob) -> ValueError:
-    """Why a CT is skipped."""
+    """Why a CT is skipped.
+
+    Args:
+        one: The study.
+
+    Returns:
+        The error, to be raised by the caller, with the file's name that was looked for.
+    """
     return ValueError(
         f"{one.job.path}: no label map, which findings and structures need: give --label-maps FOLDER that holds "
         f"{Path(one.job.key).name}.nii.gz, on the CT's grid, or --label-maps {INFER} for lobes and heart by density"
@@ -146,5 +188,12 @@ def without_label_map(one: StudyJob) -> ValueError:
 
 
 def study_keys(finished: Mapping[str, Any]) -> list[str]:
-    """The keys of finished studies, in order."""
+    """The keys of finished studies, in order.
+
+    Args:
+        finished: {key: record}, as the manifest has them.
+
+    Returns:
+        Volumes that were only rendered are not among them.
+    """
     return sorted(key for key, record in finished.items() if "truths" in record)

@@ -46,14 +46,35 @@ INFERRED = (
 
 @dataclass(frozen=True, eq=False)
 class Body:
-    """A CT ready to be studied: its volume, and what is asked of it again and again."""
+    """A CT ready to be studied: its volume, and what is asked of it again and again.
+
+    Attributes:
+        volume: Body and bone separated, with its label map.
+        notes: On how it was read, for the record.
+    """
 
     volume: Volume
     notes: tuple[str, ...]
 
 
 def render_study(one: StudyJob, *, out: str, options: Options, ask: Ask, backend: str) -> dict[str, Any]:
-    """Draw the findings, put them in, take the pictures, write them with their truth; the record for the manifest."""
+    """Draw the findings, put them in, take the pictures, write them with their truth.
+
+    Args:
+        one: The study, or pair of studies.
+        out: The output folder.
+        options: Views, size and display.
+        ask: Findings, poses, and whether structures are written.
+        backend: Of `drr.project`.
+
+    Returns:
+        The record for the manifest: `outputs`, `images`, `truths` (paths below `out`), how the file was understood, and
+        notes.
+
+    Raises:
+        OSError: The CT or its label map cannot be read.
+        ValueError: There is no label map, no room for a finding, or not enough of a chest.
+    """
     if one.label_map is None:
         raise without_label_map(one)
     if printable(one.key) != one.key:

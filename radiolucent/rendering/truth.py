@@ -39,13 +39,30 @@ MOST_OF_IT = 0.1  # of a finding's voxels, that lie in a location for it to be n
 
 
 def seen(projection: Projection) -> dict[str, Any]:
-    """A projection's box and mask."""
+    """A projection's box and mask.
+
+    Args:
+        projection: Of a finding or structure.
+
+    Returns:
+        {"box": [left, top, right, bottom] in pixels, None if the picture shows nothing of it, "mask": run lengths}.
+    """
     box = None if projection.box is None else list(projection.box)
     return {"box": box, "mask": encode_mask(projection.mask)}
 
 
 def finding_truth(number: int, finding: Finding, projection: Projection, locations: list[str]) -> dict[str, Any]:
-    """What is known of a finding that a picture shows."""
+    """What is known of a finding that a picture shows.
+
+    Args:
+        number: Of the finding in its study.
+        finding: What was put in.
+        projection: Where the picture shows it.
+        locations: Chest ImaGenome's, as `locations_of` gives them.
+
+    Returns:
+        The finding's entry in the truth, lengths in mm; its phrase is added later.
+    """
     return {
         "number": number,
         "kind": finding.kind,
@@ -64,6 +81,9 @@ def locations_of(finding: Finding, places: Mapping[str, np.ndarray]) -> list[str
     Args:
         finding: Its mask lies on the grid of `places`.
         places: As `drr.anatomy.structures.locations` gives them, of the chest before anything was put in.
+
+    Returns:
+        Names such as "right upper lung zone"; "cardiac silhouette" alone for cardiomegaly.
     """
     if finding.kind == "cardiomegaly":
         return ["cardiac silhouette"]
@@ -78,7 +98,12 @@ def locations_of(finding: Finding, places: Mapping[str, np.ndarray]) -> list[str
 
 
 def write_truth(path: Path, truth: Mapping[str, Any]) -> None:
-    """Write a picture's truth in one step."""
+    """Write a picture's truth in one step.
+
+    Args:
+        path: The JSON file, whose folder is made.
+        truth: The keys above; `format` is added.
+    """
     with atomic_path(path) as part:
         part.write_text(json.dumps({"format": FORMAT, **truth}, separators=(",", ":")) + "\n", encoding="utf-8")
 
@@ -86,7 +111,16 @@ def write_truth(path: Path, truth: Mapping[str, Any]) -> None:
 def read_truths(out: Path, records: Mapping[str, Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
     """The truth about each picture of finished studies, in the order of their keys, one at a time.
 
-    ValueError, OSError: a file that is damaged or gone.
+    Args:
+        out: The output folder.
+        records: {key: record}, as the manifest has them.
+
+    Yields:
+        The keys above.
+
+    Raises:
+        ValueError: A file is damaged.
+        OSError: A file is gone.
     """
     for key in sorted(records):
         for name in records[key].get("truths", ()):

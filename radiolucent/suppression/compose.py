@@ -13,7 +13,15 @@ OwnStrength = Callable[[np.ndarray, np.ndarray], float]
 
 
 def as_the_model_says(fitted: np.ndarray, bone: np.ndarray) -> float:
-    """The strength of models that do not record how an image asks for one."""
+    """The strength of models that do not record how an image asks for one.
+
+    Args:
+        fitted: Square radiograph (size, size) in [-1, 1]; not looked at.
+        bone: Its bone (size, size); not looked at.
+
+    Returns:
+        1, the model's answer as it is.
+    """
     return 1.0
 
 

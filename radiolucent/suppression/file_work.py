@@ -22,7 +22,14 @@ Options = tuple[tuple[str, Any], ...]
 
 @functools.lru_cache(maxsize=1)
 def load_suppressor(*options: tuple[str, Any]) -> Suppressor:
-    """The Suppressor of these options, loaded once in each process."""
+    """The Suppressor of these options, loaded once in each process.
+
+    Args:
+        options: Suppressor's keyword arguments as (name, value) pairs, since a cache's key must be hashable.
+
+    Returns:
+        The same object for equal options, as long as no others were asked for in between.
+    """
     from radiolucent.suppression.suppressor import Suppressor
 
     return Suppressor(**dict(options))
@@ -73,7 +80,18 @@ class SuppressFiles:
         return self.writing(read, self.answering([read])[0])
 
     def reading(self, payload: Payload) -> Read:
-        """Read a radiograph, and its lungs if they were given."""
+        """Read a radiograph, and its lungs if they were given.
+
+        Args:
+            payload: (path of the radiograph, name of the result relative to `out`, path of a lung mask or None).
+
+        Returns:
+            The radiograph with bones bright; its lungs are None unless a mask was given.
+
+        Raises:
+            OSError: A file cannot be read.
+            ValueError: It holds no single grey image, or the mask does not fit it.
+        """
         from radiolucent.suppression.input_check import read_checked
 
         path, name, mask = payload
@@ -85,14 +103,30 @@ class SuppressFiles:
         return Read(name, source, notes, read_lungs(mask, source.pixels, load_suppressor(*self.model).size))
 
     def answering(self, read: Sequence[Read]) -> list[Suppressed]:
-        """Suppress radiographs that were read."""
+        """Suppress radiographs that were read.
+
+        Args:
+            read: What `reading` returned, up to `batch` of them; they go through the network together.
+
+        Returns:
+            One result each, in the same order, in [-1, 1] with bones bright even where the file was a negative.
+        """
         from radiolucent.suppression.together import suppress_together
 
         suppressor = load_suppressor(*self.model)
         return suppress_together(suppressor, [each.source.pixels for each in read], [each.lungs for each in read])
 
     def writing(self, read: Read, result: Suppressed) -> dict[str, Any]:
-        """Write one result's files; the record for the manifest."""
+        """Write one result's files.
+
+        Args:
+            read: What `reading` returned.
+            result: What `answering` returned for it.
+
+        Returns:
+            The record for the manifest: `outputs` (paths relative to `out`), `strength`, what was noted when the file
+            was read (such as `warnings`), and with `self_test` its figures.
+        """
         from radiographs import write_radiograph
         from radiographs.dicom.deidentify import key_for
 
@@ -130,15 +164,36 @@ class SuppressFilesInStages(SuppressFiles):
     """The same, whose stages overlap (radiolucent.batch.staged); not with a self-test, which asks the network anew."""
 
     def read(self, payload: Payload) -> Read:
-        """In a thread."""
+        """Read a radiograph, in a thread of its own.
+
+        Args:
+            payload: As of `reading`.
+
+        Returns:
+            As `reading`.
+        """
         return self.reading(payload)
 
     def answer(self, read: Sequence[Read]) -> list[tuple[Read, Suppressed]]:
-        """Where the batch was called."""
+        """Suppress radiographs in the thread that called the batch, where the network is.
+
+        Args:
+            read: As of `answering`.
+
+        Returns:
+            What was read with its result, a pair each, in the same order.
+        """
         return list(zip(read, self.answering(read)))
 
     def write(self, answered: tuple[Read, Suppressed]) -> dict[str, Any]:
-        """In a thread."""
+        """Write one result's files, in a thread of its own.
+
+        Args:
+            answered: One pair that `answer` returned.
+
+        Returns:
+            The record for the manifest, as `writing`.
+        """
         return self.writing(*answered)
 
 
@@ -150,6 +205,10 @@ def output_names(name: str, samples: int, strip: bool, self_test: bool = False) 
         samples: Answers that are averaged.
         strip: Whether a strip is drawn.
         self_test: Whether nodules are tested.
+
+    Returns:
+        Paths with forward slashes: `name` first, then the PNGs NAME_std.png and strips/NAME.png, and the self-test's
+        two.
     """
     names = [name]
     if samples > 1:

@@ -92,7 +92,15 @@ def view_warning(pixels: np.ndarray, sign: bool = True) -> str:
 
 
 def suspicion(found: Verdict, sign: bool = True) -> str:
-    """What a verdict is nearly certain of: "turned", a key of SENTENCES, or "" for nothing odd; see `view_warning`."""
+    """What a verdict of the view classifier is nearly certain of; see `view_warning`.
+
+    Args:
+        found: The classifier's probabilities for one radiograph.
+        sign: Whether a negative is to be named; False where the polarity was given, or was settled before.
+
+    Returns:
+        "turned", a key of SENTENCES, or "" where nothing is odd.
+    """
     chest = found.frontal + found.lateral >= SURE_CHEST
     if sign and chest and found.positive <= 1 - SURE_NEGATIVE:
         return "negative"

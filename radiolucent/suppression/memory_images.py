@@ -14,7 +14,17 @@ from radiographs.pictures import one_channel
 
 
 def from_dataset(dataset: Any) -> Radiograph:
-    """A pydicom Dataset as if it had been read from its file."""
+    """A pydicom Dataset as if it had been read from its file.
+
+    Args:
+        dataset: A pydicom Dataset with pixels and a transfer syntax.
+
+    Returns:
+        Its pixels float32 (H, W) in [-1, 1], with the depth, header and warnings that the file would have given.
+
+    Raises:
+        ValueError: It holds no single grey image, or its pixels cannot be decoded.
+    """
     from radiographs.dicom.read import decode_dicom
 
     buffer = io.BytesIO()

@@ -20,10 +20,17 @@ PACKAGED = {"regression": "model"}  # name: folder in the package; the first is 
 
 
 def packaged_model(name: str | None = None) -> str:
-    """Folder of a model that came with the package, by default the first of PACKAGED.
+    """Folder of a model that came with the package.
+
+    Args:
+        name: A key of PACKAGED; None is the first of them.
+
+    Returns:
+        The folder, which holds a model_index.json.
 
     Raises:
-        ValueError: No packaged model has that name. FileNotFoundError: this installation lacks it.
+        ValueError: No packaged model has that name.
+        FileNotFoundError: This installation lacks it.
     """
     name = next(iter(PACKAGED)) if name is None else name
     if name not in PACKAGED:
@@ -39,6 +46,13 @@ def packaged_model(name: str | None = None) -> str:
 
 def model_folder(model: str | Path | None) -> str:
     """The folder of a packaged model, by name or by default; the folder that was given; or a downloaded hub model.
+
+    Args:
+        model: A packaged model's name, a folder, or OWNER/NAME on the Hugging Face hub; None is the default model. A
+            packaged model's name comes before a folder that is called the same.
+
+    Returns:
+        A folder on this machine; that of a hub model lies in the hub's cache.
 
     Raises:
         FileNotFoundError: Neither a folder, nor a packaged model's name, nor a model of the Hugging Face hub.
@@ -58,7 +72,14 @@ def model_folder(model: str | Path | None) -> str:
 
 
 def checkpoint_digest(folder: str | Path) -> str:
-    """sha256 over the configurations, weights and code in a pipeline's folder."""
+    """sha256 over the configurations, weights and code in a pipeline's folder.
+
+    Args:
+        folder: The pipeline's; its .json, .safetensors and .py files count, at any depth, in the order of their paths.
+
+    Returns:
+        64 hexadecimal digits.
+    """
     digest = hashlib.sha256()
     for path in sorted(Path(folder).rglob("*")):
         if path.is_file() and path.suffix in (".json", ".safetensors", ".py"):
@@ -79,6 +100,9 @@ def load_model(
         device: As of `load_pipeline`.
         trust_remote_code: As of `load_pipeline`.
         precision: One of PRECISIONS, of the arithmetic; the weights stay as they are.
+
+    Returns:
+        The model, the same object for the same arguments.
 
     Raises:
         OSError: No pipeline's folder.
@@ -109,6 +133,9 @@ def load_pipeline(checkpoint: str, device: str, trust_remote_code: bool = False)
         checkpoint: A folder that a pipeline's save_pretrained wrote.
         device: "auto", "cpu" or "cuda".
         trust_remote_code: Whether code in the folder may run: that of a model whose class is not Radiolucent's.
+
+    Returns:
+        The pipeline, silent (no progress bar), the same object for the same arguments.
 
     Raises:
         OSError: No pipeline's folder.
@@ -255,7 +282,17 @@ def look_again(pipeline: SuppressionModel, fitted: np.ndarray, seed: int, *, ste
 
 
 def look_again_at(pipeline: SuppressionModel, fitted: np.ndarray, seed: int, *, steps: int | None) -> np.ndarray:
-    """`look_again` at radiographs (B, size, size) in one call."""
+    """`look_again` at radiographs (B, size, size) in one call.
+
+    Args:
+        pipeline: A model with a second look.
+        fitted: float32 (B, size, size) in [-1, 1], bones bright, at the larger side that it takes.
+        seed: Of every radiograph's noise.
+        steps: Of sampling; None for a model that does not sample.
+
+    Returns:
+        Soft tissue float32 (B, size, size) in [-1, 1].
+    """
     import torch
 
     seen = torch.from_numpy(fitted)[:, None].to(pipeline.device)

@@ -58,7 +58,13 @@ class SelfTest:
     assumed: bool
 
     def summary(self) -> dict[str, dict[str, float]]:
-        """For each diameter: n, the mean kept, the shares kept at 90% and half lost, the median detectability."""
+        """What was kept of the nodules, for each diameter.
+
+        Returns:
+            {"10 mm": figures, ...} with `n` nodules, `kept` (the mean share of a nodule's contrast), `at_90` and
+            `half_lost` (the shares of nodules of which at least 90%, or less than half, was kept) and `detectability`
+            (the median of the ratio after to before).
+        """
         found = {}
         for diameter in dict.fromkeys(place.diameter_mm for place in self.places):
             mine = [place for place in self.places if place.diameter_mm == diameter]
@@ -73,7 +79,11 @@ class SelfTest:
         return found
 
     def write_table(self, path: str | Path) -> None:
-        """A CSV with one row per nodule; row and column are pixels of the radiograph."""
+        """A CSV with one row per nodule; row and column are pixels of the radiograph.
+
+        Args:
+            path: The CSV to write, in one step; its columns are COLUMNS: lengths in mm, shares and d' without a unit.
+        """
         with atomic_path(path) as part, open(part, "w", newline="", encoding="utf-8") as file:
             writer = csv.writer(file)
             writer.writerow(COLUMNS)
@@ -82,7 +92,11 @@ class SelfTest:
                 writer.writerow([round(p.row, 1), round(p.column, 1), p.diameter_mm, *(round(n, 4) for n in numbers)])
 
     def write_map(self, path: str | Path) -> None:
-        """The map as PNG."""
+        """Write `picture` as PNG; its Description says that it is a self-test and for research use only.
+
+        Args:
+            path: The PNG to write, in one step.
+        """
         from PIL.PngImagePlugin import PngInfo
 
         note = PngInfo()
@@ -91,7 +105,11 @@ class SelfTest:
             self.picture().save(part, format="PNG", pnginfo=note)
 
     def picture(self) -> Image:
-        """The radiograph once for each diameter, every place in the colour of what was kept there, with a legend."""
+        """The radiograph once for each diameter, every place in the colour of what was kept there, with a legend.
+
+        Returns:
+            RGB, one panel a diameter side by side, the legend and the scale below them.
+        """
         from PIL import Image, ImageDraw, ImageFont
 
         panels = [self._panel(diameter) for diameter in dict.fromkeys(p.diameter_mm for p in self.places)]
@@ -132,7 +150,14 @@ class SelfTest:
 
 
 def colour_of(kept: float) -> tuple[int, int, int]:
-    """The colour of a part that was kept; that of what is lost where it is not known."""
+    """The colour of a part that was kept; that of what is lost where it is not known.
+
+    Args:
+        kept: Share of a nodule's contrast that was kept, 1 for all of it; NaN where it is not known.
+
+    Returns:
+        (red, green, blue), 0 to 255.
+    """
     return next((colour for low, colour, _ in CLASSES if kept >= low), CLASSES[-1][1])
 
 
@@ -156,6 +181,9 @@ def self_test(
         lungs: bool (H, W); None finds them (`radiographs.lungs`).
         plain: `suppress(pixels)`, if it is known.
 
+    Returns:
+        What was kept at each place, to be summed up, drawn or written as a table.
+
     Raises:
         ValueError: No lungs were found, or they have no texture; a result that is not one finite image of that size.
 
@@ -176,7 +204,14 @@ def self_test(
 
 
 def self_test_names(name: str) -> list[str]:
-    """The files of one radiograph's self-test, relative to the folder: the map and the table."""
+    """The files of one radiograph's self-test, relative to the folder: the map and the table.
+
+    Args:
+        name: The radiograph's result, relative to the folder; its own subfolders are kept.
+
+    Returns:
+        [map as PNG, table as CSV].
+    """
     stem = f"{FOLDER}/{Path(name).with_suffix('').as_posix()}"
     return [f"{stem}.png", f"{stem}.csv"]
 
@@ -188,7 +223,7 @@ def write_self_test(
     suppress: Callable[[np.ndarray], np.ndarray],
     plain: np.ndarray,
 ) -> dict[str, Any]:
-    """Test one radiograph and write its map and its table; the record for the manifest.
+    """Test one radiograph and write its map and its table.
 
     A radiograph that cannot be tested (no lungs are found in it) keeps its result: nothing is written here, and the
     record says why, as a warning.
@@ -199,6 +234,10 @@ def write_self_test(
         source: The radiograph.
         suppress: As in `self_test`, with the settings of the result.
         plain: What it made of the radiograph.
+
+    Returns:
+        The record for the manifest: `outputs`, and either `self_test` (the side of a pixel in mm, where that is known
+        from, and `SelfTest.summary`) or `warnings`.
     """
     try:
         lungs = inner_lungs(source.pixels)

@@ -53,6 +53,9 @@ class Suppressed:
     def save(self, path: str | Path) -> None:
         """Write the soft tissue in the format of the suffix, with the depth (and, for DICOM, the header) of the input.
 
+        Args:
+            path: The file, whose folder is made; .png, .tif, .jpg or .dcm.
+
         Raises:
             ValueError: An array of floats was given: its grey scale is the caller's, who knows how to write it.
         """
@@ -69,6 +72,9 @@ class Suppressed:
 
     def figure(self) -> Figure:
         """Before, after and what was taken away, side by side.
+
+        Returns:
+            Three panels; the last shows `bone` with more contrast.
 
         Raises:
             ImportError: matplotlib is not installed.
@@ -101,8 +107,7 @@ class Suppressor:
         >>> result.save("without_bones.png")  # doctest: +SKIP
 
     Args:
-        model: A pipeline's folder, the name of a packaged model, or OWNER/NAME on the Hugging Face hub; None is the
-            packaged one.
+        model: A pipeline's folder, a packaged model's name, or OWNER/NAME on Hugging Face; None is the packaged one.
         device: "auto", "cpu" or "cuda".
         size: Longest side in pixels that the model sees; by default as in training, and then once more at twice that,
             if the radiograph has it, for edges that are finer.
@@ -112,8 +117,7 @@ class Suppressor:
         steps: Of models that sample.
         samples: How many answers are averaged.
         seed: Of the first answer's noise; of a regression, of small changes of size and tone (none with seed 0).
-        compose: "subtract" takes the predicted bone from the image at its own resolution; "direct" is what the model
-            drew.
+        compose: "subtract" takes the predicted bone from the image at its own size; "direct" is what the model drew.
         trust_remote_code: Whether code that lies in the model's folder may run; needed for models whose class is not
             Radiolucent's. Read it first.
         precision: "float32", or "bfloat16", which takes half the time on a processor that has it and changes an answer
@@ -182,8 +186,7 @@ class Suppressor:
 
         Args:
             image: A path; a pydicom Dataset; a PIL image; a grey array (H, W) of any real type and range. What is
-                certainly a negative is turned before and back after.
-                A list or tuple of them gives a list.
+                certainly a negative is turned before and back after. A list or tuple of them gives a list.
 
         Returns:
             For a path or Dataset, images in [-1, 1] of the file's size; for arrays and PIL images, in their own scale.

@@ -12,7 +12,15 @@ if TYPE_CHECKING:
 
 
 def check_lengths(rows: Sequence[Row], options: GeneratorOptions) -> tuple[list[Row], dict[str, int], dict[str, str]]:
-    """The rows to draw, {name: tokens that are cut}, and {name: reason} of those that are skipped as too long."""
+    """Find the rows whose text is longer than the model's encoder reads; notes for all of them are printed.
+
+    Args:
+        rows: All that are asked for.
+        options: The model, the template of its texts, and whether long ones may be cut.
+
+    Returns:
+        The rows to draw; {name: tokens that are cut}; {name: reason} of those that are skipped as too long.
+    """
     from radiolucent.synthesis.generator import OWN, pipeline_class
     from radiolucent.synthesis.loading import load_lengths
 
@@ -40,7 +48,15 @@ def check_lengths(rows: Sequence[Row], options: GeneratorOptions) -> tuple[list[
 
 
 def refuse_tokens(rows: Sequence[Row], formats: Sequence[str]) -> tuple[list[Row], dict[str, str]]:
-    """The rows to draw, and {name: reason} of those whose prompt a format would take for something else than text."""
+    """Find prompts that one of the dataset's formats would take for something else than text.
+
+    Args:
+        rows: All that are asked for.
+        formats: Names of dataset_formats; only "llava" has such words.
+
+    Returns:
+        The rows to draw, and {name: reason} of the others.
+    """
     from radiolucent.synthesis.dataset_formats import MEDIA_TOKEN
 
     bad = {
@@ -52,9 +68,16 @@ def refuse_tokens(rows: Sequence[Row], formats: Sequence[str]) -> tuple[list[Row
 
 
 def refuse_unknown(rows: Sequence[Row], options: GeneratorOptions) -> tuple[list[Row], dict[str, str]]:
-    """The rows to draw, and {name: reason} of those that ask for what the model cannot know: places, or a prior.
+    """Find rows that ask for what the model cannot know: places, or a prior.
 
-    A prior's view is told by the column prior_view, or is the row's own; without either the model would not see it.
+    A prior's view comes from the column prior_view, or is the row's own; without either the model would not see it.
+
+    Args:
+        rows: All that are asked for.
+        options: The model; one of diffusers' takes neither.
+
+    Returns:
+        The rows to draw, and {name: reason} of the others.
     """
     from radiolucent.synthesis.generator import OWN, pipeline_class
     from radiolucent.synthesis.own_generator import takes

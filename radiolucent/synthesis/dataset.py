@@ -21,7 +21,15 @@ TABLES = ("metadata.csv", "chexgenbench.csv", "dropped.csv", "README.md")
 
 
 def find_image(out: Path, row: Row) -> Path | None:
-    """Where the image of exactly this row lies, kept or dropped; None if it has to be drawn."""
+    """Where the image of exactly this row lies, kept or dropped.
+
+    Args:
+        out: The dataset's folder.
+        row: Its digest must end the PNG's Description: an image of other settings or another prompt does not count.
+
+    Returns:
+        The file; None if it has to be drawn.
+    """
     from PIL import Image
 
     for folder in (IMAGES, DROPPED):
@@ -36,7 +44,15 @@ def find_image(out: Path, row: Row) -> Path | None:
 
 
 def dataset_files(rows: Sequence[Row], formats: Sequence[str]) -> list[str]:
-    """What a dataset of these rows may write into its folder, for the batch to claim: files, and folders of shards."""
+    """What a dataset of these rows may write into its folder, for the batch to claim: files, and folders of shards.
+
+    Args:
+        rows: What was asked for.
+        formats: Keys of dataset_formats.FORMATS.
+
+    Returns:
+        Paths relative to the dataset's folder; not all of them will exist.
+    """
     images = [f"{folder}/{row.name}" for folder in (IMAGES, DROPPED) for row in rows]
     extra = {"webdataset": "webdataset", "parquet": "parquet", "llava": "llava.json"}
     return [*TABLES, *images, *(extra[name] for name in formats)]

@@ -44,7 +44,14 @@ EXTRA = {
 
 
 def settings_hash(settings: Mapping[str, Any]) -> str:
-    """sha256 of the settings, by their names' order; 16 digits."""
+    """sha256 of the settings, by their names' order; 16 digits.
+
+    Args:
+        settings: What the images depend on, as JSON can hold it.
+
+    Returns:
+        16 hexadecimal digits, whatever the order of the names.
+    """
     return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16]
 
 

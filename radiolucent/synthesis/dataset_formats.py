@@ -46,7 +46,11 @@ class Example:
         return json.dumps(dict(self.row.labels))
 
     def record(self) -> dict[str, Any]:
-        """The metadata, in the order of the columns; the image is added by each format."""
+        """The metadata, in the order of the columns; the image is added by each format.
+
+        Returns:
+            {column: value}; what is missing is "". The agreement is text with six digits after the point.
+        """
         row = self.row
         agreement = "" if self.agreement is None else f"{self.agreement:.6f}"
         return {
@@ -63,7 +67,12 @@ class Example:
 
 
 def write_tables(examples: Sequence[Example], out: Path) -> None:
-    """metadata.csv (SynthCheX-75K's columns first) and chexgenbench.csv (annotated_prompt, img_savename, labels)."""
+    """metadata.csv (SynthCheX-75K's columns first) and chexgenbench.csv (annotated_prompt, img_savename, labels).
+
+    Args:
+        examples: Those whose image was kept, ordered by name.
+        out: The dataset's folder; the tables of an earlier run are replaced.
+    """
     records = [{"image": f"{IMAGES}/{example.row.name}", **example.record()} for example in examples]
     _write_csv(out / "metadata.csv", records)
     bench = [

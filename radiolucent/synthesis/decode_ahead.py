@@ -41,7 +41,11 @@ class Overlap:
 
     @contextmanager
     def turn(self) -> Iterator[None]:
-        """Around a call of the pipeline: waits until no other thread samples, and ends where the decoder begins."""
+        """Around a call of the pipeline: waits until no other thread samples, and ends where the decoder begins.
+
+        Yields:
+            Nothing; a call that fails gives its turn to the next thread too.
+        """
         self._lock.acquire()
         self._mine.turn = True
         try:
@@ -57,7 +61,15 @@ class Overlap:
             self._lock.release()
 
     def map(self, call: Callable[[Any], Any], lots: Sequence[Any]) -> Iterator[Any]:
-        """call(lot) of each, in their order; at most one more than the threads is begun before it is asked for."""
+        """call(lot) of each, in their order; at most one more than the threads is begun before it is asked for.
+
+        Args:
+            call: What draws one lot; it is called in a thread and takes its `turn` itself.
+            lots: Its arguments, one a call.
+
+        Yields:
+            What `call` returned. What it raised is raised here, when its lot is reached.
+        """
         begun: deque[Future] = deque()
         for lot in lots:
             begun.append(self._threads.submit(call, lot))

@@ -35,7 +35,18 @@ ENCODED = (
 
 
 def text_to_image_class(checkpoint: str) -> Any:
-    """The diffusers class of a folder, checked: it draws from a prompt alone, and its weights are safetensors."""
+    """The diffusers class of a folder, checked: it draws from a prompt alone, and its weights are safetensors.
+
+    Args:
+        checkpoint: The folder; of its files only the configurations are read.
+
+    Returns:
+        The pipeline's class, not loaded.
+
+    Raises:
+        ValueError: A class that is not one of diffusers', that needs more than a prompt, or whose weights are pickled;
+            or transformers is not installed.
+    """
     import diffusers
 
     name = pipeline_class(checkpoint)
@@ -57,7 +68,15 @@ def text_to_image_class(checkpoint: str) -> Any:
 
 
 def call_default(kind: Any, name: str) -> Any:
-    """The default of an argument of the pipeline's call; None if it has none."""
+    """The default of an argument of the pipeline's call; None if it has none.
+
+    Args:
+        kind: The pipeline's class.
+        name: The argument's.
+
+    Returns:
+        None also where the default is None, or where there is no such argument.
+    """
     parameter = inspect.signature(kind.__call__).parameters.get(name)
     return None if parameter is None or parameter.default is parameter.empty else parameter.default
 
@@ -88,7 +107,14 @@ def refuse_size(checkpoint: str, side: int) -> None:
 
 
 def tokenizer_lengths(checkpoint: str) -> Lengths | None:
-    """A text's tokens and the limit, of the encoder that reads furthest where there are several."""
+    """A text's tokens and the limit, of the encoder that reads furthest where there are several.
+
+    Args:
+        checkpoint: The pipeline's folder, with its tokenizers beside the weights.
+
+    Returns:
+        text -> (its tokens, the limit), start and end tokens counted; None for a folder without a tokenizer.
+    """
     from transformers import AutoTokenizer
 
     kind = text_to_image_class(checkpoint)
@@ -148,7 +174,14 @@ class DiffusersGenerator:
         return getattr(vae, "decoder", None)
 
     def generate(self, rows: Sequence[Row]) -> np.ndarray:
-        """Images float32 (len(rows), H, W) in [-1, 1], bones bright."""
+        """Images float32 (len(rows), H, W) in [-1, 1], bones bright.
+
+        Args:
+            rows: `micro_batch` of them; see `Generator`.
+
+        Returns:
+            An image a row, in the same order.
+        """
         with self.overlap.turn():
             return self._generate(rows)
 

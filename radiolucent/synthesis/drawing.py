@@ -19,7 +19,15 @@ WRITERS = 2  # threads
 
 
 def in_batches(rows: Sequence[Row], size: int) -> list[tuple[str, Sequence[Row]]]:
-    """(key, rows) of each batch; the key tells what is in it."""
+    """(key, rows) of each batch; the key tells what is in it.
+
+    Args:
+        rows: All that are to be drawn, in their order.
+        size: Rows a batch, 1 or more; the last batch may have fewer.
+
+    Returns:
+        Keys that stay the same from run to run, as long as the batch holds the same rows.
+    """
     batches = []
     for start in range(0, len(rows), size):
         batch = rows[start : start + size]

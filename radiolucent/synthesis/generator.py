@@ -64,7 +64,14 @@ class GeneratorOptions:
     cut: bool = False
 
     def text(self, row: Row) -> str:
-        """What the text encoder reads."""
+        """What the text encoder reads.
+
+        Args:
+            row: One without a view leaves the place of `{view}` empty.
+
+        Returns:
+            The template filled in, without spaces at either end.
+        """
         return self.template.replace("{view}", row.view or "").replace("{prompt}", row.prompt).strip()
 
 
@@ -74,7 +81,14 @@ class Generator(Protocol):
     overlap: Overlap
 
     def generate(self, rows: Sequence[Row]) -> np.ndarray:
-        """float32 (len(rows), H, W) in [-1, 1], bones bright."""
+        """Draw one micro-batch of images.
+
+        Args:
+            rows: `micro_batch` of them; the caller fills the last ones up and throws the surplus away.
+
+        Returns:
+            float32 (len(rows), H, W) in [-1, 1], bones bright, in the order of the rows.
+        """
         ...
 
 
@@ -158,7 +172,14 @@ def draw(generator: Generator, rows: Sequence[Row], micro_batch: int) -> Iterato
 
 @contextmanager
 def one_thread(device: str) -> Iterator[None]:
-    """On a CPU, one thread for torch inside the block."""
+    """On a CPU, one thread for torch inside the block.
+
+    Args:
+        device: "cpu"; on a GPU nothing changes.
+
+    Yields:
+        Nothing; the number of threads is as before when the block ends.
+    """
     import torch
 
     before = torch.get_num_threads()
@@ -171,7 +192,14 @@ def one_thread(device: str) -> Iterator[None]:
 
 
 def claim_device(device: str) -> str:
-    """`cpu`, or a GPU that no other process of this program works on, until this one ends; all taken: shared."""
+    """`cpu`, or a GPU that no other process of this program works on, until this one ends; all taken: shared.
+
+    Args:
+        device: "cpu" or "cuda", as chosen for the whole run.
+
+    Returns:
+        "cpu", or "cuda:" and the GPU's number. The claim is a lock on a temporary file of this user.
+    """
     import fcntl
 
     import torch

@@ -43,7 +43,14 @@ class OwnGenerator:
         self.overlap = Overlap(getattr(pipeline.vqgan, "decoder", None), device)
 
     def generate(self, rows: Sequence[Row]) -> np.ndarray:
-        """Images float32 (len(rows), H, W) in [-1, 1], bones bright."""
+        """Images float32 (len(rows), H, W) in [-1, 1], bones bright.
+
+        Args:
+            rows: `micro_batch` of them; see `Generator`.
+
+        Returns:
+            An image a row, in the same order.
+        """
         with self.overlap.turn():
             return self._generate(rows)
 
@@ -104,6 +111,9 @@ def takes(checkpoint: str, condition: str) -> bool:
     Args:
         checkpoint: The folder.
         condition: "regions" or "priors", as the conditioner's config names them.
+
+    Returns:
+        False also for a folder written before the condition existed.
     """
     return bool(read_json(Path(checkpoint) / "conditioner/config.json").get(condition))
 
@@ -179,6 +189,13 @@ def own_text_encoder(options: GeneratorOptions, device: str = "cpu") -> Any:
 
 
 def own_lengths(options: GeneratorOptions) -> Lengths | None:
-    """The measure of a text's length; None for a model that reads no text."""
+    """The measure of a text's length; None for a model that reads no text.
+
+    Args:
+        options: The model's folder and the text encoder's, if the model does not name its own.
+
+    Returns:
+        text -> (its tokens, how many the encoder takes).
+    """
     encoder = own_text_encoder(options)
     return None if encoder is None else lambda text: (encoder.tokens(text), encoder.limit)

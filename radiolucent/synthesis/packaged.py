@@ -11,6 +11,9 @@ FOLDER, PROMPTS = "synthesis_model", "synthesis_prompts.csv"
 def packaged_synthesis_model() -> str:
     """Folder of the packaged SynthesisPipeline.
 
+    Returns:
+        Its path in the installed package.
+
     Raises:
         FileNotFoundError: This installation lacks it.
     """
@@ -24,7 +27,11 @@ def packaged_synthesis_model() -> str:
 
 
 def packaged_prompts() -> str:
-    """A CSV of eight prompts with views and seeds, as `radiolucent synthesize --prompts` reads it."""
+    """A CSV of eight prompts with views and seeds, as `radiolucent synthesize --prompts` reads it.
+
+    Returns:
+        Its path in the installed package.
+    """
     return str(_resource(PROMPTS))
 
 

@@ -184,7 +184,18 @@ def _named_after(row: Mapping[str, str], seen: Counter[str]) -> str:
 
 
 def checked_name(text: str) -> str:
-    """A name that stays inside the folder, with the suffix .png; ValueError for any other."""
+    """Bring an image's name from a table into the form that the dataset uses.
+
+    Args:
+        text: A file's name, or a path with forward slashes; spaces at either end do not count.
+
+    Returns:
+        A relative path inside the folder with the suffix .png; another suffix of an image is replaced, any other kept
+        before it.
+
+    Raises:
+        ValueError: It is empty or too long, would leave the folder, begins with a dot, or has control characters.
+    """
     name = text.strip()
     parts = PurePosixPath(name).parts
     outside = name.startswith("/") or "\\" in name or re.match(r"[A-Za-z]:", name) or ".." in parts
@@ -200,7 +211,17 @@ def checked_name(text: str) -> str:
 
 
 def parse_labels(text: str) -> tuple[tuple[str, int], ...]:
-    """{"Edema": 1, ...} as Python or JSON writes it; values as in `checked_labels`."""
+    """{"Edema": 1, ...} as Python or JSON writes it; values as in `checked_labels`.
+
+    Args:
+        text: The cell; an empty one holds no labels. Nothing in it is run.
+
+    Returns:
+        (name, value) pairs as of `checked_labels`.
+
+    Raises:
+        ValueError: It is no dict, or a value is none of 1, 0, -1 and nothing.
+    """
     try:
         found = ast.literal_eval(re.sub(r"\b(nan|NaN|null)\b", "None", text.strip())) if text.strip() else {}
     except (ValueError, SyntaxError, RecursionError, MemoryError):
@@ -211,7 +232,17 @@ def parse_labels(text: str) -> tuple[tuple[str, int], ...]:
 
 
 def checked_labels(found: Mapping[str, object]) -> tuple[tuple[str, int], ...]:
-    """(name, 1, 0 or -1) in the given order; those without a value are left out."""
+    """(name, 1, 0 or -1) in the given order; those without a value are left out.
+
+    Args:
+        found: {name: value}; numbers, their text, true and false, in any case; None, "" and NaN are no value.
+
+    Returns:
+        Pairs: 1 present, 0 absent, -1 uncertain.
+
+    Raises:
+        ValueError: Any other value.
+    """
     known = {"1": 1, "1.0": 1, "true": 1, "0": 0, "0.0": 0, "false": 0, "-1": -1, "-1.0": -1}
     labels = []
     for name, value in found.items():

@@ -195,7 +195,14 @@ WRITTEN = (
 
 
 def refuse_foreign(out: Path) -> None:
-    """ValueError where `out` holds files of the names of an evaluation's, but no report of an earlier evaluation."""
+    """Refuse an output folder whose files an evaluation would overwrite, though no evaluation wrote them.
+
+    Args:
+        out: The folder; it need not exist.
+
+    Raises:
+        ValueError: It holds a file of a name that evaluations write, and no report of an earlier evaluation.
+    """
     from radiographs.files import read_json
 
     there = [name for name in WRITTEN if (out / name).exists()]
@@ -210,7 +217,18 @@ def refuse_foreign(out: Path) -> None:
 
 
 def run(args: Any) -> int:
-    """Evaluate; bad inputs are refused with the list in --out/refused.txt."""
+    """Evaluate by one protocol; bad inputs are refused with the list in --out/refused.txt.
+
+    Args:
+        args: As `add_arguments` reads them; the protocol's own options lie below its name.
+
+    Returns:
+        0.
+
+    Raises:
+        ValueError: Inputs that cannot be compared, or an --out with files of something else.
+        OSError: A folder or file is missing.
+    """
     from radiographs import atomic_path
     from radiographs.folders import BadInputs
     from radiolucent.commands.evaluate.protocols import RUN

@@ -30,7 +30,17 @@ def named_folders(given: list[str]) -> dict[str, str]:
 
 
 def extractors(args: Any) -> dict[str, Any]:
-    """--features by name, each with its --transform."""
+    """--features by name, each with its --transform.
+
+    Args:
+        args: With `features` and `transform`, lists of [NAME=]VALUE; a transform without a name is for all others.
+
+    Returns:
+        {name: network, loaded}, in the order given.
+
+    Raises:
+        ValueError: A transform for a name that is not among the features, or a network that cannot be loaded.
+    """
     from evaluation.features.networks import load_extractor
 
     transforms = dict(text.split("=", 1) if "=" in text else ("", text) for text in args.transform)
@@ -42,7 +52,15 @@ def extractors(args: Any) -> dict[str, Any]:
 
 
 def reading(args: Any, progress: Progress) -> Any:
-    """How images are read; features are kept in OUT/features."""
+    """How images are read; features are kept in OUT/features.
+
+    Args:
+        args: With `batch_size`, `workers` (0: in this process), `device` and `out`.
+        progress: Is told how many images are done.
+
+    Returns:
+        The `Reading` that every extraction of this run takes.
+    """
     from evaluation.features.extract import Reading
 
     return Reading(args.batch_size, args.workers, args.device, Path(args.out) / "features", progress)
@@ -73,5 +91,12 @@ def refuse_leak(pattern: str | None, sets: dict[str, Any]) -> dict[str, str]:
 
 
 def settings(args: Any) -> dict[str, Any]:
-    """The options as the report shows them."""
+    """The options as the report shows them.
+
+    Args:
+        args: The protocol's.
+
+    Returns:
+        {name: value}, without the config's path and what was not given.
+    """
     return {name: value for name, value in args.as_dict().items() if name != "config" and value is not None}

@@ -6,7 +6,12 @@ from typing import Any
 
 
 def finish(report: Any, out: str) -> None:
-    """Write the report and show its tables, without the intervals, on the screen."""
+    """Write the report and show its tables, without the intervals, on the screen.
+
+    Args:
+        report: A `Report`, all of whose tables are shown, as wide as the screen allows.
+        out: Folder for report.html and report.json, which is made.
+    """
     from rich.console import Console
 
     from evaluation.reporting.report import show, write_report

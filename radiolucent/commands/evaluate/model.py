@@ -17,6 +17,9 @@ def load_suppressor(args: Any, checkpoint: str | None) -> Suppress:
         args: With model_size, compose, steps, seed, device and trust_remote_code.
         checkpoint: A pipeline's folder or hub name; "packaged" or None is the model in the package.
 
+    Returns:
+        The function; its result is float32 (H, W) in [-1, 1] too.
+
     Raises:
         ValueError: Steps or a size that the model cannot take.
         OSError: No pipeline in the folder.

@@ -19,7 +19,15 @@ METHOD = "suppressed"
 
 
 def run_nodules(args: Any) -> None:
-    """Measure in rendered bodies and in given radiographs, and write the report with its CSVs and pictures."""
+    """Measure in rendered bodies and in given radiographs, and write the report with its CSVs and pictures.
+
+    Args:
+        args: As `add_nodules` reads them, with `out` and `device`.
+
+    Raises:
+        ValueError: --ct-labels without --ct, or numbers out of their range.
+        OSError: No such radiographs, CT or model.
+    """
     from evaluation.nodules.report import survival_report, write_nodules
     from evaluation.reporting.report import Report
     from radiolucent.commands.evaluate.common import settings
@@ -48,7 +56,14 @@ def run_nodules(args: Any) -> None:
 
 
 def given_radiographs(source: str | None) -> dict[str, Path]:
-    """{name: file} of a folder of radiographs or of one; empty without a source."""
+    """{name: file} of a folder of radiographs or of one; empty without a source.
+
+    Args:
+        source: A file, or a folder; None for none.
+
+    Returns:
+        A single file is named by its stem, the images of a folder as `images_in` names them.
+    """
     from radiographs.folders import images_in
 
     if source is None:
@@ -57,7 +72,14 @@ def given_radiographs(source: str | None) -> dict[str, Path]:
 
 
 def rendered(args: Any) -> Iterator[Scene]:
-    """The scenes of the sample CT, or of --ct."""
+    """The scenes of the sample CT, or of --ct.
+
+    Args:
+        args: With `bodies`, `size` (pixels), `seed`, and `ct` and `ct_labels`, which may be None.
+
+    Returns:
+        One scene a body, rendered when it is asked for.
+    """
     from evaluation.nodules.body import ct_body
     from evaluation.nodules.scenes import render_scenes
 
@@ -94,14 +116,29 @@ def add_implants(
 
 
 def each(suppress: Callable[[np.ndarray], np.ndarray]) -> Suppress:
-    """A method of one image (H, W) for many (N, H, W)."""
+    """A method of one image (H, W) for many (N, H, W).
+
+    Args:
+        suppress: Radiograph float32 (H, W) in [-1, 1] to its soft tissue.
+
+    Returns:
+        Radiographs (N, H, W) to their soft tissue (N, H, W), one after the other.
+    """
     import numpy as np
 
     return lambda images: np.stack([suppress(image) for image in images])
 
 
 def example_picture(result: SurvivalResult, path: Path) -> Picture:
-    """The nodules that keep least, some in the middle and the best: before, after, the truth, and the nodule alone."""
+    """The nodules that keep least, some in the middle and the best: before, after, the truth, and the nodule alone.
+
+    Args:
+        result: Of the rendered bodies.
+        path: The PNG that is written.
+
+    Returns:
+        The same picture with its caption, for the report.
+    """
     from evaluation.nodules.report import chosen_examples
     from evaluation.reporting.montage import montage
     from evaluation.reporting.report import Picture

@@ -10,7 +10,14 @@ from radiolucent.commands.evaluate.console import Progress, finish
 
 
 def run_privacy(args: Any) -> None:
-    """Measure, and write the report with the worst offenders' picture."""
+    """Measure, and write the report with the worst offenders' picture.
+
+    Args:
+        args: As `add_privacy` reads them, with `out` and `device`.
+
+    Raises:
+        ValueError: Training and held-out images share a patient, or a set cannot be compared.
+    """
     from evaluation.features.siamese import load_siamese
     from evaluation.inputs import read_set
     from evaluation.synthesis.privacy import PrivacyProtocol, evaluate_privacy
@@ -34,7 +41,15 @@ def run_privacy(args: Any) -> None:
 
 
 def offender_picture(offenders: list[Any], out: str) -> Any:
-    """The worst offenders beside their neighbours, as OUT/worst.png."""
+    """The worst offenders beside their neighbours, as OUT/worst.png.
+
+    Args:
+        offenders: The worst first; each has files and the distance (RMS) to its nearest training image.
+        out: Folder.
+
+    Returns:
+        The picture for the report, each image at 224 x 224.
+    """
     from evaluation.reporting.montage import montage, to_grey
     from evaluation.reporting.report import Picture
     from radiographs import read_radiograph, resize

@@ -18,7 +18,15 @@ if TYPE_CHECKING:
 
 
 def run_suppression(args: Any) -> None:
-    """Measure folders and models, and write the report with its pages and CSVs; ValueError if none is given."""
+    """Measure folders and models, and write the report with its pages and CSVs.
+
+    Args:
+        args: As `add_suppression` reads them, with `out` and `device`.
+
+    Raises:
+        ValueError: Neither --pred nor --checkpoint is given, or images lack a partner or differ in size.
+        OSError: A folder or file is missing.
+    """
     from evaluation.suppression.legacy_lpips import load_alexnet
     from evaluation.suppression.protocol import SuppressionProtocol
     from radiolucent.commands.evaluate.model import load_suppressor
@@ -66,7 +74,7 @@ def report_suppression(
     protocol: SuppressionProtocol,
     patients: str | None = None,
 ) -> Report:
-    """Score methods and models; the tables and the pages of sliders go into `out`, the report is returned.
+    """Score methods and models; the tables and the pages of sliders go into `out`.
 
     Args:
         methods: {name: folder of its results}.
@@ -77,6 +85,9 @@ def report_suppression(
         shown: Settings, as the report shows them.
         protocol: What is measured; its `show` is replaced.
         patients: Regular expression of the patient in a name.
+
+    Returns:
+        The report, not yet written.
     """
     from evaluation.nodules.implant_report import write_implants
     from evaluation.suppression.comparison_pages import ComparisonPages, page_name

@@ -9,7 +9,15 @@ from radiolucent.commands.evaluate.console import Progress, finish
 
 
 def run_synthesis(args: Any) -> None:
-    """Measure, and write the report with CheXGenBench's files."""
+    """Measure, and write the report with CheXGenBench's files.
+
+    Args:
+        args: As `add_synthesis` reads them, with `out` and `device`.
+
+    Raises:
+        ValueError: Images, labels or texts that a measure needs are missing or do not fit.
+        OSError: A folder, file or network is missing.
+    """
     from evaluation.features.clip import DESCRIPTORS, Clip
     from evaluation.features.labels import CHEXPERT, load_classifier
     from evaluation.inputs import read_set

@@ -9,7 +9,14 @@ from radiolucent.commands.evaluate.console import Progress, finish
 
 
 def run_utility(args: Any) -> None:
-    """Train and test the classifiers, and write the report."""
+    """Train and test the classifiers, and write the report.
+
+    Args:
+        args: As `add_utility` reads them, with `out` and `device`.
+
+    Raises:
+        ValueError: Training and test images share a patient, or a table lacks labels.
+    """
     from evaluation.features.labels import CHEXPERT
     from evaluation.inputs import read_set
     from evaluation.synthesis.utility import UtilityProtocol, evaluate_utility

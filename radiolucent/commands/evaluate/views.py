@@ -11,7 +11,14 @@ from radiolucent.commands.evaluate.console import Progress, finish
 
 
 def run_views(args: Any) -> None:
-    """Judge each picture; views.csv and the report in --out."""
+    """Judge each picture, and write views.csv and the report into --out.
+
+    Args:
+        args: As `add_views` reads them, with `out`.
+
+    Raises:
+        ValueError: There are no pictures.
+    """
     from evaluation.inputs import read_set
     from evaluation.views.classifier import load_view_net
     from evaluation.views.report import judge_set, table_rows, view_report

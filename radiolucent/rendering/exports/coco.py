@@ -16,7 +16,12 @@ from radiolucent.rendering.masks import decode_mask
 
 
 def write_coco(truths: Callable[[], Iterable[Truth]], folder: Path) -> None:
-    """folder/coco.json of all pictures. Categories have the same ids as long as the structures' names are the same."""
+    """folder/coco.json of all pictures. Categories have the same ids as long as the structures' names are the same.
+
+    Args:
+        truths: Gives the truth of every picture, one after the other; it is called twice.
+        folder: Of the exports.
+    """
     names = sorted({(kind, name) for truth in truths() for kind, name, _ in _parts(truth) if kind != "finding"})
     ids = {pair: number for number, pair in enumerate([*(("finding", kind) for kind in FINDINGS), *names], start=1)}
     images: list[dict[str, Any]] = []

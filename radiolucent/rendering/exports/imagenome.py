@@ -37,13 +37,26 @@ CUES = ("comparison_cues", "temporal_cues", "severity_cues", "texture_cues")
 
 
 def write_imagenome(truths: Callable[[], Iterable[Truth]], folder: Path) -> None:
-    """folder/scene_graph/ID_SceneGraph.json of each picture."""
+    """folder/scene_graph/ID_SceneGraph.json of each picture.
+
+    Args:
+        truths: Gives the truth of every picture, with locations.
+        folder: Of the exports.
+    """
     for truth in truths():
         write_json(folder / "scene_graph" / f"{picture_id(truth)}_SceneGraph.json", scene_graph(truth))
 
 
 def scene_graph(truth: Truth) -> dict[str, Any]:
-    """The graph of one picture, whose locations were written (--structures)."""
+    """The graph of one picture, whose locations were written (--structures).
+
+    Args:
+        truth: Of the picture.
+
+    Returns:
+        The graph's fields; what Radiolucent cannot know (gender, age, dates) is None. Relationships are there for a
+        current picture with a prior alone.
+    """
     name = picture_id(truth)
     return {
         "image_id": name,

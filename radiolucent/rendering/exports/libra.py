@@ -15,7 +15,12 @@ QUESTION = "Provide a detailed description of the findings in the radiology imag
 
 
 def write_libra(truths: Callable[[], Iterable[Truth]], folder: Path) -> None:
-    """folder/libra.json of all current pictures."""
+    """folder/libra.json of all current pictures.
+
+    Args:
+        truths: Gives the truth of every picture; those without a prior are left out.
+        folder: Of the exports.
+    """
     cells = [
         {
             "id": picture_id(truth),

@@ -23,7 +23,12 @@ NOWHERE = "No finding is seen on the current image."
 
 
 def write_llava(truths: Callable[[], Iterable[Truth]], folder: Path) -> None:
-    """folder/llava.json of all pairs."""
+    """folder/llava.json of all pairs.
+
+    Args:
+        truths: Gives the truth of every picture; those without a prior are left out.
+        folder: Of the exports.
+    """
     write_json(folder / "llava.json", [_cell(truth) for truth in truths() if is_pair(truth)])
 
 

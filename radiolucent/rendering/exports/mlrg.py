@@ -19,7 +19,12 @@ from radiolucent.rendering.exports.common import Truth, is_pair, picture_id, wri
 
 
 def write_mlrg(truths: Callable[[], Iterable[Truth]], folder: Path) -> None:
-    """folder/mlrg.json of all current pictures."""
+    """folder/mlrg.json of all current pictures.
+
+    Args:
+        truths: Gives the truth of every picture, one after the other; it is called twice.
+        folder: Of the exports.
+    """
     images: dict[tuple[str, str], list[tuple[str, str]]] = defaultdict(list)
     priors: dict[str, dict[str, Any]] = {}
     for truth in truths():

@@ -59,7 +59,12 @@ NOTHING = ("No abnormality is seen.", "This chest X-ray shows no abnormality.")
 
 
 def write_radvlm(truths: Callable[[], Iterable[Truth]], folder: Path) -> None:
-    """folder/radvlm.json of all pictures."""
+    """folder/radvlm.json of all pictures.
+
+    Args:
+        truths: Gives the truth of every picture.
+        folder: Of the exports.
+    """
     cells: list[dict[str, Any]] = []
     for truth in truths():
         for task, question, answer in conversations(truth):
@@ -71,6 +76,13 @@ def conversations(truth: Truth) -> list[tuple[str, str, str]]:
     """(task, question, answer) of a picture.
 
     Where nothing was put in, that nothing is there is said only if the CT is known to be without each kind.
+
+    Args:
+        truth: Of the picture.
+
+    Returns:
+        Tasks are "report", "labels", "abnormality", "phrase" (one for each finding) and "region" (at most REGIONS); the
+        wording is drawn from `picture_rng`.
     """
     rng, found = picture_rng(truth), shown(truth)
     report = truth["report"]
@@ -98,7 +110,14 @@ CLEAR = ("Lung Lesion", "Consolidation", "Pleural Effusion", "Pneumothorax", "Ca
 
 
 def format_boxes(boxes: Sequence[Sequence[float]]) -> str:
-    """[0.12, 0.30, 0.45, 0.60], two decimals; several with commas and "and"."""
+    """[0.12, 0.30, 0.45, 0.60], two decimals; several with commas and "and".
+
+    Args:
+        boxes: (x1, y1, x2, y2) in 0..1, at least one.
+
+    Returns:
+        The text of an answer.
+    """
     texts = ["[" + ", ".join(f"{value:.2f}" for value in box) + "]" for box in boxes]
     return _joined(texts)
 

@@ -33,7 +33,16 @@ OF_PAIRS = ("libra", "mlrg", "llava")  # that are made of priors and currents
 
 
 def refuse_unknown(names: Sequence[str], two_studies: bool, structures: bool) -> None:
-    """ValueError: an export that is not known, given twice, or made of pairs or locations where there are none."""
+    """Refuse exports that are not known, given twice, or made of pairs or locations where there are none.
+
+    Args:
+        names: As --export has them.
+        two_studies: Whether there are priors and currents.
+        structures: Whether locations are written.
+
+    Raises:
+        ValueError: Says which, and the option that is missing.
+    """
     for name in names:
         if name not in EXPORTS:
             raise ValueError(f"--export {name}: give one of {', '.join(EXPORTS)}")
@@ -46,7 +55,15 @@ def refuse_unknown(names: Sequence[str], two_studies: bool, structures: bool) ->
 
 
 def export_files(names: Sequence[str], contact_sheet: int) -> list[str]:
-    """What the exports may write below the output folder, for the batch to claim."""
+    """What the exports may write below the output folder, for the batch to claim.
+
+    Args:
+        names: Of EXPORTS.
+        contact_sheet: How many studies it shows; 0 for none.
+
+    Returns:
+        The exports' folder and the contact sheet, as far as they are asked for.
+    """
     return [*([FOLDER] if names else []), *([CONTACT_SHEET] if contact_sheet else [])]
 
 

@@ -45,12 +45,26 @@ def write_table(truths: Callable[[], Iterable[Truth]], folder: Path) -> None:
 
 
 def said(report: Truth) -> str:
-    """Findings and impression of a report, as one text."""
+    """Findings and impression of a report, as one text.
+
+    Args:
+        report: With `findings` and `impression`.
+
+    Returns:
+        Findings first; technique and comparison are left out.
+    """
     return f"{report['findings']} {report['impression']}"
 
 
 def boxes(truth: Truth) -> str:
-    """The cell of the findings that the picture shows."""
+    """The cell of the findings that the picture shows.
+
+    Args:
+        truth: Of the picture.
+
+    Returns:
+        Text as `radiographs.regions` reads it, boxes in 0..1; "" where nothing is shown.
+    """
     found = []
     for finding in shown(truth):
         x1, y1, x2, y2 = unit_box(finding["box"], truth["size"])
