@@ -17,7 +17,7 @@ from lightning_modules.averaged import AveragedModule
 class SiteModule(AveragedModule):
     """Training of a SiteUNet, on AdaptationData's batches of "radiograph", "bone" and "missing", each (B, 1, S, S).
 
-    What its fine bands take away is fitted before and belongs to "bone".
+    What its weighted bands take away is fitted before, and belongs to "bone".
 
     The loss is the mean absolute error of the correction in units of the radiograph's deviation, `focus` times more on
     nodules. With `survival_weight` the batch is seen without its nodules too, and what each nodule loses beyond
@@ -63,7 +63,7 @@ class SiteModule(AveragedModule):
             plain = (batch[f"{key}_without"] for key in keys)
             radiograph, bone, missing = (torch.cat(both) for both in zip((radiograph, bone, missing), plain))
         unit = radiograph.std(dim=(2, 3), keepdim=True)
-        wrong = (self.unet.coarse_part(radiograph, bone) - missing) / unit
+        wrong = (self.unet.learned(radiograph, bone) - missing) / unit
         weight = 1 + self.focus * (batch["objects"] > 0).float()
         weight = torch.cat([weight] * (len(radiograph) // count))
         loss = (weight * wrong.abs()).mean()
@@ -79,7 +79,7 @@ class SiteModule(AveragedModule):
     def validation_step(self, batch: dict[str, Any], batch_idx: int) -> None:
         """Gains in dB over doing nothing on a whole pair that is held out, after the best gain and offset."""
         radiograph, soft, bone = (batch[name] for name in ("radiograph", "soft", "bone"))
-        predicted = radiograph - bone - cast(SiteUNet, self.ema.module).coarse_part(radiograph, bone)
+        predicted = radiograph - bone - cast(SiteUNet, self.ema.module).learned(radiograph, bone)
         for region in ("whole", "lungs"):
             if region == "lungs" and "lungs" not in batch:
                 continue

@@ -18,8 +18,8 @@ BONE_GAIN = 4.0  # bone is weak beside the radiograph's own deviation
 REFERENCE = 512  # longer side in pixels of the images in which widths of bands are given
 
 
-def fine_bands(image: Tensor, widths: Sequence[float]) -> Tensor:
-    """What is finer than each of some widths and not finer than the one before: differences of Gaussian blurs.
+def band_images(image: Tensor, widths: Sequence[float]) -> Tensor:
+    """An image's bands: what is finer than each of some widths and not than the one before, by Gaussian blurs.
 
     Args:
         image: (B, 1, H, W).
@@ -51,7 +51,7 @@ class SiteNetwork(BlockUNet):
         widths: As a SiteUNet's.
     """
 
-    fine: Tensor  # weights of the bands of radiograph and bone, (2, K)
+    weights: Tensor  # of the bands of radiograph and bone, (2, K)
 
     def __init__(
         self, channels: Sequence[int], size: int, groups: int, tone_jitter: float, widths: Sequence[float] = ()
@@ -63,11 +63,11 @@ class SiteNetwork(BlockUNet):
         self.size, self.multiple, self.tone_jitter = size, multiple, tone_jitter
         self.widths = tuple(widths)
         if self.widths:
-            self.register_buffer("fine", torch.zeros(2, len(self.widths)))
+            self.register_buffer("weights", torch.zeros(2, len(self.widths)))
         self.build(2, channels, 1, groups)
 
-    def fine_part(self, radiograph: Tensor, bone: Tensor) -> Tensor:
-        """What of the radiograph's and the bone's fine bands the site's soft tissue lacks.
+    def weighted_bands(self, radiograph: Tensor, bone: Tensor) -> Tensor:
+        """What of the radiograph's and the bone's bands the site's soft tissue lacks.
 
         Args:
             radiograph: (B, 1, H, W), bones bright.
@@ -78,9 +78,8 @@ class SiteNetwork(BlockUNet):
         """
         if not self.widths:
             return torch.zeros_like(radiograph, dtype=torch.float32)
-        weights = self.fine.float()[:, None, :, None, None]
-        bands = torch.stack([fine_bands(image.float(), self.widths) for image in (radiograph, bone)])
-        return (weights * bands).sum(dim=(0, 2))[:, None]
+        both = torch.stack([band_images(image.float(), self.widths) for image in (radiograph, bone)])
+        return (self.weights.float()[:, None, :, None, None] * both).sum(dim=(0, 2))[:, None]
 
     def forward(self, radiograph: Tensor, bone: Tensor) -> Tensor:
         """What is to be taken away besides the bone.
@@ -92,10 +91,10 @@ class SiteNetwork(BlockUNet):
         Returns:
             (B, 1, H, W) float32 in the radiograph's grey levels.
         """
-        fine = self.fine_part(radiograph, bone)
-        return fine + self.coarse_part(radiograph, bone + fine)
+        linear = self.weighted_bands(radiograph, bone)
+        return linear + self.learned(radiograph, bone + linear)
 
-    def coarse_part(self, radiograph: Tensor, bone: Tensor) -> Tensor:
+    def learned(self, radiograph: Tensor, bone: Tensor) -> Tensor:
         """The network's answer on its grid.
 
         Args:

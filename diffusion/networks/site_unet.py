@@ -13,18 +13,18 @@ from diffusion.networks.site_network import SiteNetwork
 class SiteUNet(SiteNetwork, ModelMixin, ConfigMixin):  # type: ignore[misc]
     """A correction of a packaged model's answer, learned from a few dual-energy pairs of one site.
 
-    A vendor's soft-tissue image differs from the radiograph by more than bones' edges: by the wide shading of the
-    spine, shoulders and chest wall, and by its own tone. That is coarse, so a small network on a small grid finds it,
-    fast; and since it sees which bone the packaged model has found, two or three pairs teach it. It is smoother, too:
-    what is finer than the grid is weighed by band, a number each for radiograph and bone (`fine`), which least squares
-    find. The packaged network stays as it is, and with it what it does to nodules.
+    A vendor's soft-tissue image differs from the radiograph by more than bones: it is smoother, has a tone of its own,
+    and lacks the wide shading of the spine, shoulders and chest wall. First, the bands of radiograph and bone are
+    weighed with a number each (`weights`), which least squares over the site's pairs find. What that leaves is coarse,
+    so a small network on a small grid learns it fast; and since it sees which bone has been found, two or three pairs
+    teach it. The packaged network stays as it is.
 
     Args:
         channels: Of each level, from full to smallest; each is divisible by `groups`.
         size: Longer side in pixels of the grid on which it works.
         groups: Of the group norms.
         tone_jitter: In training, standard deviation of random gain and offset of the standardised radiograph.
-        widths: Of the fine bands, see diffusion.networks.site_network.fine_bands; none: nothing fine is changed.
+        widths: Of the bands that are weighed, see diffusion.networks.site_network.band_images; none: no band is.
     """
 
     @register_to_config

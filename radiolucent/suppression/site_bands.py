@@ -1,4 +1,4 @@
-"""How strongly a site's soft tissue shows the fine bands of radiograph and bone: least squares over its pairs."""
+"""How strongly a site's soft tissue shows the bands of radiograph and bone: least squares over its pairs."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ if TYPE_CHECKING:
 
     from lightning_modules.data.adaptation import SitePair
 
-WIDTHS = (1.0, 2.0, 4.0)  # pixels of 512: below them is what the correction's grid of 128 cannot hold
-COARSE = (8.0, 16.0, 32.0, 64.0)  # what is wider is fitted beside them, and left to the network
+WIDTHS = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0)  # pixels of 512
+COARSER = 64.0  # what is wider is fitted beside them, and left to the network, as is what is wider still
 ENOUGH = 12  # pairs, for a few numbers
 LUNGS_COUNT = 3.0  # times the rest, besides it
 NODULES_COUNT = 20.0
@@ -20,10 +20,10 @@ RIDGE = 1e-3  # of each feature's own mean square
 NOTHING = 1e-12  # of the largest's
 
 
-def fit_fine_bands(
+def fit_bands(
     bone: Callable[[np.ndarray], np.ndarray], pairs: Sequence[SitePair], size: int, rng: np.random.Generator
 ) -> Tensor:
-    """Weights of the fine bands of radiograph and bone in what a model's answer lacks.
+    """Weights of the bands of radiograph and bone in what a model's answer lacks.
 
     Args:
         bone: The model's, of a radiograph (S, S).
@@ -37,7 +37,7 @@ def fit_fine_bands(
     import numpy as np
     import torch
 
-    from diffusion.networks.site_network import fine_bands
+    from diffusion.networks.site_network import band_images
     from lightning_modules.data.adaptation import nodules_for
     from radiographs import fit
 
@@ -49,12 +49,11 @@ def fit_fine_bands(
         radiograph, soft = (fit(image + added, size)[0] for image in (pair.radiograph, pair.soft))
         found = bone(radiograph)
         both = torch.from_numpy(np.stack([radiograph, found]))[:, None].double()
-        bands = fine_bands(both, (*WIDTHS, *COARSE))
-        rest = both - bands.sum(dim=1, keepdim=True)
-        features = torch.cat([bands, rest], dim=1)
-        fine = features[:, : len(WIDTHS)].flatten(0, 1)
-        coarse = features[:, len(WIDTHS) :].flatten(0, 1)
-        design = torch.cat([fine, coarse, torch.ones(1, size, size, dtype=torch.float64)]).flatten(1)
+        images = band_images(both, (*WIDTHS, COARSER))
+        images = torch.cat([images, both - images.sum(dim=1, keepdim=True)], dim=1)
+        used, beside = images.split([len(WIDTHS), 2], dim=1)
+        constant = torch.ones(1, size, size, dtype=torch.float64)
+        design = torch.cat([used.flatten(0, 1), beside.flatten(0, 1), constant]).flatten(1)
         weight = torch.ones(size, size, dtype=torch.float64)
         if pair.lungs is not None:
             for image, count in ((pair.lungs.astype(np.float32), LUNGS_COUNT), (1.0 * (added > 0), NODULES_COUNT)):

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from radiolucent.suppression.site_bands import WIDTHS, fit_fine_bands
+from radiolucent.suppression.site_bands import WIDTHS, fit_bands
 
 if TYPE_CHECKING:
     import numpy as np
@@ -86,25 +86,25 @@ def starting_model(folder: str, trust_remote_code: bool = False) -> SuppressionM
 
 
 def bone_of(model: SuppressionModel, site: SiteUNet | None = None) -> Bone:
-    """What a model takes away from a radiograph (S, S), with the fine part of a site's correction, if there is one."""
+    """What a model takes away from a radiograph (S, S), with a site's weighted bands, if there are any."""
     import torch
 
     def bone(radiograph: np.ndarray) -> np.ndarray:
         seen = torch.from_numpy(radiograph)[None, None]
         found = seen - model(seen).soft
-        return (found if site is None else found + site.fine_part(seen, found))[0, 0].numpy()
+        return (found if site is None else found + site.weighted_bands(seen, found))[0, 0].numpy()
 
     return bone
 
 
 def new_site(start: SuppressionModel, pairs: list[SitePair], course: Course) -> SiteUNet:
-    """A correction whose fine bands are fitted to pairs and whose network is untrained."""
+    """A correction whose bands are fitted to pairs and whose network is untrained."""
     import numpy as np
 
     from diffusion.networks.site_unet import SiteUNet
 
     site = SiteUNet(size=course.grid, widths=WIDTHS)
-    site.fine.copy_(fit_fine_bands(bone_of(start), pairs, course.size, np.random.default_rng(course.seed)))
+    site.weights.copy_(fit_bands(bone_of(start), pairs, course.size, np.random.default_rng(course.seed)))
     return site.eval()
 
 
@@ -196,7 +196,7 @@ def train(
         trainer.validate(module, data, verbose=False)  # the end may lie between two validations
     state, after = (best.state, best.step) if held_out else (module.ema.module.state_dict(), trainer.global_step)
     site = SiteUNet.from_config(fitted.config)
-    site.load_state_dict({**state, "fine": fitted.fine})
+    site.load_state_dict({**state, "weights": fitted.weights})
     return start.adapted(site), after
 
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from diffusion.networks.bone_unet import BoneUNet
-from diffusion.networks.site_network import fine_bands
+from diffusion.networks.site_network import band_images
 from diffusion.networks.site_unet import SiteUNet
 from diffusion.pipelines.regression import BoneRegressionPipeline
 
@@ -49,30 +49,28 @@ def test_the_pipeline_takes_both_away_and_a_folder_gives_it_back(tmp_path):
         assert torch.equal(BoneRegressionPipeline.from_pretrained(tmp_path).bone(image), pipeline.bone(image))
 
 
-def test_fine_bands_add_up_and_scale_with_the_image():
+def test_bands_add_up_and_scale_with_the_image():
     torch.manual_seed(0)
     image = torch.rand(2, 1, 64, 64) - 0.5
-    bands = fine_bands(image, (8.0, 16.0, 32.0))  # of 512: 1, 2 and 4 pixels
-    assert bands.shape == (2, 3, 64, 64)
-    torch.testing.assert_close(fine_bands(image, (32.0,)), bands.sum(dim=1, keepdim=True), atol=1e-6, rtol=0)
-    waves = torch.cos(torch.arange(64) * 2 * torch.pi / 8).expand(
-        1, 1, 64, 64
-    )  # of 8 pixels: by exp(-(2 pi s / 8)^2 / 2)
+    made = band_images(image, (8.0, 16.0, 32.0))  # of 512: 1, 2 and 4 pixels
+    assert made.shape == (2, 3, 64, 64)
+    torch.testing.assert_close(band_images(image, (32.0,)), made.sum(dim=1, keepdim=True), atol=1e-6, rtol=0)
+    waves = torch.cos(torch.arange(64) * 2 * torch.pi / 8).expand(1, 1, 64, 64)  # of 8 pixels
     kept = torch.exp(-0.5 * (2 * torch.pi * torch.tensor([0.0, 1.0, 2.0, 4.0]) / 8) ** 2)
-    for band, share in zip(fine_bands(waves, (8.0, 16.0, 32.0))[0], kept[:-1] - kept[1:]):
+    for band, share in zip(band_images(waves, (8.0, 16.0, 32.0))[0], kept[:-1] - kept[1:]):
         torch.testing.assert_close(band[:, 16:48], share * waves[0, 0, :, 16:48], atol=0.01, rtol=0)
-    assert not fine_bands(torch.full((1, 1, 32, 48), 0.3), (16.0, 32.0)).abs().gt(1e-6).any()
+    assert not band_images(torch.full((1, 1, 32, 48), 0.3), (16.0, 32.0)).abs().gt(1e-6).any()
 
 
-def test_fine_bands_are_taken_at_full_size_and_seen_by_the_network():
+def test_bands_are_taken_at_full_size_and_seen_by_the_network():
     site = awake(SiteUNet((8, 16), 32, widths=(8.0, 16.0)))
-    site.fine.copy_(torch.tensor([[0.5, 0.25], [-0.5, 1.0]]))
+    site.weights.copy_(torch.tensor([[0.5, 0.25], [-0.5, 1.0]]))
     image, bone = torch.rand(1, 1, 96, 64) - 0.5, 0.1 * torch.rand(1, 1, 96, 64)
-    weights = site.fine.reshape(2, 1, 2, 1, 1)
-    taken = (weights * torch.stack([fine_bands(one, (8.0, 16.0)) for one in (image, bone)])).sum(dim=(0, 2))[:, None]
-    torch.testing.assert_close(site.fine_part(image, bone), taken)
-    torch.testing.assert_close(site(image, bone), taken + site.coarse_part(image, bone + taken))
-    assert "fine" not in SiteUNet((8, 16), 32).state_dict()  # folders of before open
+    weights = site.weights.reshape(2, 1, 2, 1, 1)
+    taken = (weights * torch.stack([band_images(one, (8.0, 16.0)) for one in (image, bone)])).sum(dim=(0, 2))[:, None]
+    torch.testing.assert_close(site.weighted_bands(image, bone), taken)
+    torch.testing.assert_close(site(image, bone), taken + site.learned(image, bone + taken))
+    assert "weights" not in SiteUNet((8, 16), 32).state_dict()  # folders of before open
 
 
 def test_a_size_that_the_levels_do_not_divide_is_refused():
