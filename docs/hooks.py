@@ -18,6 +18,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PAGES = {  # file of the repository: page of the site, so that a figure stands in one place
     "checkpoints.md": "checkpoints.md",
     "radiolucent/model/README.md": "model-card.md",
+    "radiolucent/diffusion_model/README.md": "diffusion-model-card.md",
     "benchmarks/README.md": "benchmarks.md",
     "drr/data/README.md": "sample-ct.md",
     "CONTRIBUTING.md": "contributing.md",

@@ -18,7 +18,8 @@ from radiographs import read_radiograph
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = ("radiolucent", "lightning_modules", "evaluation", "vqgan", "diffusion", "drr", "radiographs", "configs")
-DATA = ("drr/data", "radiolucent/model", "evaluation/views/model", "configs")  # folders whose files are no code
+MODELS = ("radiolucent/model", "radiolucent/diffusion_model", "radiolucent/synthesis_model", "evaluation/views/model")
+DATA = ("drr/data", *MODELS, "configs")  # folders whose files are no code
 
 
 @pytest.fixture(scope="module")

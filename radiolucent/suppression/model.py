@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from diffusion.pipelines.contract import SuppressionModel
 
 PRECISIONS = ("float32", "bfloat16")
-PACKAGED = {"regression": "model"}  # name: folder in the package; the first is the default
+PACKAGED = {"regression": "model", "diffusion": "diffusion_model"}  # folders in the package; the first is the default
 
 
 def packaged_model(name: str | None = None) -> str:
