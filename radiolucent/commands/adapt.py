@@ -46,7 +46,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--minutes", type=float, default=5.0, help="most minutes of each training")
     parser.add_argument("--lr", type=float, default=2e-3, help="learning rate at the beginning")
     parser.add_argument(
-        "--survival-weight", type=float, default=4.0, help="how much the signal counts that nodules lose; 0: not at all"
+        "--survival-weight", type=float, default=7.0, help="how much the signal counts that nodules lose; 0: not at all"
     )
     parser.add_argument("--workers", type=int, default=0, help="data processes")
     parser.add_argument("--seed", type=int, default=0, help="of the held-out pairs, the crops and the nodules")
