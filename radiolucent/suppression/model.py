@@ -37,10 +37,7 @@ def packaged_model(name: str | None = None) -> str:
         raise ValueError(f"no packaged model is called {name!r}: choose one of {', '.join(PACKAGED)}")
     folder = Path(str(importlib.resources.files("radiolucent"))) / PACKAGED[name]
     if not (folder / "model_index.json").is_file():
-        raise FileNotFoundError(
-            "no model came with this installation of radiolucent: give --checkpoint FOLDER, a pipeline folder that "
-            "training wrote"
-        )
+        raise FileNotFoundError("no model came with this installation of radiolucent: give --checkpoint FOLDER")
     return str(folder)
 
 
@@ -48,17 +45,19 @@ def model_folder(model: str | Path | None) -> str:
     """The folder of a packaged model, by name or by default; the folder that was given; or a downloaded hub model.
 
     Args:
-        model: A packaged model's name, a folder, or OWNER/NAME on the Hugging Face hub; None is the default model. A
-            packaged model's name comes before a folder that is called the same.
+        model: A packaged model's name, a folder, or OWNER/NAME on the Hugging Face hub; None is the default model.
 
     Returns:
         A folder on this machine; that of a hub model lies in the hub's cache.
 
     Raises:
         FileNotFoundError: Neither a folder, nor a packaged model's name, nor a model of the Hugging Face hub.
+        ValueError: Both a packaged model's name and that of a pipeline's folder here.
     """
-    if model is None or str(model) in PACKAGED:
-        return packaged_model(None if model is None else str(model))
+    if model is None or (isinstance(model, str) and model in PACKAGED):
+        if model is not None and (Path(model) / "model_index.json").is_file():
+            raise ValueError(f"{model} is a packaged model and a folder here: write ./{model} for the folder")
+        return packaged_model(model)
     if Path(model).is_dir():
         return str(model)
     from diffusion.folders import is_hub_name, pipeline_folder

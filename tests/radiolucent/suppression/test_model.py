@@ -23,7 +23,7 @@ from diffusion.pipelines.regression import BoneRegressionPipeline
 from radiographs import read_radiograph, write_radiograph
 from radiolucent.cli import dispatch
 from radiolucent.suppression import model as suppress_model
-from radiolucent.suppression.model import load_pipeline, model_sizes, packaged_model, predict_square
+from radiolucent.suppression.model import load_pipeline, model_folder, model_sizes, packaged_model, predict_square
 from vqgan import VQGAN
 
 SIZE = 32
@@ -80,6 +80,16 @@ def test_the_package_folder_is_looked_up():
     else:
         with pytest.raises(FileNotFoundError, match="no model came"):
             packaged_model()
+
+
+def test_a_name_that_is_a_folder_too_is_not_guessed(models, image, tmp_path, monkeypatch):
+    monkeypatch.chdir(models)  # with folders called diffusion and regression
+    for name in ("diffusion", "regression"):
+        with pytest.raises(ValueError, match=rf"{name} is a packaged model and a folder here: write \./{name}"):
+            model_folder(name)
+        assert model_folder(f"./{name}") == f"./{name}" and model_folder(models / name) == str(models / name)
+    monkeypatch.chdir(tmp_path)
+    assert model_folder("diffusion") == packaged_model("diffusion")
 
 
 def test_steps_follow_the_model(models, image, tmp_path):
