@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import socket
 import threading
@@ -14,6 +15,7 @@ from typing import Any
 
 import pytest
 
+UPLOADED = "GRADIO_TEMP_DIR"
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
 
 
@@ -51,7 +53,10 @@ def command(services: Any, checkpoint: Path) -> Callable[..., int]:
 
 @contextmanager
 def serving(services: Any, **options: Any) -> Iterator[str]:
-    """The address of a server of these services; options as for `radiolucent.app.server.build`."""
+    """The address of a server of these services; options as for `radiolucent.app.server.build`.
+
+    Where uploads lie is one of the process's variables, so what a server beside it had is put back in the end.
+    """
     pytest.importorskip("gradio", reason="gradio is not installed (extra: app)")
     import uvicorn
 
@@ -60,6 +65,7 @@ def serving(services: Any, **options: Any) -> Iterator[str]:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
+    before = os.environ.get(UPLOADED)
     server = uvicorn.Server(
         uvicorn.Config(build(services, **options), port=port, log_level="warning", access_log=False)
     )
@@ -71,6 +77,8 @@ def serving(services: Any, **options: Any) -> Iterator[str]:
     yield f"http://127.0.0.1:{port}"
     server.should_exit = True
     thread.join(10)
+    if before is not None:
+        os.environ[UPLOADED] = before
 
 
 @pytest.fixture(scope="session")
