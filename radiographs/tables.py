@@ -10,13 +10,12 @@ import codecs
 import csv
 import gzip
 import io
+import re
 import zlib
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
-
-from radiographs.swallowed_rows import holds_a_row
 
 ZERO_BYTES = "zero bytes where text was expected: save the table as UTF-8"
 LONGEST_CELL = 2**24  # characters; the csv module's own limit of 131,072 is shorter than some reports
@@ -26,6 +25,7 @@ MARKS = {
     codecs.BOM_UTF16_BE: "utf-16",
 }
 SPREADSHEETS = (b"PK\x03\x04", b"\xd0\xcf\x11\xe0")  # xlsx and ods, or any zip archive; xls
+SHORTEST_NAME = 5  # characters of a first cell by which a row is known again inside another row's cell
 
 
 class Row(dict[str, Any]):
@@ -104,7 +104,7 @@ def read_cells(path: str | Path, encoding: str | None = None) -> Iterator[tuple[
             break
         if any("\0" in cell for cell in cells):
             raise ValueError(f"{path} line {line}: {ZERO_BYTES}")
-        if reader.line_num > line and holds_a_row(cells):
+        if reader.line_num > line and _holds_a_row(cells):
             raise ValueError(
                 f"{path} line {line}: the cell that is opened by a quote here holds whole rows: the quote is not closed"
             )
@@ -140,6 +140,31 @@ def _said(error: csv.Error) -> str:
     if "field larger" in text:
         return f"a cell of more than {LONGEST_CELL:,} characters: is a quote never closed?"
     return f"no CSV ({text})"
+
+
+def _holds_a_row(cells: Sequence[str]) -> bool:
+    """Whether a cell of several lines has swallowed rows: an inner line begins like this row, as far as its name goes.
+
+    Two quotes that are missing in two rows pair up, and what is between them is one cell by the rules of CSV.
+    """
+    name = cells[0].strip()
+    if len(name) < SHORTEST_NAME:
+        return False
+    shape, suffix = _shape(name), Path(name).suffix
+    for cell in cells[1:]:
+        for inner in cell.splitlines()[1:]:
+            first, comma, _ = inner.partition(",")
+            alike = _shape(first) == shape or (suffix and first.endswith(suffix) and " " not in first)
+            if comma and alike:
+                return True
+    return False
+
+
+def _shape(name: str) -> str:
+    """What names of one table have in common: where digits stand or, in names such as train_1_a_1, the separators."""
+    name = name.strip().strip('"')
+    parts = re.sub(r"\w+", "x", name.replace("_", "-"))
+    return parts if len(re.findall("[-./]", parts)) >= 2 and " " not in name else re.sub(r"\d+", "0", name)
 
 
 def _first_bytes(path: Path) -> bytes:

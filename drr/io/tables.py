@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from pathlib import Path
 from typing import Any
-
-from radiographs.swallowed_rows import holds_a_row
 
 LARGEST_CELL = 1 << 26  # characters; csv's own limit of 131,072 is less than a long report has
 COLUMNS_SHOWN = 20
@@ -58,7 +57,7 @@ def _rows(text: str, columns: tuple[str, ...], path: Any) -> list[tuple[int, dic
                 _check_header(header, columns, path)
             elif len(cells) != len(header):
                 raise ValueError(f"{path}, line {line}: a row of {len(cells)} cells, where {len(header)} are expected")
-            elif reader.line_num > line and holds_a_row(cells):
+            elif reader.line_num > line and _holds_a_row(cells):
                 raise ValueError(
                     f"{path}: a cell of the row that begins at line {line} holds whole rows: its quote is not closed"
                 )
@@ -71,6 +70,16 @@ def _rows(text: str, columns: tuple[str, ...], path: Any) -> list[tuple[int, dic
     if header is None:
         raise ValueError(f"{path}: the table is empty")
     return rows
+
+
+def _holds_a_row(cells: list[str]) -> bool:
+    """Whether a cell of several lines holds rows, as where two quotes are missing and pair up.
+
+    An inner line then begins with a name that has a volume's parts: train_1_a_1 is four words, joined alike.
+    """
+    joints = re.sub(r"[A-Za-z]+|[0-9]+", "x", cells[0].strip())
+    inner = [line.partition(",") for cell in cells[1:] for line in cell.splitlines()[1:]]
+    return "_" in joints and any(comma and re.sub(r"[A-Za-z]+|[0-9]+", "x", name) == joints for name, comma, _ in inner)
 
 
 def is_index(column: str) -> bool:
