@@ -132,7 +132,11 @@ def dispatch(argv: list[str]) -> int:
     try:
         arguments = parser.parse_args(gather_lists(argv[1:], list_options(parser, argv[1:])))
     except ArgumentError as error:
-        raise ValueError(f"{error}; see `radiolucent {argv[0]} --help`") from None
+        hint = "an option that may be repeated takes one value each time: --option A --option B; "
+        stray = str(error).partition("unrecognized arguments: ")[2]
+        raise ValueError(
+            f"{error}; {hint if stray and not stray.startswith('-') else ''}see `radiolucent {argv[0]} --help`"
+        ) from None
     return module.run(arguments)
 
 
