@@ -55,7 +55,11 @@ class AveragedModule(MeasuredModule):
         self.optimizer, self.lr_scheduler, self.lr_interval = optimizer, lr_scheduler, lr_interval
 
     def configure_optimizers(self) -> Any:
-        """The optimizer of `trained`, with its schedule."""
+        """How `trained` learns.
+
+        Returns:
+            Its optimizer, or, as Lightning takes it, the optimizer with its schedule.
+        """
         optimizer = self.optimizer(self.trained.parameters())
         if self.lr_scheduler is None:
             return optimizer
@@ -63,6 +67,11 @@ class AveragedModule(MeasuredModule):
         return [optimizer], [{"scheduler": schedule, "interval": self.lr_interval}]
 
     def optimizer_step(self, *args: Any, **options: Any) -> None:
-        """Update the average after every step."""
+        """Update the average after every step.
+
+        Args:
+            *args: As Lightning gives them.
+            **options: As Lightning gives them.
+        """
         super().optimizer_step(*args, **options)
         self.ema.update_parameters(self.trained)

@@ -65,7 +65,14 @@ def hinge_loss(lost: Tensor, margin: float) -> Tensor:
 
 
 def mean_lost(lost: Tensor) -> Tensor:
-    """The mean of what objects lose, a scalar, 0 without objects: processes whose batch has none log it too."""
+    """The mean of what objects lose; processes whose batch has none log it too.
+
+    Args:
+        lost: Of each object, (N,), see `lost_signal`.
+
+    Returns:
+        A scalar, 0 without objects.
+    """
     return lost.sum() / max(len(lost), 1)
 
 

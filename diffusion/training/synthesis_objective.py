@@ -66,7 +66,14 @@ def check_networks(network: Any, conditioner: Conditioner) -> None:
 
 
 def network_multiple(network: Any) -> int:
-    """What a latent's height and width must be divisible by."""
+    """What a latent's height and width must be divisible by.
+
+    Args:
+        network: A LatentDiT, or a U-Net of diffusers.
+
+    Returns:
+        A whole number, 1 or more.
+    """
     if isinstance(network, LatentDiT):
         return network.size_multiple
     return 2 ** (len(network.config["block_out_channels"]) - 1)
