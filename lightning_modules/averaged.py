@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, Literal
 
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
+from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import nn
 from torch.optim.swa_utils import AveragedModel
 
@@ -54,7 +55,7 @@ class AveragedModule(MeasuredModule):
         """
         self.optimizer, self.lr_scheduler, self.lr_interval = optimizer, lr_scheduler, lr_interval
 
-    def configure_optimizers(self) -> Any:
+    def configure_optimizers(self) -> OptimizerLRScheduler:
         """How `trained` learns.
 
         Returns:
@@ -64,7 +65,7 @@ class AveragedModule(MeasuredModule):
         if self.lr_scheduler is None:
             return optimizer
         schedule = build_schedule(self.lr_scheduler, optimizer, self, self.lr_interval)
-        return [optimizer], [{"scheduler": schedule, "interval": self.lr_interval}]
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": self.lr_interval}}
 
     def optimizer_step(self, *args: Any, **options: Any) -> None:
         """Update the average after every step.

@@ -17,6 +17,7 @@ from torchvision.utils import make_grid
 from lightning_modules.measured import refuse_diverged
 from lightning_modules.model_folder import (
     RECORD,
+    Savable,
     best_checkpoint,
     exported_model,
     is_better,
@@ -245,6 +246,6 @@ class FolderExport(Callback):
 
     @staticmethod
     @rank_zero_only
-    def _write(model: Any, folder: Path, record: dict[str, Any]) -> None:
+    def _write(model: Savable, folder: Path, record: dict[str, Any]) -> None:
         folder.parent.mkdir(parents=True, exist_ok=True)
         replace_folder(model, folder, record)

@@ -8,7 +8,10 @@ import numpy as np
 import torch
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from lightning.pytorch.cli import OptimizerCallable
+from lightning.pytorch.core.optimizer import LightningOptimizer
+from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
+from torch.optim import Optimizer
 
 from diffusion.pipelines.enhancement import enhance
 from diffusion.pipelines.suppression import BoneSuppressionPipeline
@@ -88,7 +91,7 @@ class EnhancerModule(MeasuredModule):
         """
         return BoneSuppressionPipeline.from_pretrained(self.first_stage, enhancer=self.enhancer)
 
-    def configure_optimizers(self) -> Any:
+    def configure_optimizers(self) -> OptimizerLRScheduler:
         """How the two networks learn.
 
         Returns:
@@ -123,7 +126,7 @@ class EnhancerModule(MeasuredModule):
         logged = {f"train/{name}": value for name, value in parts.items() if name != "codebook"}
         self.log_step({"train/loss": loss, **logged})
 
-    def _step(self, optimizer: Any, loss: Tensor) -> None:
+    def _step(self, optimizer: LightningOptimizer | Optimizer, loss: Tensor) -> None:
         optimizer.zero_grad()
         self.manual_backward(loss)
         optimizer.step()

@@ -10,6 +10,7 @@ from diffusers.schedulers.scheduling_utils import SchedulerMixin
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from torch import Tensor, nn
 
+from diffusion.contracts import NoiseSchedule
 from diffusion.latents import Latent, Target, check_latent_options, to_x0
 from diffusion.networks.attention import use_xformers
 from diffusion.networks.concatenation import ConditionScaling, check_condition_scaling
@@ -113,8 +114,8 @@ class LatentDiffusionModule(PairLatentModule):
         self.keep_vqgan(vqgan)
         self.unet = unet
         self.average(ema_decay)
-        self.scheduler: Any = scheduler
-        self.sampler: Any = sampler or scheduler
+        self.scheduler = cast(NoiseSchedule, scheduler)
+        self.sampler = cast(NoiseSchedule, sampler or scheduler)
         self.condition_scaling, self.target, self.latent = condition_scaling, target, latent
         self.contrast_sigma, self.image_size = contrast_sigma, image_size
         self.offset_noise_strength, self.min_snr_gamma = offset_noise_strength, min_snr_gamma
@@ -125,7 +126,7 @@ class LatentDiffusionModule(PairLatentModule):
         self.learn_by(optimizer, lr_scheduler, lr_interval)
         self.condition_dropout, self.guidance_scale = condition_dropout, guidance_scale
         self.teacher_folder, self.solver_steps = teacher, solver_steps
-        self.teacher: Any = None
+        self.teacher: ModelMixin | None = None
         self.start, self.protection = start, protection
         if protection is not None and (teacher is not None or mirror or cache_latents):
             raise ValueError(
@@ -226,8 +227,9 @@ class LatentDiffusionModule(PairLatentModule):
         times = torch.cat([torch.randint(0, times, (each,), generator=one) for one in generators]).to(x0.device)
         told = (self.scheduler, x0, condition, noise[rows], times[rows])
         if self.teacher is not None:
-            networks = (network, cast(ModelMixin, self.ema.module), self.teacher)
-            return distillation_loss(*networks, *told, self.solver_steps, self.condition_scaling)
+            target = cast(ModelMixin, self.ema.module)
+            steps, scaling = self.solver_steps, self.condition_scaling
+            return distillation_loss(network, target, self.teacher, *told, steps=steps, condition_scaling=scaling)
         options: Any = {"condition_scaling": self.condition_scaling, "min_snr_gamma": self.min_snr_gamma}
         if hinge is None:
             return denoising_loss(network, *told, **options)

@@ -9,6 +9,7 @@ import torch
 from diffusers.models.modeling_utils import ModelMixin
 from torch import Tensor
 
+from diffusion.contracts import AutoencoderModel
 from diffusion.noise import seeded_generators
 from lightning_modules.averaged import AveragedModule
 from lightning_modules.processes import Spread, among_first, image_seeds, own_images, unit_scale
@@ -25,7 +26,7 @@ class LatentModule(AveragedModule):
         seed: Of noise, times and whatever else is drawn.
     """
 
-    vqgan: Any
+    vqgan: AutoencoderModel
     measured: bool
     validation_images: int
     seed: int

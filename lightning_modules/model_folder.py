@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, cast
 
 import yaml
-from lightning.pytorch import Trainer
+from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 
 from diffusion.folders import class_name
@@ -16,7 +16,18 @@ from radiographs.files import PART, atomic_folder, read_json
 RECORD = "training.yaml"  # in a folder that training wrote: which epoch and step it is of, and its score
 
 
-def replace_folder(model: Any, folder: Path, record: dict[str, Any] | None = None) -> None:
+class Savable(Protocol):
+    """A pipeline or a network of diffusers."""
+
+    def save_pretrained(self, save_directory: Path) -> None:
+        """Write it.
+
+        Args:
+            save_directory: A folder, which is made.
+        """
+
+
+def replace_folder(model: Savable, folder: Path, record: dict[str, Any] | None = None) -> None:
     """model.save_pretrained(folder), so that `folder` is at any moment the old model or the new one, whole.
 
     Args:
@@ -33,7 +44,7 @@ def replace_folder(model: Any, folder: Path, record: dict[str, Any] | None = Non
             (part / RECORD).write_text(yaml.safe_dump(record, sort_keys=False))
 
 
-def exported_model(module: Any) -> Any:
+def exported_model(module: LightningModule) -> Savable:
     """What a training is for.
 
     Args:
@@ -42,7 +53,8 @@ def exported_model(module: Any) -> Any:
     Returns:
         The pipeline of a module that has one, with its averaged networks; else its VQ-GAN.
     """
-    return module.pipeline() if hasattr(module, "pipeline") else module.vqgan
+    pipeline = getattr(module, "pipeline", None)
+    return cast(Savable, module.vqgan) if pipeline is None else pipeline()
 
 
 def refuse_foreign_folder(folder: Path, kind: str) -> None:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import torch
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
+from lightning.pytorch.core.optimizer import LightningOptimizer
+from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
+from torch.optim import Optimizer
 
 from lightning_modules.measured import MeasuredModule
 from lightning_modules.processes import Spread, find_unused_parameters, of_all_processes, own_images
@@ -112,7 +115,7 @@ class VQGANModule(MeasuredModule):
             self.vqgan.encoder.compile()
             self.vqgan.decoder.compile()
 
-    def configure_optimizers(self) -> Any:
+    def configure_optimizers(self) -> OptimizerLRScheduler:
         """How the two networks learn.
 
         Returns:
@@ -152,10 +155,12 @@ class VQGANModule(MeasuredModule):
         parts["perplexity"], parts["codebook_usage"] = codebook_statistics(indices, self.vqgan.quantizer.n_e)
         self.log_step({"train/loss": loss, **{f"train/{name}": value for name, value in parts.items()}})
 
-    def _step(self, optimizer: Any, loss: Tensor) -> None:
+    def _step(self, optimizer: LightningOptimizer | Optimizer, loss: Tensor) -> None:
         optimizer.zero_grad()
         self.manual_backward(loss)
-        self.clip_gradients(optimizer, gradient_clip_val=self.gradient_clip, gradient_clip_algorithm="norm")
+        self.clip_gradients(
+            cast(Optimizer, optimizer), gradient_clip_val=self.gradient_clip, gradient_clip_algorithm="norm"
+        )
         optimizer.step()
 
     def validation_step(self, batch: dict[str, Any], batch_idx: int) -> None:

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import max_pool2d
 
+from diffusion.contracts import NoiseSchedule
 from diffusion.networks.concatenation import ConditionScaling
 from diffusion.parametrization import predicted_x0
 from diffusion.training.objectives import denoising_errors, noise_levels, training_answer
@@ -119,7 +120,7 @@ class SurvivalHinge:
 
 def protected_denoising_loss(
     network: nn.Module,
-    scheduler: Any,
+    scheduler: NoiseSchedule,
     x0: Tensor,
     condition: Tensor,
     noise: Tensor,

@@ -12,11 +12,12 @@ from __future__ import annotations
 import json
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser, Namespace
 
+    from lightning_modules.model_folder import Savable
     from radiographs import Pair
     from radiolucent.suppression.site_training import Figures
 
@@ -110,7 +111,7 @@ def run(args: Namespace) -> int:
             print(f"once more on all {len(loaded)} pairs, for {steps} steps")
             best, _ = train(start, site, prepared, [], course, Path(scratch) / "all", steps)
     out.parent.mkdir(parents=True, exist_ok=True)
-    replace_folder(best, out)
+    replace_folder(cast("Savable", best), out)
     report = {
         "note": "Research use only. The figures are those of the pairs held out, before they were trained on.",
         "pairs": len(loaded),
