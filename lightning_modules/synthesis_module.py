@@ -27,7 +27,8 @@ from diffusion.training.synthesis_objective import (
     synthesis_loss,
     training_times,
 )
-from lightning_modules.data.asked import asked_for
+from diffusion.training.warm_start import check_start, first_weights
+from lightning_modules.data.asked import asked_for, check_text_width
 from lightning_modules.latent_module import LatentModule
 from lightning_modules.processes import image_seeds
 from radiographs.vocabulary import VIEWS
@@ -67,6 +68,8 @@ class SynthesisModule(LatentModule):
             first weights are its, and `ema` is the target.
         teacher_guidance: {condition: scale} of the teacher, folded in.
         solver_steps: Steps of the grid on which a teacher is distilled.
+        start: A SynthesisPipeline's folder whose `vqgan` and weights training begins with; it may know fewer
+            conditions (diffusion.training.warm_start). A resumed checkpoint brings its own.
         seed: Of noise, times and dropout. In training they depend on it, the epoch and the batch's number alone; in
             measuring and in prediction on it and the image's name, whatever the batches and processes.
     """
@@ -97,6 +100,7 @@ class SynthesisModule(LatentModule):
         teacher: str | None = None,
         teacher_guidance: dict[str, float] | None = None,
         solver_steps: int = 50,
+        start: str | None = None,
         seed: int = 0,
     ) -> None:
         super().__init__()
@@ -120,7 +124,7 @@ class SynthesisModule(LatentModule):
         self.learn_by(optimizer, lr_scheduler, lr_interval)
         self.validation_images, self.sampling_steps = validation_images, sampling_steps
         self.guidance, self.seed = guidance or {}, seed
-        self.teacher_folder, self.solver_steps = teacher, solver_steps
+        self.teacher_folder, self.solver_steps, self.start = teacher, solver_steps, start
         self.teacher_terms = guidance_terms(conditioner.conditions, teacher_guidance or {})
         self.teacher: Any = None
         self.trained_views: list[str] | None = None  # None: the data do not tell
@@ -136,27 +140,27 @@ class SynthesisModule(LatentModule):
             self.image_size = getattr(self.trainer.datamodule, "image_size", None)  # type: ignore[attr-defined]
         if stage == "fit" and self._trainer is not None:
             self.trained_views = getattr(self.trainer.datamodule, "trained_views", None)  # type: ignore[attr-defined]
-        if self.teacher_folder is not None and self.teacher is None:
-            self._learn_from(SynthesisPipeline.from_pretrained(self.teacher_folder))
-        width = 0 if self.text_encoder is None else self.text_encoder.width
-        conditioner: Any = self.networks["conditioner"]
-        wanted = conditioner.config["text_width"]
-        if width != wanted:
-            raise ValueError(
-                f"the text encoder's embeddings are {width} wide and the conditioner's text_width {wanted}"
-            )
-
-    def _learn_from(self, pipeline: SynthesisPipeline) -> None:
-        """Start as the teacher, between the same latents. ValueError for a teacher of another form."""
         fingerprint = None if self.text_encoder is None else self.text_encoder.fingerprint
-        check_teacher(pipeline, self.scheduler, self.latent, fingerprint)
-        self.vqgan, self.measured = pipeline.vqgan.requires_grad_(False), True
-        self.teacher = nn.ModuleDict({"unet": pipeline.unet, "conditioner": pipeline.conditioner}).requires_grad_(False)
+        if self.teacher_folder is not None and self.teacher is None:
+            pipeline = SynthesisPipeline.from_pretrained(self.teacher_folder)
+            check_teacher(pipeline, self.scheduler, self.latent, fingerprint)
+            parts = {"unet": pipeline.unet, "conditioner": pipeline.conditioner}
+            self.teacher = nn.ModuleDict(parts).requires_grad_(False)
+            self._begin(pipeline, self.teacher.state_dict())
+        if self.start is not None and stage == "fit":
+            pipeline = SynthesisPipeline.from_pretrained(self.start)
+            check_start(pipeline, self.scheduler, self.latent, fingerprint)
+            self._begin(pipeline, first_weights(pipeline, self.networks))
+        check_text_width(self.text_encoder, self.networks["conditioner"].config)
+
+    def _begin(self, pipeline: SynthesisPipeline, weights: dict[str, Tensor]) -> None:
+        """Begin between a pipeline's latents, with weights. ValueError for those of other networks."""
+        self.vqgan, self.measured = pipeline.vqgan.requires_grad_(False).eval(), True
         for networks in (self.networks, self.ema.module):
             try:
-                networks.load_state_dict(self.teacher.state_dict())
+                networks.load_state_dict(weights)
             except RuntimeError:
-                raise ValueError("the teacher's networks are of other sizes: give these its options") from None
+                raise ValueError("the networks to begin with are of other sizes: give these their options") from None
 
     @property
     def trained(self) -> nn.Module:
@@ -171,9 +175,8 @@ class SynthesisModule(LatentModule):
                 text_encoder=self.text_encoder.source, text_fingerprint=self.text_encoder.fingerprint
             )
         text = () if self.text_encoder is None else self.text_encoder.components()
-        parts = (self.vqgan, unet, self.sampler, conditioner)
-        size = self.image_size or UNSAVED_SIZE
-        pipeline = SynthesisPipeline(*parts, size, self.latent, self.sampling_steps, *text)
+        parts = (self.vqgan, unet, self.sampler, conditioner, self.image_size or UNSAVED_SIZE)
+        pipeline = SynthesisPipeline(*parts, self.latent, self.sampling_steps, *text)
         pipeline.register_to_config(trained_views=self.trained_views)
         pipeline.set_progress_bar_config(disable=True)
         return pipeline
@@ -245,11 +248,10 @@ class SynthesisModule(LatentModule):
         shape = (each, *x0.shape[1:])
         noise = torch.cat([offset_noise(shape, self.offset_noise_strength, one) for one in generators]).to(x0.device)
         if self.teacher is not None:
-            index = torch.cat([torch.randint(0, self.solver_steps, (each,), generator=one) for one in generators])
-            index = index.to(x0.device)
-            target: Any = self.ema.module
+            indices = [torch.randint(0, self.solver_steps, (each,), generator=one) for one in generators]
+            index = torch.cat(indices).to(x0.device)
             given_to = (self.scheduler, x0, given, noise, index, self.teacher_terms, self.solver_steps)
-            return synthesis_distillation_loss(networks, target, self.teacher, *given_to)
+            return synthesis_distillation_loss(networks, self.ema.module, self.teacher, *given_to)  # type: ignore[arg-type]
         times = torch.cat([training_times(self.scheduler, each, one) for one in generators]).to(x0.device)
         given, plan = networks["conditioner"].planned(given)
         context = networks["conditioner"](given)

@@ -97,6 +97,30 @@ def gather_lists(argv: list[str], list_options: set[str]) -> list[str]:
     return rest + [f"{name}={json.dumps(values)}" for name, values in lists.items()]
 
 
+def hint(parser: typing.Any, stray: str) -> str:
+    """What was probably meant by words that a parser does not know.
+
+    Args:
+        parser: Of a command.
+        stray: The words; "" for none.
+
+    Returns:
+        The end of a sentence, or "".
+    """
+    if stray and not stray.startswith("-"):
+        return "; an option that may be repeated takes one value each time: --option A --option B"
+    import difflib
+
+    parsers = [parser]
+    for one in parsers:  # which grows by subcommands
+        parsers += [
+            sub for action in one._actions if isinstance(action.choices, dict) for sub in action.choices.values()
+        ]
+    names = {name.lstrip("-") for one in parsers for action in one._actions for name in action.option_strings}
+    near = difflib.get_close_matches(stray.split()[0].partition("=")[0].lstrip("-") if stray else "", names, n=1)
+    return f"; did you mean --{near[0]}?" if near else ""
+
+
 def dispatch(argv: list[str]) -> int:
     """Run one command.
 
@@ -132,7 +156,8 @@ def dispatch(argv: list[str]) -> int:
     try:
         arguments = parser.parse_args(gather_lists(argv[1:], list_options(parser, argv[1:])))
     except ArgumentError as error:
-        raise ValueError(f"{error}; see `radiolucent {argv[0]} --help`") from None
+        stray = str(error).partition("unrecognized arguments: ")[2]
+        raise ValueError(f"{error}{hint(parser, stray)}; see `radiolucent {argv[0]} --help`") from None
     return module.run(arguments)
 
 

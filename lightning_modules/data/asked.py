@@ -86,3 +86,20 @@ def embed_reports(batch: dict[str, Any], text_encoder: TextEncoder) -> tuple[Ten
     if cut > before:
         logger.warning("%d reports so far were cut at %d tokens", cut, text_encoder.limit)
     return embedded
+
+
+def check_text_width(text_encoder: TextEncoder | None, config: Any) -> None:
+    """Check that a conditioner takes the embeddings of a text encoder.
+
+    Args:
+        text_encoder: None for a model without reports.
+        config: Of the model's Conditioner.
+
+    Raises:
+        ValueError: The embeddings are not as wide as it expects.
+    """
+    width = 0 if text_encoder is None else text_encoder.width
+    if width != config["text_width"]:
+        raise ValueError(
+            f"the text encoder's embeddings are {width} wide and the conditioner's text_width {config['text_width']}"
+        )

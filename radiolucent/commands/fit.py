@@ -24,6 +24,7 @@ LAID_OVER = {  # configs that say only what differs from another one, which is r
     "suppression/ct_pairs_protected.yaml": "suppression/ct_pairs.yaml",
     "suppression/regression_protected.yaml": "suppression/regression.yaml",
     "synthesis/prior.yaml": "synthesis/ldm_512.yaml",
+    "synthesis/prior_rendered.yaml": "synthesis/rendered.yaml",
     "synthesis/prior_tiny.yaml": "synthesis/tiny.yaml",
     "synthesis/viewxgen.yaml": "synthesis/ldm_512.yaml",
     "synthesis/viewxgen_tiny.yaml": "synthesis/tiny.yaml",

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
+from radiographs.vocabulary import VIEWS
+
 DICOM_LOOKED_AT = 20  # files of a folder, to tell whether it holds a DICOM series
 NAMES_SHOWN = 3
 RAW = (".raw", ".zraw", ".raw.gz")  # the voxels of .mhd and .nhdr
@@ -46,7 +48,8 @@ def find_cts(given: str) -> tuple[list[Found], str]:
     if path.is_file():
         return [Found(given, stem(path.name))], ""
     if not path.is_dir():
-        raise FileNotFoundError(f"{given}: there is no such file or folder; give CT volumes, or 'sample'")
+        view = f"; repeat the option for a further view: --view {given}" if given.upper() in VIEWS else ""
+        raise FileNotFoundError(f"{given}: there is no such file or folder; give CT volumes, or 'sample'{view}")
     found: list[Found] = []
     series: dict[Path, str] = {}
     left: dict[str, list[str]] = defaultdict(list)

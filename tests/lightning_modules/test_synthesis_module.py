@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader
 
 from diffusion import Conditioner, LatentDiT, PixelSpace, SynthesisPipeline, ThresholdedDDIMScheduler
 from diffusion.training.condition_dropout import drop_conditions
+from diffusion.training.synthesis_objective import ask
 from lightning_modules.callbacks import FolderExport
 from lightning_modules.data.reports import collate
 from lightning_modules.synthesis_module import SynthesisModule
@@ -279,6 +280,37 @@ def test_a_student_starts_as_its_teacher_and_learns_alone(tmp_path):
     assert torch.equal(pipe(["PA"], seeds=[3]).images, pipe(["PA"], num_inference_steps=4, seeds=[3]).images)
     with pytest.raises(ValueError, match="of other sizes"):
         build("dit", scheduler=teacher.scheduler, **options).setup("fit")
+
+
+@pytest.mark.parametrize("kind", ["dit", "unet"])
+def test_training_begins_with_a_model_that_knows_fewer_conditions(kind, tmp_path):
+    """At first it draws the same, whatever the new conditions are."""
+    known = build(kind, regions=2)
+    for parameter in known.ema.module["unet"].parameters():
+        parameter.data += 0.05 * torch.randn_like(parameter)  # also where a network begins with zeros
+    known.pipeline().save_pretrained(tmp_path / "model")
+    start = {"start": str(tmp_path / "model")}
+    more = build(kind, regions=3, images=1, priors=True, **start)
+    more.setup("fit")
+    weights = ("conv_in" if kind == "unet" else "patchify") + ".weight"
+    before, after = (one.ema.module["unet"].state_dict()[weights] for one in (known, more))
+    assert torch.equal(after[:, [0, 2, 3]], before) and not after[:, [1, 4]].any()  # noise, image, regions
+    noisy, times = torch.randn(2, 1, 8, 8), torch.tensor([300.0, 700.0])
+    regions = torch.rand(2, 3, 8, 8)
+    old = known.ema.module["conditioner"].prepare(["PA", "AP"], region=regions[:, :2])
+    shown = {"image": torch.randn(2, 1, 1, 8, 8), "image_views": [["PA"], ["LL"]], "image_priors": [[True], [False]]}
+    new = more.ema.module["conditioner"].prepare(["PA", "AP"], region=regions, **shown)
+    contexts = [one.ema.module["conditioner"](given) for one, given in ((known, old), (more, new))]
+    assert torch.equal(contexts[0][2], contexts[1][2])
+    drawn = [
+        ask(one.ema.module["unet"], noisy, times, given, contexts[0]) for one, given in ((known, old), (more, new))
+    ]
+    assert torch.allclose(*drawn, atol=1e-5)
+    assert all(torch.equal(a, b) for a, b in zip(more.networks.parameters(), more.ema.module.parameters()))
+    with pytest.raises(ValueError, match=r"takes \{'images': 0, 'regions': 1\}.*must know as much or more"):
+        build(kind, regions=1, **start).setup("fit")
+    with pytest.raises(ValueError, match=r"this model .*: make them the same"):
+        build("unet" if kind == "dit" else "dit", regions=2, **start).setup("fit")
 
 
 def test_the_images_size_comes_from_the_data_and_stays_with_the_checkpoint(tmp_path):

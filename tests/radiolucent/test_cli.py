@@ -40,7 +40,7 @@ def test_help_shows_no_object_of_python_and_refers_to_what_describes(module):
     [
         (["reconstruct"], "unknown command 'reconstruct': choose one of demo, drr"),
         (["fit", "--config", "missing.yaml"], "File does not exist"),
-        (["suppress", "missing.png", "--out", "x", "--checkpont", "y"], "checkpont"),
+        (["suppress", "missing.png", "--out", "x", "--checkpont", "y"], "did you mean --checkpoint?"),
     ],
 )
 def test_bad_input_is_one_line_and_exit_status_2(words, says, tmp_path, monkeypatch):

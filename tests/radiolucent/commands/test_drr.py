@@ -376,6 +376,8 @@ def test_a_killed_ray_workers_volume_is_done_again(whole, tmp_path, kill_a_ray_w
     ("words", "says"),
     [
         (["missing.nii.gz"], "there is no such file or folder"),
+        (["sample", "--view", "PA", "AP"], "repeat the option for a further view: --view AP"),
+        (["--view", "PA", "AP", "--size", "64", "sample"], "takes one value each time: --option A --option B"),
         (["sample", "--view", "AXIAL"], "the standard preset has the views PA, AP, LATERAL, LL"),
         (["sample", "--preset", "drr-rate"], "the drr-rate preset has the views AP, LATERAL"),
         (["sample", "--view", "PA", "--view", "PA"], "each only once"),
