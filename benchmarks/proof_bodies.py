@@ -10,7 +10,7 @@ from scipy import ndimage
 
 from drr import Finding, Volume, isolate_body, read_ct, separate_bone
 from drr.anatomy.regions import label_chest
-from radiolucent.commands.demo import sample_body
+from radiolucent.rendering.demo_pairs import sample_body
 
 VOXEL_MM = 2.0  # of CTs on a finer grid, which would take longer and show no more at 192 pixels
 OWN = {"lungdx_a0001": ("left upper lobe", 50.0)}  # the tumour that a CT came with: its lobe, its size in mm

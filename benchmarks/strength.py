@@ -21,8 +21,8 @@ import torch
 
 from diffusion.pipelines.contract import StrengthLaw, SuppressionModel, SuppressionPipeline
 from drr.pairs.draw import PairOptions, draw_pair
-from lightning_modules.callbacks import replace_folder
 from lightning_modules.data.ct_bodies import Projections, cast_missing
+from lightning_modules.model_folder import replace_folder
 from radiolucent.suppression.model import load_pipeline
 from radiolucent.suppression.strength import bone_slope, strength_of
 

@@ -12,6 +12,7 @@ from torch import Tensor
 
 if TYPE_CHECKING:
     from jaxtyping import Float, Int
+    from typing_extensions import Self
 
 
 class AutoencoderConfig(Protocol):
@@ -72,6 +73,38 @@ class Autoencoder(Protocol):
         ...
 
 
+@runtime_checkable
+class AutoencoderModel(Autoencoder, Protocol):
+    """An autoencoder of diffusers' form, as trainings and pipelines hold it."""
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Its precision; inputs come in it."""
+
+    @property
+    def register_to_config(self) -> Any:
+        """Takes values by name, such as `scaling_factor`, and records them in its configuration."""
+
+    def eval(self) -> Self:
+        """Torch's: the model itself, in evaluation mode.
+
+        Returns:
+            The same model.
+        """
+        ...
+
+    def requires_grad_(self, requires_grad: bool = True) -> Self:
+        """Torch's: whether training changes its weights.
+
+        Args:
+            requires_grad: Whether it does.
+
+        Returns:
+            The same model.
+        """
+        ...
+
+
 class Answer(Protocol):
     """What a network of diffusers' form returns."""
 
@@ -109,3 +142,11 @@ class NoiseSchedule(Protocol):
     @property
     def step(self) -> Any:
         """Takes a prediction, its timestep, x and return_dict=False; the first of what it gives is x a step on."""
+
+
+class VarianceSchedule(NoiseSchedule, Protocol):
+    """A noise schedule of diffusers by its variances; the Brownian bridge and flow matching have none."""
+
+    @property
+    def alphas_cumprod(self) -> Tensor:
+        """(T,): alpha_bar of each timestep of training, in [0, 1]."""

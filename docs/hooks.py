@@ -19,6 +19,8 @@ PAGES = {  # file of the repository: page of the site, so that a figure stands i
     "checkpoints.md": "checkpoints.md",
     "radiolucent/model/README.md": "model-card.md",
     "radiolucent/diffusion_model/README.md": "diffusion-model-card.md",
+    "radiolucent/synthesis_model/README.md": "synthesis-model-card.md",
+    "evaluation/views/model/README.md": "views-model-card.md",
     "benchmarks/README.md": "benchmarks.md",
     "drr/data/README.md": "sample-ct.md",
     "CONTRIBUTING.md": "contributing.md",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, Literal
 
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
+from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import nn
 from torch.optim.swa_utils import AveragedModel
 
@@ -54,15 +55,24 @@ class AveragedModule(MeasuredModule):
         """
         self.optimizer, self.lr_scheduler, self.lr_interval = optimizer, lr_scheduler, lr_interval
 
-    def configure_optimizers(self) -> Any:
-        """The optimizer of `trained`, with its schedule."""
+    def configure_optimizers(self) -> OptimizerLRScheduler:
+        """How `trained` learns.
+
+        Returns:
+            Its optimizer, or, as Lightning takes it, the optimizer with its schedule.
+        """
         optimizer = self.optimizer(self.trained.parameters())
         if self.lr_scheduler is None:
             return optimizer
         schedule = build_schedule(self.lr_scheduler, optimizer, self, self.lr_interval)
-        return [optimizer], [{"scheduler": schedule, "interval": self.lr_interval}]
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": self.lr_interval}}
 
     def optimizer_step(self, *args: Any, **options: Any) -> None:
-        """Update the average after every step."""
+        """Update the average after every step.
+
+        Args:
+            *args: As Lightning gives them.
+            **options: As Lightning gives them.
+        """
         super().optimizer_step(*args, **options)
         self.ema.update_parameters(self.trained)

@@ -2,25 +2,30 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 import yaml
 from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_only
 from torch import Tensor
 from torchvision.utils import make_grid
 
-from diffusion.folders import class_name
 from lightning_modules.measured import refuse_diverged
-from radiographs.files import PART, atomic_folder, read_json
+from lightning_modules.model_folder import (
+    RECORD,
+    Savable,
+    best_checkpoint,
+    exported_model,
+    is_better,
+    monitored_checkpoint,
+    refuse_foreign_folder,
+    replace_folder,
+)
 
-RECORD = "training.yaml"  # in a folder that training wrote: which epoch and step it is of, and its score
 MODEL_CONFIG = "model_config"  # in a checkpoint: YAML of how its module is built
 
 
@@ -60,7 +65,16 @@ class ImageGrid(Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        """Draw the first batch."""
+        """Draw the first batch.
+
+        Args:
+            trainer: Its TensorBoard loggers take the picture.
+            module: Draws the images if `outputs` are none.
+            outputs: What validation_step returned, images (B, 1, H, W) in [-1, 1] or None.
+            batch: With "radiograph" and what `truth` names.
+            batch_idx: Number of the batch.
+            dataloader_idx: Number of its loader.
+        """
         loggers = [logger for logger in trainer.loggers if isinstance(logger, TensorBoardLogger)]
         if batch_idx or dataloader_idx or not loggers or trainer.current_epoch % self.every_n_epochs:
             return
@@ -74,23 +88,6 @@ class ImageGrid(Callback):
             )
 
 
-def replace_folder(model: Any, folder: Path, record: dict[str, Any] | None = None) -> None:
-    """model.save_pretrained(folder), so that `folder` is at any moment the old model or the new one, whole.
-
-    Args:
-        model: A pipeline or a network of diffusers.
-        folder: Where.
-        record: What is written beside it, as training.yaml.
-    """
-    for end in ("", ".old"):  # of a training that was killed here
-        for leftover in folder.parent.glob(f"{PART}{'?' * 12}-{folder.name}{end}"):
-            shutil.rmtree(leftover, ignore_errors=True)
-    with atomic_folder(folder, replace=True) as part:
-        model.save_pretrained(part)
-        if record is not None:
-            (part / RECORD).write_text(yaml.safe_dump(record, sort_keys=False))
-
-
 class FiniteWeights(Callback):
     """Ends a training that has diverged, before a checkpoint is written over with weights that are not finite.
 
@@ -99,22 +96,46 @@ class FiniteWeights(Callback):
     """
 
     def on_save_checkpoint(self, trainer: Trainer, module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Look at the weights before they are saved."""
+        """Look at the weights before they are saved.
+
+        Args:
+            trainer: For the epoch and step, in the message.
+            module: Whose weights.
+            checkpoint: Not used.
+        """
         refuse_diverged(trainer, module)
 
     def on_train_epoch_end(self, trainer: Trainer, module: LightningModule) -> None:
-        """Look at the weights."""
+        """Look at the weights.
+
+        Args:
+            trainer: For the epoch and step, in the message.
+            module: Whose weights.
+        """
         refuse_diverged(trainer, module)
 
     def on_validation_start(self, trainer: Trainer, module: LightningModule) -> None:
-        """Look at the weights, within a training."""
+        """Look at the weights, within a training.
+
+        Args:
+            trainer: Says whether it is one.
+            module: Whose weights.
+        """
         if trainer.state.fn == TrainerFn.FITTING:
             refuse_diverged(trainer, module)
 
     def on_train_batch_end(
         self, trainer: Trainer, module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Look at the weights if a logged loss is not finite."""
+        """Look at the weights if a logged loss is not finite.
+
+        Args:
+            trainer: With the logged loss.
+            module: Whose weights.
+            outputs: Not used.
+            batch: Not used.
+            batch_idx: Number of the batch; the loss is looked at as often as it is logged.
+        """
         if batch_idx % max(1, trainer.log_every_n_steps) == 0:  # type: ignore[attr-defined]
             loss = trainer.callback_metrics.get("train/loss")
             if loss is not None and not loss.isfinite():
@@ -132,20 +153,14 @@ class ModelConfig(Callback):
         self.config = config
 
     def on_save_checkpoint(self, trainer: Trainer, module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Put the configuration into the checkpoint."""
+        """Put the configuration into the checkpoint.
+
+        Args:
+            trainer: Not used.
+            module: Not used.
+            checkpoint: Takes it, as YAML.
+        """
         checkpoint[MODEL_CONFIG] = yaml.safe_dump(self.config, sort_keys=False)
-
-
-def exported_model(module: Any) -> Any:
-    """What a training is for.
-
-    Args:
-        module: A LightningModule.
-
-    Returns:
-        The pipeline of a module that has one, with its averaged networks; else its VQ-GAN.
-    """
-    return module.pipeline() if hasattr(module, "pipeline") else module.vqgan
 
 
 class FolderExport(Callback):
@@ -188,7 +203,13 @@ class FolderExport(Callback):
         refuse_foreign_folder(self._path(trainer), type(exported_model(module)).__name__)
 
     def on_save_checkpoint(self, trainer: Trainer, module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Write the model if this checkpoint is the best, or if none is monitored."""
+        """Write the model if this checkpoint is the best, or if none is monitored.
+
+        Args:
+            trainer: Says which is the best.
+            module: With the model.
+            checkpoint: Not used.
+        """
         refuse_diverged(trainer, module)
         monitored = monitored_checkpoint(trainer)
         if monitored is None:
@@ -200,7 +221,12 @@ class FolderExport(Callback):
                 self._export(trainer, module, score)
 
     def on_train_end(self, trainer: Trainer, module: LightningModule) -> None:
-        """Write the last model if none is monitored, and say what the folder holds."""
+        """Write the last model if none is monitored, and say what the folder holds.
+
+        Args:
+            trainer: Of the run that has ended.
+            module: With the model.
+        """
         refuse_diverged(trainer, module)
         kept = trainer.ckpt_path and (self._path(trainer) / RECORD).is_file()  # the best of the run that was resumed
         if monitored_checkpoint(trainer) is None or not (self.written or kept):
@@ -220,70 +246,6 @@ class FolderExport(Callback):
 
     @staticmethod
     @rank_zero_only
-    def _write(model: Any, folder: Path, record: dict[str, Any]) -> None:
+    def _write(model: Savable, folder: Path, record: dict[str, Any]) -> None:
         folder.parent.mkdir(parents=True, exist_ok=True)
         replace_folder(model, folder, record)
-
-
-def refuse_foreign_folder(folder: Path, kind: str) -> None:
-    """Refuse a folder that is there and is not what a training wrote, which may be replaced.
-
-    Args:
-        folder: Where the model will be written.
-        kind: The model's class; a folder of it without training.yaml is of an earlier version.
-
-    Raises:
-        ValueError: It is such a folder.
-    """
-    if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())) or (folder / RECORD).is_file():
-        return
-    about = [folder / name for name in ("model_index.json", "config.json")]
-    if any(class_name(read_json(path)) == kind for path in about if path.is_file()):
-        return
-    raise ValueError(
-        f"{folder} is there and is no {kind} that a training wrote, and would be replaced: rename it, or set another "
-        "trainer.default_root_dir or FolderExport.folder"
-    )
-
-
-def monitored_checkpoint(trainer: Trainer) -> ModelCheckpoint | None:
-    """The first ModelCheckpoint that keeps the best by a metric; None where none does.
-
-    Args:
-        trainer: Its callbacks are looked at in their order.
-
-    Returns:
-        One with a `monitor` and a save_top_k other than 0.
-    """
-    found = [one for one in trainer.checkpoint_callbacks if isinstance(one, ModelCheckpoint)]
-    return next((one for one in found if one.monitor is not None and one.save_top_k), None)
-
-
-def best_checkpoint(trainer: Trainer) -> tuple[str, float | None]:
-    """File and score of the best that `monitored_checkpoint` has seen.
-
-    Args:
-        trainer: Of the run, before or after it has saved anything.
-
-    Returns:
-        ("", None) if nothing is monitored or nothing was saved yet.
-    """
-    monitored = monitored_checkpoint(trainer)
-    score = None if monitored is None else monitored.best_model_score
-    return ("" if monitored is None else monitored.best_model_path, None if score is None else float(score))
-
-
-def is_better(record: Path, score: dict[str, Any]) -> bool:
-    """Whether a folder's model is better than a new score.
-
-    Args:
-        record: The folder's training.yaml.
-        score: {"monitor", "mode", "score"} of the new model.
-
-    Returns:
-        False also if the folder's score is by another metric, or there is none.
-    """
-    known = yaml.safe_load(record.read_text()) if record.is_file() else None
-    if not isinstance(known, dict) or known.get("monitor") != score["monitor"] or "score" not in known:
-        return False
-    return known["score"] < score["score"] if score["mode"] == "min" else known["score"] > score["score"]

@@ -8,7 +8,10 @@ import numpy as np
 import torch
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from lightning.pytorch.cli import OptimizerCallable
+from lightning.pytorch.core.optimizer import LightningOptimizer
+from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
+from torch.optim import Optimizer
 
 from diffusion.pipelines.enhancement import enhance
 from diffusion.pipelines.suppression import BoneSuppressionPipeline
@@ -69,7 +72,11 @@ class EnhancerModule(MeasuredModule):
         self.optimizer, self.discriminator_optimizer, self.seed = optimizer, discriminator_optimizer, seed
 
     def setup(self, stage: str) -> None:
-        """Check the first stage's folder, and read the perceptual network."""
+        """Check the first stage's folder, and read the perceptual network.
+
+        Args:
+            stage: Lightning's; "predict" needs no perceptual network.
+        """
         if self.discriminator is not None:
             find_unused_parameters(self)
         BoneSuppressionPipeline.from_pretrained(self.first_stage)  # tells a folder that is none before the training
@@ -84,15 +91,24 @@ class EnhancerModule(MeasuredModule):
         """
         return BoneSuppressionPipeline.from_pretrained(self.first_stage, enhancer=self.enhancer)
 
-    def configure_optimizers(self) -> Any:
-        """The enhancer's optimizer, and the discriminator's."""
+    def configure_optimizers(self) -> OptimizerLRScheduler:
+        """How the two networks learn.
+
+        Returns:
+            The enhancer's optimizer, then the discriminator's if there is one.
+        """
         optimizers = [self.optimizer(self.enhancer.parameters())]
         if self.discriminator is not None:
             optimizers.append(self.discriminator_optimizer(self.discriminator.parameters()))
         return optimizers
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> None:
-        """One update of the enhancer, then one of the discriminator."""
+        """One update of the enhancer, then one of the discriminator.
+
+        Args:
+            batch: See the class.
+            batch_idx: Number of the batch, which the noise depends on.
+        """
         truth, critic = batch["soft"], self.discriminator
         optimizers = self.optimizers()
         generator, *others = optimizers if isinstance(optimizers, list) else [optimizers]
@@ -110,17 +126,33 @@ class EnhancerModule(MeasuredModule):
         logged = {f"train/{name}": value for name, value in parts.items() if name != "codebook"}
         self.log_step({"train/loss": loss, **logged})
 
-    def _step(self, optimizer: Any, loss: Tensor) -> None:
+    def _step(self, optimizer: LightningOptimizer | Optimizer, loss: Tensor) -> None:
         optimizer.zero_grad()
         self.manual_backward(loss)
         optimizer.step()
 
     def validation_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor | None:
-        """Measure the enhanced images, which are returned."""
+        """Measure the enhanced images.
+
+        Args:
+            batch: See the class.
+            batch_idx: Number of the batch.
+
+        Returns:
+            The enhanced images (B, 1, H, W); None if the batch only fills up a process's share.
+        """
         return self._evaluate(batch, batch_idx, "val")
 
     def test_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor | None:
-        """As `validation_step`."""
+        """As `validation_step`, logged as "test".
+
+        Args:
+            batch: See the class.
+            batch_idx: Number of the batch.
+
+        Returns:
+            As `validation_step`.
+        """
         return self._evaluate(batch, batch_idx, "test")
 
     def _evaluate(self, batch: dict[str, Any], batch_idx: int, stage: str) -> Tensor | None:
@@ -133,9 +165,21 @@ class EnhancerModule(MeasuredModule):
         return enhanced
 
     def predict_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
-        """Enhanced images (B, 1, H, W) of a first stage's."""
+        """Enhance a first stage's images.
+
+        Args:
+            batch: With "radiograph".
+            batch_idx: Not used.
+
+        Returns:
+            (B, 1, H, W) in [-1, 1].
+        """
         return enhance(self.enhancer, batch["radiograph"]).clamp(-1, 1)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """The perceptual network stays this run's."""
+        """The perceptual network stays this run's.
+
+        Args:
+            checkpoint: Changed in place.
+        """
         keep_perceptual(self.loss, checkpoint)

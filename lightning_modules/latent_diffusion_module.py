@@ -10,21 +10,21 @@ from diffusers.schedulers.scheduling_utils import SchedulerMixin
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from torch import Tensor, nn
 
-from diffusion.latents import Latent, Target, check_latent_options, encode_pairs, to_x0
+from diffusion.contracts import NoiseSchedule
+from diffusion.latents import Latent, Target, check_latent_options, to_x0
 from diffusion.networks.attention import use_xformers
 from diffusion.networks.concatenation import ConditionScaling, check_condition_scaling
-from diffusion.networks.local_contrast import to_local_pair
 from diffusion.noise import offset_noise
 from diffusion.pipelines.suppression import BoneSuppressionPipeline
 from diffusion.training.distillation import check_solver, check_teacher, distillation_loss
 from diffusion.training.objectives import check_scheduler, denoising_loss
 from diffusion.training.survival import SurvivalHinge, protected_denoising_loss
 from lightning_modules.data.latent_cache import LatentCache, refuse_random_images
-from lightning_modules.latent_module import LatentModule
-from lightning_modules.processes import Spread, image_seeds
+from lightning_modules.pair_latent_module import PairLatentModule
+from lightning_modules.processes import image_seeds
 
 
-class LatentDiffusionModule(LatentModule):
+class LatentDiffusionModule(PairLatentModule):
     """Training of conditional latent diffusion, on batches of "radiograph", "soft" (B, 1, H, W) in [-1, 1] and "name".
 
     A checkpoint's `state_dict` holds the current network as `unet.*` and the averaged one as `ema.module.*`.
@@ -114,8 +114,8 @@ class LatentDiffusionModule(LatentModule):
         self.keep_vqgan(vqgan)
         self.unet = unet
         self.average(ema_decay)
-        self.scheduler: Any = scheduler
-        self.sampler: Any = sampler or scheduler
+        self.scheduler = cast(NoiseSchedule, scheduler)
+        self.sampler = cast(NoiseSchedule, sampler or scheduler)
         self.condition_scaling, self.target, self.latent = condition_scaling, target, latent
         self.contrast_sigma, self.image_size = contrast_sigma, image_size
         self.offset_noise_strength, self.min_snr_gamma = offset_noise_strength, min_snr_gamma
@@ -126,7 +126,7 @@ class LatentDiffusionModule(LatentModule):
         self.learn_by(optimizer, lr_scheduler, lr_interval)
         self.condition_dropout, self.guidance_scale = condition_dropout, guidance_scale
         self.teacher_folder, self.solver_steps = teacher, solver_steps
-        self.teacher: Any = None
+        self.teacher: ModelMixin | None = None
         self.start, self.protection = start, protection
         if protection is not None and (teacher is not None or mirror or cache_latents):
             raise ValueError(
@@ -135,7 +135,11 @@ class LatentDiffusionModule(LatentModule):
         self.validation_images, self.sampling_steps, self.seed = validation_images, sampling_steps, seed
 
     def setup(self, stage: str) -> None:
-        """Read what was given as folders, and prepare the networks."""
+        """Read what was given as folders, and prepare the networks.
+
+        Args:
+            stage: Lightning's; `start`, xformers and compile are for "fit" alone.
+        """
         self.read_vqgan()
         if self.teacher_folder is not None and self.teacher is None:
             check_solver(self.scheduler, self.solver_steps)
@@ -183,7 +187,11 @@ class LatentDiffusionModule(LatentModule):
         return self.unet
 
     def pipeline(self) -> BoneSuppressionPipeline:
-        """The model as it stands, with the averaged network."""
+        """The model as it stands.
+
+        Returns:
+            A pipeline with the averaged network.
+        """
         pipeline = BoneSuppressionPipeline(
             self.vqgan,
             cast(ModelMixin, self.ema.module),
@@ -198,44 +206,6 @@ class LatentDiffusionModule(LatentModule):
         )
         pipeline.set_progress_bar_config(disable=True)
         return pipeline
-
-    @torch.no_grad()
-    def latents(self, batch: dict[str, Any], mirrored: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """The scaled latents of a batch's pairs.
-
-        Args:
-            batch: With "radiograph" and "soft", and "name" if latents are cached.
-            mirrored: (B,) bool, of which pairs the mirror image is meant; None: of none.
-
-        Returns:
-            Of radiographs and of soft tissue, each (B, C, h, w), float32.
-        """
-        radiograph, soft = batch["radiograph"], batch["soft"]
-        if self.contrast_sigma is not None:
-            radiograph, soft = to_local_pair(radiograph, soft, self.contrast_sigma)
-        mirrored = torch.zeros(len(radiograph), dtype=torch.bool) if mirrored is None else mirrored
-
-        def encode(rows: Tensor) -> Tensor:
-            return encode_pairs(self.vqgan, radiograph[rows], soft[rows], self.latent, mirrored[rows])
-
-        if self.cache is None:
-            pairs = encode(torch.arange(len(radiograph)))
-        else:
-            pairs = self.cache(batch["name"], mirrored, encode).to(self.device)
-        return pairs[:, 0], pairs[:, 1]
-
-    def on_train_batch_start(self, batch: dict[str, Any], batch_idx: int) -> None:
-        """Note the images' size, and measure the latents' scale by the first batch of all."""
-        self.trained_size = max(batch["radiograph"].shape[-2:])
-        super().on_train_batch_start(batch, batch_idx)
-
-    def _measure_latents(self, batch: dict[str, Any]) -> None:
-        condition, soft = self.latents(batch)
-        difference = Spread()
-        difference.add(condition - soft)
-        self.residual_scale = self.unit_latents(condition, soft) / max(difference.collect(), 1e-6)
-        if self.cache is not None:
-            self.cache.clear()
 
     def _loss(self, batch: dict[str, Any], network: ModelMixin, stage: int, batch_idx: int) -> Tensor:
         generators = self._generators(batch, stage, batch_idx)
@@ -257,8 +227,9 @@ class LatentDiffusionModule(LatentModule):
         times = torch.cat([torch.randint(0, times, (each,), generator=one) for one in generators]).to(x0.device)
         told = (self.scheduler, x0, condition, noise[rows], times[rows])
         if self.teacher is not None:
-            networks = (network, cast(ModelMixin, self.ema.module), self.teacher)
-            return distillation_loss(*networks, *told, self.solver_steps, self.condition_scaling)
+            target = cast(ModelMixin, self.ema.module)
+            steps, scaling = self.solver_steps, self.condition_scaling
+            return distillation_loss(network, target, self.teacher, *told, steps=steps, condition_scaling=scaling)
         options: Any = {"condition_scaling": self.condition_scaling, "min_snr_gamma": self.min_snr_gamma}
         if hinge is None:
             return denoising_loss(network, *told, **options)
@@ -267,32 +238,18 @@ class LatentDiffusionModule(LatentModule):
         self.log_step({"train/lost": lost})
         return loss
 
-    def test_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor | None:
-        """Measure the averaged network on all images."""
-        return self._evaluate(batch, batch_idx, "test", None)
-
     def _judge(self, stage: str, batch: dict[str, Any], sampled: Tensor) -> None:
         self.measure_psnr(stage, batch["soft"], psnr=sampled, psnr_do_nothing=batch["radiograph"])
 
     def predict_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
-        """Soft-tissue images (B, 1, H, W); an image depends on `seed` and its name, not on its batch."""
+        """Suppress a batch; an image depends on `seed` and its name, not on its batch.
+
+        Args:
+            batch: With "radiograph" and "name".
+            batch_idx: Not used.
+
+        Returns:
+            Soft-tissue images (B, 1, H, W) in [-1, 1].
+        """
         steps, guidance, seeds = self.sampling_steps, self.guidance_scale, image_seeds(batch, self.seed)
         return self.pipeline()(batch["radiograph"], steps, seeds, guidance).soft
-
-    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Save the latents' scales and the images' size too."""
-        super().on_save_checkpoint(checkpoint)
-        scale = self.vqgan.config.scaling_factor
-        checkpoint["latents"] = {"scaling_factor": scale, "residual_scale": self.residual_scale}
-        checkpoint["trained_size"] = self.trained_size
-
-    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Take over the latents' scales and the images' size."""
-        self.vqgan.register_to_config(scaling_factor=checkpoint["latents"]["scaling_factor"])
-        self.residual_scale, self.measured = checkpoint["latents"]["residual_scale"], True
-        self.trained_size = checkpoint.get("trained_size")  # not in earlier versions'
-        # Fused optimisers walk through memory, so their state must lie there as this run's weights do.
-        memory_format = torch.channels_last if self.channels_last else torch.contiguous_format
-        for optimizer in checkpoint.get("optimizer_states", []):
-            for state in optimizer["state"].values():
-                state.update({k: v.to(memory_format=memory_format) for k, v in state.items() if v.ndim == 4})

@@ -9,6 +9,7 @@ import torch
 from diffusers.models.modeling_utils import ModelMixin
 from torch import Tensor
 
+from diffusion.contracts import AutoencoderModel
 from diffusion.noise import seeded_generators
 from lightning_modules.averaged import AveragedModule
 from lightning_modules.processes import Spread, among_first, image_seeds, own_images, unit_scale
@@ -25,7 +26,7 @@ class LatentModule(AveragedModule):
         seed: Of noise, times and whatever else is drawn.
     """
 
-    vqgan: Any
+    vqgan: AutoencoderModel
     measured: bool
     validation_images: int
     seed: int
@@ -81,7 +82,12 @@ class LatentModule(AveragedModule):
         return deviation
 
     def on_train_batch_start(self, batch: dict[str, Any], batch_idx: int) -> None:
-        """Measure the latents' scale by the first batch of all."""
+        """Measure the latents' scale by the first batch of all.
+
+        Args:
+            batch: As the subclass takes it.
+            batch_idx: Not used.
+        """
         if not self.measured:
             self._measure_latents(batch)
 
@@ -93,14 +99,42 @@ class LatentModule(AveragedModule):
         return seeded_generators(np.random.SeedSequence(seeds).generate_state(1).tolist())
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
-        """The loss () of a batch."""
+        """The loss of a batch.
+
+        Args:
+            batch: As the subclass takes it.
+            batch_idx: Number of the batch, which the noise depends on.
+
+        Returns:
+            A scalar.
+        """
         loss = self._loss(batch, self.trained, 0, batch_idx)
         self.log_step({"train/loss": loss})
         return loss
 
     def validation_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor | None:
-        """Measure the averaged network; returns what was sampled of the first images, (B, 1, H, W)."""
+        """Measure the averaged network, and sample the first images of all.
+
+        Args:
+            batch: As the subclass takes it.
+            batch_idx: Number of the batch.
+
+        Returns:
+            What was sampled, (N, 1, H, W); None if none of the batch is among those images.
+        """
         return self._evaluate(batch, batch_idx, "val", self.validation_images)
+
+    def test_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor | None:
+        """Measure the averaged network on all images, which are sampled too.
+
+        Args:
+            batch: As the subclass takes it.
+            batch_idx: Number of the batch.
+
+        Returns:
+            What was sampled, (B, 1, H, W); None if the batch only fills up a process's share.
+        """
+        return self._evaluate(batch, batch_idx, "test", None)
 
     def _evaluate(self, batch: dict[str, Any], batch_idx: int, stage: str, images: int | None) -> Tensor | None:
         """Measure the averaged network's loss, and sample the first `images` (None: all), which are returned."""

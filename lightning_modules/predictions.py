@@ -61,7 +61,12 @@ class PredictionWriter(Callback):
             write_radiograph(self._path(trainer) / file, image[0].numpy(), 16, description=note)
 
     def on_predict_end(self, trainer: Trainer, module: LightningModule) -> None:
-        """Say how many images were written."""
+        """Say how many images were written.
+
+        Args:
+            trainer: For the folder; its first process says it.
+            module: Not used.
+        """
         count = sum(of_all_processes(len(self.written)))
         if trainer.is_global_zero:
             print(f"{count} images written to {self._path(trainer)}")

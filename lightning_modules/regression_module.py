@@ -73,19 +73,38 @@ class RegressionModule(AveragedModule):
         return self.unet
 
     def setup(self, stage: str) -> None:
-        """Take the weights of `start`, before training; a checkpoint that is resumed brings its own after that."""
+        """Take the weights of `start`, before training; a checkpoint that is resumed brings its own after that.
+
+        Args:
+            stage: Lightning's; "fit" alone takes them.
+        """
         if stage == "fit" and self.start is not None:
             weights = BoneRegressionPipeline.from_pretrained(self.start).unet.state_dict()
             for network in (self.unet, cast(BoneUNet, self.ema.module)):
                 network.load_state_dict(weights)
 
     def pipeline(self) -> BoneRegressionPipeline:
-        """The model as it stands, with the averaged network."""
+        """The model as it stands.
+
+        Returns:
+            A pipeline with the averaged network.
+        """
         network = cast(BoneUNet, self.ema.module)
         return BoneRegressionPipeline(network, network.config["patch"], self.image_size, flips=True)
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
-        """The loss () of a batch; ValueError if it has no twins and survival_weight needs them."""
+        """The loss of a batch.
+
+        Args:
+            batch: See the class.
+            batch_idx: Not used.
+
+        Returns:
+            A scalar.
+
+        Raises:
+            ValueError: The batch has no twins and `survival_weight` needs them.
+        """
         radiograph, soft = batch["radiograph"], batch["soft"]
         twins = round(self.twin_share * len(soft)) if self.survival_weight else 0
         if twins and "without" not in batch:
@@ -120,11 +139,27 @@ class RegressionModule(AveragedModule):
         return self.unet(radiograph) - fine_part(radiograph - soft, self.unet.sigma, self.unet.coarse_share)
 
     def validation_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor | None:
-        """Measure the averaged network; returns its images."""
+        """Measure the averaged network.
+
+        Args:
+            batch: See the class.
+            batch_idx: Not used.
+
+        Returns:
+            Its images (B, 1, H, W); None if the batch only fills up a process's share.
+        """
         return self._evaluate(batch, "val")
 
     def test_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor | None:
-        """As `validation_step`."""
+        """As `validation_step`, logged as "test".
+
+        Args:
+            batch: See the class.
+            batch_idx: Not used.
+
+        Returns:
+            As `validation_step`.
+        """
         return self._evaluate(batch, "test")
 
     def _evaluate(self, batch: dict[str, Any], stage: str) -> Tensor | None:
@@ -158,5 +193,13 @@ class RegressionModule(AveragedModule):
         return predicted
 
     def predict_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
-        """Soft-tissue images (B, 1, H, W)."""
+        """Suppress a batch.
+
+        Args:
+            batch: With "radiograph".
+            batch_idx: Not used.
+
+        Returns:
+            Soft-tissue images (B, 1, H, W) in [-1, 1].
+        """
         return self.pipeline()(batch["radiograph"]).soft

@@ -7,8 +7,9 @@ from contextvars import ContextVar
 from typing import Any, Literal
 
 from lightning.pytorch import LightningModule
+from lightning.pytorch.cli import LRSchedulerCallable
 from torch.optim import Optimizer
-from torch.optim.lr_scheduler import OneCycleLR, PolynomialLR
+from torch.optim.lr_scheduler import LRScheduler, OneCycleLR, PolynomialLR, ReduceLROnPlateau
 
 _length: ContextVar[Callable[[], int] | None] = ContextVar("length of the training", default=None)
 
@@ -47,11 +48,11 @@ class OneCycleToEnd(OneCycleLR):
 
 
 def build_schedule(
-    make: Callable[[Optimizer], Any],
+    make: LRSchedulerCallable,
     optimizer: Optimizer,
     module: LightningModule,
     interval: Literal["epoch", "step"] = "step",
-) -> Any:
+) -> LRScheduler | ReduceLROnPlateau:
     """The scheduler of an optimizer; one that ends with the training is told its length.
 
     Args:

@@ -55,7 +55,16 @@ class SiteModule(AveragedModule):
         return self.unet
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
-        """The loss () of a batch."""
+        """The loss of a batch.
+
+        Args:
+            batch: See the class; with "objects", (B, 1, S, S), above 0 on nodules, and with `survival_weight` the
+                same three without them, as NAME_without.
+            batch_idx: Not used.
+
+        Returns:
+            A scalar.
+        """
         keys = ("radiograph", "bone", "missing")
         radiograph, bone, missing = (batch[key] for key in keys)
         count = len(radiograph)
@@ -77,7 +86,12 @@ class SiteModule(AveragedModule):
         return loss
 
     def validation_step(self, batch: dict[str, Any], batch_idx: int) -> None:
-        """Gains in dB over doing nothing on a whole pair that is held out, after the best gain and offset."""
+        """Gains in dB over doing nothing on a whole pair that is held out, after the best gain and offset.
+
+        Args:
+            batch: One pair: "radiograph", "soft" and "bone", and "lungs" if they were found.
+            batch_idx: Not used.
+        """
         radiograph, soft, bone = (batch[name] for name in ("radiograph", "soft", "bone"))
         predicted = radiograph - bone - cast(SiteUNet, self.ema.module).learned(radiograph, bone)
         for region in ("whole", "lungs"):

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import torch
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
+from lightning.pytorch.core.optimizer import LightningOptimizer
+from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
+from torch.optim import Optimizer
 
 from lightning_modules.measured import MeasuredModule
 from lightning_modules.processes import Spread, find_unused_parameters, of_all_processes, own_images
@@ -97,7 +100,11 @@ class VQGANModule(MeasuredModule):
         self.spread, self.codes = Spread(), torch.zeros(vqgan.quantizer.n_e, dtype=torch.long)  # of those measured
 
     def setup(self, stage: str) -> None:
-        """Read the perceptual network, and prepare the networks."""
+        """Read the perceptual network, and prepare the networks.
+
+        Args:
+            stage: Lightning's; "predict" needs no perceptual network, and only "fit" compiles.
+        """
         if self.discriminator is not None:
             find_unused_parameters(self)
         if stage != "predict" and self.loss.perceptual_weight and self.loss.perceptual is None:
@@ -108,15 +115,24 @@ class VQGANModule(MeasuredModule):
             self.vqgan.encoder.compile()
             self.vqgan.decoder.compile()
 
-    def configure_optimizers(self) -> Any:
-        """The VQ-GAN's optimizer with its schedule, and the discriminator's."""
+    def configure_optimizers(self) -> OptimizerLRScheduler:
+        """How the two networks learn.
+
+        Returns:
+            The VQ-GAN's optimizer, then the discriminator's if there is one; and the schedule of the first, if any.
+        """
         optimizers = [self.optimizer(self.vqgan.parameters())]
         if self.discriminator is not None:
             optimizers.append(self.discriminator_optimizer(self.discriminator.parameters()))
         return optimizers, [build_schedule(self.scheduler, optimizers[0], self)] if self.scheduler else []
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> None:
-        """One update of the VQ-GAN, then one of the discriminator."""
+        """One update of the VQ-GAN, then one of the discriminator.
+
+        Args:
+            batch: See the class.
+            batch_idx: Not used.
+        """
         images = torch.cat([batch["radiograph"], batch["soft"]])
         critic = self.discriminator if self.loss.is_adversarial(int(self.updates)) else None
         optimizers = self.optimizers()
@@ -139,18 +155,30 @@ class VQGANModule(MeasuredModule):
         parts["perplexity"], parts["codebook_usage"] = codebook_statistics(indices, self.vqgan.quantizer.n_e)
         self.log_step({"train/loss": loss, **{f"train/{name}": value for name, value in parts.items()}})
 
-    def _step(self, optimizer: Any, loss: Tensor) -> None:
+    def _step(self, optimizer: LightningOptimizer | Optimizer, loss: Tensor) -> None:
         optimizer.zero_grad()
         self.manual_backward(loss)
-        self.clip_gradients(optimizer, gradient_clip_val=self.gradient_clip, gradient_clip_algorithm="norm")
+        self.clip_gradients(
+            cast(Optimizer, optimizer), gradient_clip_val=self.gradient_clip, gradient_clip_algorithm="norm"
+        )
         optimizer.step()
 
     def validation_step(self, batch: dict[str, Any], batch_idx: int) -> None:
-        """Measure reconstructions and the use of the codebook."""
+        """Measure reconstructions and the use of the codebook.
+
+        Args:
+            batch: See the class.
+            batch_idx: Not used.
+        """
         self._measure(batch, "val")
 
     def test_step(self, batch: dict[str, Any], batch_idx: int) -> None:
-        """As `validation_step`."""
+        """As `validation_step`, logged as "test".
+
+        Args:
+            batch: See the class.
+            batch_idx: Not used.
+        """
         self._measure(batch, "test")
 
     def _measure(self, batch: dict[str, Any], stage: str) -> None:
@@ -187,16 +215,32 @@ class VQGANModule(MeasuredModule):
         return deviation
 
     def predict_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
-        """Reconstructions (B, 1, H, W) of the radiographs."""
+        """Reconstruct radiographs.
+
+        Args:
+            batch: With "radiograph".
+            batch_idx: Not used.
+
+        Returns:
+            (B, 1, H, W), about [-1, 1] but not clipped.
+        """
         return self.vqgan(batch["radiograph"])[0]
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Save the latents' scale too."""
+        """Save the latents' scale too.
+
+        Args:
+            checkpoint: Takes it.
+        """
         super().on_save_checkpoint(checkpoint)
         checkpoint["scaling_factor"] = self.vqgan.config["scaling_factor"]
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Take over the latents' scale; the perceptual network stays this run's."""
+        """Take over the latents' scale; the perceptual network stays this run's.
+
+        Args:
+            checkpoint: Changed in place.
+        """
         if "scaling_factor" in checkpoint:  # not in earlier versions'
             self.vqgan.register_to_config(scaling_factor=checkpoint["scaling_factor"])
         keep_perceptual(self.loss, checkpoint)

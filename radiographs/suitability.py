@@ -14,17 +14,17 @@ docs/suitability.md has the figures. It is no diagnosis: of a lung that is opaqu
 
 from __future__ import annotations
 
-import functools
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
 
+from radiographs.chest_likeness import SIDE, chest_likeness, lateral_likeness, ranked
+
 if TYPE_CHECKING:
     from jaxtyping import Float
 
-SIDE = 64  # of the ranked copy that templates are compared with, in pixels
 WORK = 256  # longest side of the copy that everything else is measured on
 FLAT = 0.02  # part of the grey range below which there is no image
 SMALL_RANGE = 0.2  # part of the grey range that an exposed radiograph uses at least
@@ -106,16 +106,23 @@ def measure(small: np.ndarray) -> Measures:
     Returns:
         Correlations in -1 .. 1.
     """
-    ranks = _ranked(small)
+    ranks = ranked(small)
     frontal, negative = chest_likeness(ranks)
     on_its_side = max(chest_likeness(np.rot90(ranks, turns))[0] for turns in (1, 3))
     edge = SIDE // 10
     sides = (ranks[:, :edge].mean() + ranks[:, -edge:].mean()) / 2
-    return Measures(frontal, negative, on_its_side, _best(ranks, _lateral_templates())[0], float(sides))
+    return Measures(frontal, negative, on_its_side, lateral_likeness(ranks), float(sides))
 
 
 def is_negative(found: Measures) -> bool:
-    """Whether bones are certainly dark: the negative matches a chest well and better, and the sides are bright."""
+    """Whether bones are certainly dark: the negative matches a chest well and better, and the sides are bright.
+
+    Args:
+        found: As `measure` gives it.
+
+    Returns:
+        True only where the image may be turned without asking.
+    """
     better = found.negative - found.frontal
     if found.sides >= 0.15:
         return found.negative >= 0.62 and better >= 0.15
@@ -123,16 +130,18 @@ def is_negative(found: Measures) -> bool:
 
 
 def may_be_negative(found: Measures) -> bool:
-    """Whether bones are likely dark, not surely: an opaque lung, or a picture of the lungs alone, can look so."""
+    """Whether bones are likely dark, not surely: an opaque lung, or a picture of the lungs alone, can look so.
+
+    Args:
+        found: As `measure` gives it.
+
+    Returns:
+        True wherever `is_negative` is, and for what lies near.
+    """
     better = found.negative - found.frontal
     return (found.negative >= 0.6 and better >= 0.1 and found.sides >= -0.1) or (
         found.negative >= 0.65 and better >= 0.3
     )
-
-
-def chest_likeness(ranks: np.ndarray) -> tuple[float, float]:
-    """Correlation of a ranked image (SIDE, SIDE) with the best template of a frontal chest, and of its negative."""
-    return _best(ranks, _frontal_templates())
 
 
 def _turned(found: Measures) -> str:
@@ -210,91 +219,3 @@ def _shrink(pixels: np.ndarray) -> np.ndarray:
         shape = tuple(max(1, round(side * scale)) for side in pixels.shape)
         pixels = cv2.resize(pixels, shape[::-1], interpolation=cv2.INTER_AREA)
     return pixels
-
-
-def _without_frame(small: np.ndarray) -> np.ndarray:
-    smooth = cv2.GaussianBlur(small, (0, 0), 1)
-    least = 0.1 * float(np.quantile(smooth, 0.99) - np.quantile(smooth, 0.01))
-    rows, columns = (np.flatnonzero(np.ptp(smooth, axis=axis) > least) for axis in (1, 0))
-    if len(rows) < 8 or len(columns) < 8:
-        return small
-    return small[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
-
-
-def _ranked(small: np.ndarray) -> np.ndarray:
-    """(SIDE, SIDE) ranks of the smoothed image from -1, the darkest pixel, to 1; the aspect is not kept."""
-    square = cv2.resize(_without_frame(small), (SIDE, SIDE), interpolation=cv2.INTER_AREA)
-    square = cv2.GaussianBlur(square, (0, 0), 1)
-    _, place, count = np.unique(square, return_inverse=True, return_counts=True)
-    middle = np.cumsum(count) - (count + 1) / 2  # equal values have equal ranks
-    return (middle[place].reshape(SIDE, SIDE) / (SIDE * SIDE - 1) * 2 - 1).astype(np.float32)
-
-
-def _best(ranks: np.ndarray, templates: tuple[np.ndarray, np.ndarray]) -> tuple[float, float]:
-    """The best weighted correlation among the templates, and the best of the negative."""
-    weighted, weights = templates
-    flat = np.ascontiguousarray(ranks).ravel()
-    mean = weights @ flat
-    deviation = np.sqrt(np.maximum(weights @ (flat * flat) - mean * mean, 1e-4))
-    correlation = (weighted @ flat) / deviation
-    return float(correlation.max()), float(-correlation.min())
-
-
-@functools.cache
-def _frontal_templates() -> tuple[np.ndarray, np.ndarray]:
-    """Two dark ellipses, a bright middle, a bright abdomen and side walls, in many sizes and places."""
-    y, x = np.mgrid[0:SIDE, 0:SIDE] / (SIDE - 1)
-    found = []
-    for scale in (0.6, 0.7, 0.8, 0.9, 1.0):
-        for aspect in (0.85**0.5, 1.1**0.5):
-            for down in (-0.15, -0.07, 0.0, 0.07, 0.15):
-                for right in (-0.12, -0.06, 0.0, 0.06, 0.12):
-                    u, v = (x - 0.5 - right) / scale / aspect, (y - 0.45 - down) / scale * aspect
-                    distance = ((np.abs(u) - 0.22) / 0.13) ** 2 + (v / 0.33) ** 2
-                    parts = [
-                        (distance < 1, 0.45),
-                        ((np.abs(u) < 0.06) & (np.abs(v) < 0.36), 0.25),
-                        ((v > 0.40) & (v < 0.55) & (np.abs(u) < 0.33), 0.2),
-                        ((distance > 1.5) & (distance < 2.6) & (np.abs(u) > 0.3) & (np.abs(v) < 0.25), 0.1),
-                    ]
-                    if parts[2][0].sum() >= 20:  # else the abdomen lies outside of the picture
-                        found.append(_template(parts))
-    return _stacked(found)
-
-
-@functools.cache
-def _lateral_templates() -> tuple[np.ndarray, np.ndarray]:
-    """One dark ellipse, upright or tilted, with bright walls, shoulders and abdomen."""
-    y, x = np.mgrid[0:SIDE, 0:SIDE] / (SIDE - 1)
-    found = []
-    for scale in (0.7, 0.85, 1.0):
-        for half_width in (0.16, 0.22):
-            for down in (-0.12, -0.04, 0.04, 0.12):
-                for right in (-0.15, -0.08, 0.0, 0.08, 0.15):
-                    for tilt in (-0.15, 0.15):
-                        v = (y - 0.45 - down) / scale
-                        u = (x - 0.5 - right) / scale - tilt * v
-                        distance = (u / half_width) ** 2 + (v / 0.30) ** 2
-                        walls = (distance > 1.4) & (distance < 2.6) & (np.abs(u) > 0.8 * half_width)
-                        parts = [
-                            (distance < 1, 0.45),
-                            (walls & (np.abs(v) < 0.3), 0.25),
-                            ((v < -0.34) & (v > -0.5) & (np.abs(u) < 0.25), 0.1),
-                            ((v > 0.36) & (v < 0.52) & (np.abs(u) < 0.25), 0.2),
-                        ]
-                        found.append(_template(parts))
-    return _stacked(found)
-
-
-def _template(parts: list[tuple[np.ndarray, float]]) -> tuple[np.ndarray, np.ndarray]:
-    """(template times weights, weights): the first part is dark, the others bright, each with its share of weight."""
-    weights = sum(part * (share / max(int(part.sum()), 1)) for part, share in parts)
-    weights = np.asarray(weights) / np.sum(weights)
-    values = np.where(parts[0][0], -1.0, 1.0)
-    values = values - (weights * values).sum()
-    return weights * values / np.sqrt((weights * values * values).sum()), weights
-
-
-def _stacked(templates: list[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:
-    weighted, weights = (np.stack([pair[i].ravel() for pair in templates]).astype(np.float32) for i in (0, 1))
-    return weighted, weights

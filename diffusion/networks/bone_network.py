@@ -99,7 +99,14 @@ class Block(nn.Module):
         self.shortcut = nn.Conv2d(before, after, 1) if before != after else nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
-        """Features (B, before, H, W) to features (B, after, H, W)."""
+        """Two convolutions beside a shortcut.
+
+        Args:
+            x: Features (B, before, H, W).
+
+        Returns:
+            Features (B, after, H, W).
+        """
         return F.silu(self.body(x) + self.shortcut(x))
 
 

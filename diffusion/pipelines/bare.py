@@ -55,7 +55,14 @@ class InFloat32(nn.Module):
         self.layer = layer
 
     def forward(self, x: Tensor) -> Tensor:
-        """The layer's answer."""
+        """The layer's answer.
+
+        Args:
+            x: In any precision, of the shape that the layer takes.
+
+        Returns:
+            What the layer gives of it, float32.
+        """
         with torch.autocast(x.device.type, enabled=False):
             return self.layer(x.float())
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from typing import cast
 
 import numpy as np
 import torch
 from diffusers.schedulers.scheduling_flow_match_euler_discrete import FlowMatchEulerDiscreteScheduler
 from torch import Tensor
 
-from diffusion.contracts import Denoiser, NoiseSchedule
+from diffusion.contracts import Denoiser, NoiseSchedule, VarianceSchedule
 from diffusion.networks.concatenation import ConditionScaling, concatenate_condition
 from diffusion.noise import seeded_generators, seeded_noise
 from diffusion.training.objectives import noise_levels
@@ -127,7 +127,8 @@ def signal_level(scheduler: NoiseSchedule, timestep: Tensor) -> Tensor:
     """
     if not timestep.is_floating_point():
         return noise_levels(scheduler, timestep)[0]
-    variances: Any = scheduler  # one of Euler's family: no other has timesteps between two of training's
+    # one of Euler's family: no other has timesteps between two of training's
+    variances = cast(VarianceSchedule, scheduler)
     alpha_bar = variances.alphas_cumprod.to(timestep.device)
     ratio = ((1 - alpha_bar) / alpha_bar).sqrt()  # noise over signal, which Euler's family interpolates
     below = timestep.long().clamp(0, len(ratio) - 1)

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import torch
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from diffusers.models.modeling_utils import ModelMixin
-from torch import Tensor, nn
+from torch import Tensor
 
-from diffusion.contracts import Autoencoder, Denoiser, NoiseSchedule
+from diffusion.contracts import Autoencoder, AutoencoderModel, Denoiser, NoiseSchedule
 from diffusion.folders import class_name, pipeline_folder, read_index
 from diffusion.latents import check_latent_options, decode, encode, from_x0
 from diffusion.networks.concatenation import check_condition_scaling
@@ -68,7 +68,7 @@ class BoneSuppressionPipeline(SuppressionPipeline):
 
     def __init__(
         self,
-        vqgan: nn.Module,
+        vqgan: AutoencoderModel,
         unet: ModelMixin,
         scheduler: NoiseSchedule,
         condition_scaling: str = "clean",

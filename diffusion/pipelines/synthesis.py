@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from diffusers.models.modeling_utils import ModelMixin
-from torch import Tensor, nn
+from torch import Tensor
 
-from diffusion.contracts import NoiseSchedule
+from diffusion.contracts import AutoencoderModel, NoiseSchedule
 from diffusion.finite import refuse_broken
 from diffusion.folders import class_name, pipeline_folder, read_index
 from diffusion.guidance import Terms, guidance_scales, guidance_terms, weighted_sum
@@ -75,7 +75,7 @@ class SynthesisPipeline(SavedPipeline):
 
     def __init__(
         self,
-        vqgan: nn.Module,
+        vqgan: AutoencoderModel,
         unet: ModelMixin,
         scheduler: NoiseSchedule,
         conditioner: Conditioner,

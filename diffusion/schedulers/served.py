@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import cast
 
 import diffusers
 
-from diffusion.contracts import NoiseSchedule
+from diffusion.contracts import NoiseSchedule, VarianceSchedule
 
 ALL = ("epsilon", "sample", "v_prediction")
 NOISE = ("epsilon", "v_prediction")  # their step has no formula for x0, or takes it for noise without a word
@@ -49,7 +49,7 @@ def check_served(scheduler: NoiseSchedule) -> None:
         able = [kind for kind, known in SERVED.items() if prediction in known]
         advice = f"take one of {', '.join(able)}" if able else f"prediction_type must be one of {', '.join(ALL)}"
         raise ValueError(f"{name} does not sample from a network that predicts '{prediction}': {advice}")
-    variances: Any = scheduler  # all of SERVED have them
+    variances = cast(VarianceSchedule, scheduler)  # all of SERVED are such
     if scheduler.config.get("rescale_betas_zero_snr") and variances.alphas_cumprod[-1] > LEAST_ALPHA_BAR:
         raise ValueError(
             f"the noise schedule has rescale_betas_zero_snr, which {name} passes over: take DDIMScheduler, "

@@ -8,15 +8,19 @@ t_n, where the teacher's DDIM step from t_n+1 has led. diffusers' LCMScheduler s
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from diffusers.models.modeling_utils import ModelMixin
 from torch import Tensor
 
+from diffusion.contracts import NoiseSchedule
 from diffusion.networks.concatenation import ConditionScaling, concatenate_condition
 from diffusion.parametrization import predicted_x0
 from diffusion.training.objectives import noise_levels
+
+if TYPE_CHECKING:
+    from diffusion.pipelines.suppression import BoneSuppressionPipeline
 
 SIGMA_DATA = 0.5  # of LCMScheduler
 TIMESTEP_SCALING = 10.0
@@ -56,7 +60,7 @@ def solver_timesteps(num_train_timesteps: int, steps: int) -> Tensor:
     return torch.cat([torch.zeros(1, dtype=grid.dtype), grid])
 
 
-def check_solver(scheduler: Any, steps: int) -> None:
+def check_solver(scheduler: NoiseSchedule, steps: int) -> None:
     """Refuse a grid whose noisiest step holds next to nothing of x0, for a network that predicts noise.
 
     There x0 is its answer's error over alpha: at t = 999 of the squared cosine, 20,000 times that error.
@@ -78,7 +82,7 @@ def check_solver(scheduler: Any, steps: int) -> None:
         )
 
 
-def check_teacher(pipeline: Any, form: dict[str, Any], prediction: str) -> None:
+def check_teacher(pipeline: BoneSuppressionPipeline, form: dict[str, Any], prediction: str) -> None:
     """Check that a BoneSuppressionPipeline can teach a model, or that its training can go on from there.
 
     Args:
@@ -99,7 +103,12 @@ def check_teacher(pipeline: Any, form: dict[str, Any], prediction: str) -> None:
 
 
 def network_x0(
-    network: ModelMixin, scheduler: Any, noisy: Tensor, condition: Tensor, timesteps: Tensor, scaling: ConditionScaling
+    network: ModelMixin,
+    scheduler: NoiseSchedule,
+    noisy: Tensor,
+    condition: Tensor,
+    timesteps: Tensor,
+    scaling: ConditionScaling,
 ) -> Tensor:
     """The x0 that a network sees in a noisy latent.
 
@@ -121,7 +130,12 @@ def network_x0(
 
 
 def consistency_function(
-    network: ModelMixin, scheduler: Any, noisy: Tensor, condition: Tensor, timesteps: Tensor, scaling: ConditionScaling
+    network: ModelMixin,
+    scheduler: NoiseSchedule,
+    noisy: Tensor,
+    condition: Tensor,
+    timesteps: Tensor,
+    scaling: ConditionScaling,
 ) -> Tensor:
     """f(x_t, t) = c_skip(t) x_t + c_out(t) x0(x_t, t), the student's answer.
 
@@ -144,7 +158,7 @@ def _consistent(sees: SeesX0, noisy: Tensor, timesteps: Tensor) -> Tensor:
     return skip * noisy + out * sees(noisy, timesteps)
 
 
-def ddim_step(scheduler: Any, x0: Tensor, noisy: Tensor, timesteps: Tensor, previous: Tensor) -> Tensor:
+def ddim_step(scheduler: NoiseSchedule, x0: Tensor, noisy: Tensor, timesteps: Tensor, previous: Tensor) -> Tensor:
     """One deterministic DDIM step.
 
     Args:
@@ -169,7 +183,7 @@ def consistency_loss(
     student: SeesX0,
     target: SeesX0,
     teacher: SeesX0,
-    scheduler: Any,
+    scheduler: NoiseSchedule,
     x0: Tensor,
     noise: Tensor,
     index: Tensor,
@@ -212,7 +226,7 @@ def distillation_loss(
     student: ModelMixin,
     target: ModelMixin,
     teacher: ModelMixin,
-    scheduler: Any,
+    scheduler: NoiseSchedule,
     x0: Tensor,
     condition: Tensor,
     noise: Tensor,

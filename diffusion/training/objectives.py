@@ -6,10 +6,12 @@ their config may ask for zero terminal SNR (`rescale_betas_zero_snr`, Lin et al.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import cast
 
+from diffusers.schedulers.scheduling_utils import SchedulerMixin
 from torch import Tensor, nn
 
+from diffusion.contracts import NoiseSchedule, VarianceSchedule
 from diffusion.networks.concatenation import ConditionScaling, concatenate_condition
 from diffusion.parametrization import PREDICTION_TYPES, prediction_target
 from diffusion.schedulers.brownian_bridge import BrownianBridgeScheduler
@@ -17,7 +19,7 @@ from diffusion.schedulers.served import check_served
 from diffusion.schedulers.thresholded import TemporalAdaptiveThresholding
 
 
-def check_scheduler(scheduler: Any, target: str) -> None:
+def check_scheduler(scheduler: SchedulerMixin | NoiseSchedule, target: str) -> None:
     """Refuse a scheduler that cannot be trained and sampled with, see diffusion.schedulers.served.
 
     Args:
@@ -27,27 +29,28 @@ def check_scheduler(scheduler: Any, target: str) -> None:
     Raises:
         ValueError: It is not served, or its prediction type or the target does not go with it.
     """
-    prediction = scheduler.config.get("prediction_type")
+    schedule = cast(NoiseSchedule, scheduler)
+    prediction = schedule.config.get("prediction_type")
     bridge = isinstance(scheduler, BrownianBridgeScheduler)
     if not bridge:
-        check_served(scheduler)
+        check_served(schedule)
     if prediction not in PREDICTION_TYPES:
         raise ValueError(f"prediction_type is '{prediction}'; expected one of {', '.join(PREDICTION_TYPES)}")
     if bridge and target != "bone":
         raise ValueError(f"the Brownian bridge diffuses what is taken away: target is '{target}', set it to bone")
-    if not bridge and scheduler.config.get("thresholding") and not isinstance(scheduler, TemporalAdaptiveThresholding):
+    if not bridge and schedule.config.get("thresholding") and not isinstance(scheduler, TemporalAdaptiveThresholding):
         raise ValueError(
             f"{type(scheduler).__name__} has thresholding set, which rescales latents; make it by from_config(config, "
             "thresholding=False), or take a Thresholded scheduler of diffusion"
         )
-    if prediction == "epsilon" and not bridge and scheduler.config.get("rescale_betas_zero_snr"):
+    if prediction == "epsilon" and not bridge and schedule.config.get("rescale_betas_zero_snr"):
         raise ValueError(
             "with rescale_betas_zero_snr the noisiest step holds nothing of x0, so epsilon prediction cannot recover "
             "it; set prediction_type to v_prediction or sample"
         )
 
 
-def noise_levels(scheduler: Any, timesteps: Tensor) -> tuple[Tensor, Tensor]:
+def noise_levels(scheduler: NoiseSchedule, timesteps: Tensor) -> tuple[Tensor, Tensor]:
     """What x0 and the noise are multiplied by in x_t.
 
     Args:
@@ -60,7 +63,7 @@ def noise_levels(scheduler: Any, timesteps: Tensor) -> tuple[Tensor, Tensor]:
     if isinstance(scheduler, BrownianBridgeScheduler):
         alpha, sigma = scheduler.levels(timesteps)
     else:
-        alpha_bar = scheduler.alphas_cumprod.to(timesteps.device)[timesteps]
+        alpha_bar = cast(VarianceSchedule, scheduler).alphas_cumprod.to(timesteps.device)[timesteps]
         alpha, sigma = alpha_bar.sqrt(), (1 - alpha_bar).sqrt()
     return alpha.reshape(-1, 1, 1, 1), sigma.reshape(-1, 1, 1, 1)
 
@@ -91,7 +94,7 @@ def min_snr_weights(prediction: str, alpha: Tensor, sigma: Tensor, gamma: float)
 
 def training_answer(
     network: nn.Module,
-    scheduler: Any,
+    scheduler: NoiseSchedule,
     x0: Tensor,
     condition: Tensor,
     noise: Tensor,
@@ -119,7 +122,12 @@ def training_answer(
 
 
 def denoising_errors(
-    output: Tensor, scheduler: Any, x0: Tensor, noise: Tensor, timesteps: Tensor, min_snr_gamma: float | None = None
+    output: Tensor,
+    scheduler: NoiseSchedule,
+    x0: Tensor,
+    noise: Tensor,
+    timesteps: Tensor,
+    min_snr_gamma: float | None = None,
 ) -> Tensor:
     """Mean squared error of each answer.
 
@@ -142,7 +150,7 @@ def denoising_errors(
 
 def denoising_loss(
     network: nn.Module,
-    scheduler: Any,
+    scheduler: NoiseSchedule,
     x0: Tensor,
     condition: Tensor,
     noise: Tensor,

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import max_pool2d
 
+from diffusion.contracts import NoiseSchedule
 from diffusion.networks.concatenation import ConditionScaling
 from diffusion.parametrization import predicted_x0
 from diffusion.training.objectives import denoising_errors, noise_levels, training_answer
@@ -65,7 +66,14 @@ def hinge_loss(lost: Tensor, margin: float) -> Tensor:
 
 
 def mean_lost(lost: Tensor) -> Tensor:
-    """The mean of what objects lose, a scalar, 0 without objects: processes whose batch has none log it too."""
+    """The mean of what objects lose; processes whose batch has none log it too.
+
+    Args:
+        lost: Of each object, (N,), see `lost_signal`.
+
+    Returns:
+        A scalar, 0 without objects.
+    """
     return lost.sum() / max(len(lost), 1)
 
 
@@ -112,7 +120,7 @@ class SurvivalHinge:
 
 def protected_denoising_loss(
     network: nn.Module,
-    scheduler: Any,
+    scheduler: NoiseSchedule,
     x0: Tensor,
     condition: Tensor,
     noise: Tensor,

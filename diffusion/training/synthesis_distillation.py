@@ -8,11 +8,12 @@ step what the teacher draws in two or more.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 from diffusers.schedulers.scheduling_flow_match_euler_discrete import FlowMatchEulerDiscreteScheduler
 from torch import Tensor
 
+from diffusion.contracts import NoiseSchedule, VarianceSchedule
 from diffusion.guidance import Terms, weighted_sum
 from diffusion.networks.conditions import Conditions
 from diffusion.parametrization import predicted_x0
@@ -20,10 +21,13 @@ from diffusion.training.distillation import SeesX0, consistency_loss
 from diffusion.training.objectives import noise_levels
 from diffusion.training.synthesis_objective import ask
 
+if TYPE_CHECKING:
+    from diffusion.pipelines.synthesis import SynthesisPipeline
+
 Networks = Mapping[str, Any]  # "unet" and "conditioner"; also an nn.ModuleDict
 
 
-def check_teacher(pipeline: Any, scheduler: Any, latent: str, fingerprint: str | None) -> None:
+def check_teacher(pipeline: SynthesisPipeline, scheduler: NoiseSchedule, latent: str, fingerprint: str | None) -> None:
     """Check that a SynthesisPipeline can teach a student.
 
     Args:
@@ -42,16 +46,15 @@ def check_teacher(pipeline: Any, scheduler: Any, latent: str, fingerprint: str |
     ours = {"predicts": scheduler.config.prediction_type, "latent": latent}
     if told != ours:
         raise ValueError(f"the teacher has {told}, this model {ours}: make them the same")
-    if theirs.alphas_cumprod.shape != scheduler.alphas_cumprod.shape or not theirs.alphas_cumprod.allclose(
-        scheduler.alphas_cumprod, atol=1e-6
-    ):
+    alpha_bar = cast(VarianceSchedule, scheduler).alphas_cumprod
+    if theirs.alphas_cumprod.shape != alpha_bar.shape or not theirs.alphas_cumprod.allclose(alpha_bar, atol=1e-6):
         raise ValueError("the teacher's noise schedule is another one: give `scheduler` the teacher's betas")
     if fingerprint is not None and pipeline.conditioner.config["text_fingerprint"] not in (None, fingerprint):
         raise ValueError("the teacher was trained with another text encoder: give `text_encoder` that one")
 
 
 def guided_x0(
-    networks: Networks, scheduler: Any, noisy: Tensor, timesteps: Tensor, given: Conditions, terms: Terms
+    networks: Networks, scheduler: NoiseSchedule, noisy: Tensor, timesteps: Tensor, given: Conditions, terms: Terms
 ) -> Tensor:
     """The x0 that networks see in a noisy latent under guidance.
 
@@ -81,7 +84,7 @@ def synthesis_distillation_loss(
     student: Networks,
     target: Networks,
     teacher: Networks,
-    scheduler: Any,
+    scheduler: NoiseSchedule,
     x0: Tensor,
     given: Conditions,
     noise: Tensor,

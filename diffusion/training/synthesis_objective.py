@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from diffusers.models.modeling_utils import ModelMixin
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from diffusers.schedulers.scheduling_flow_match_euler_discrete import FlowMatchEulerDiscreteScheduler
+from diffusers.schedulers.scheduling_utils import SchedulerMixin
 from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool2d, binary_cross_entropy_with_logits
 
+from diffusion.contracts import NoiseSchedule
 from diffusion.networks.conditioning import Conditioner
 from diffusion.networks.conditions import Conditions
 from diffusion.networks.dit import LatentDiT
@@ -18,7 +18,7 @@ from diffusion.parametrization import prediction_target
 from diffusion.training.objectives import check_scheduler, min_snr_weights, noise_levels
 
 
-def check_synthesis_scheduler(scheduler: Any) -> None:
+def check_synthesis_scheduler(scheduler: SchedulerMixin | NoiseSchedule) -> None:
     """Refuse a scheduler that the pipeline cannot sample with.
 
     Args:
@@ -33,7 +33,7 @@ def check_synthesis_scheduler(scheduler: Any) -> None:
         raise ValueError("flow matching with use_dynamic_shifting or invert_sigmas is not supported: set them to false")
 
 
-def check_networks(network: Any, conditioner: Conditioner) -> None:
+def check_networks(network: ModelMixin, conditioner: Conditioner) -> None:
     """Check that network and conditioner go together.
 
     Args:
@@ -65,8 +65,15 @@ def check_networks(network: Any, conditioner: Conditioner) -> None:
         )
 
 
-def network_multiple(network: Any) -> int:
-    """What a latent's height and width must be divisible by."""
+def network_multiple(network: ModelMixin) -> int:
+    """What a latent's height and width must be divisible by.
+
+    Args:
+        network: A LatentDiT, or a U-Net of diffusers.
+
+    Returns:
+        A whole number, 1 or more.
+    """
     if isinstance(network, LatentDiT):
         return network.size_multiple
     return 2 ** (len(network.config["block_out_channels"]) - 1)
@@ -98,8 +105,7 @@ def ask(
     inputs = torch.cat([noisy, others, places], dim=1).to(network.dtype)
     takes_vector = isinstance(network, LatentDiT) or network.config["class_embed_type"] is not None
     labels = vector if takes_vector else None
-    network_: Any = network
-    return network_(inputs, timestep, tokens, class_labels=labels, encoder_attention_mask=mask).sample.float()
+    return network(inputs, timestep, tokens, class_labels=labels, encoder_attention_mask=mask).sample.float()
 
 
 def flow_times(count: int, generator: torch.Generator, shift: float = 1.0) -> Tensor:
@@ -120,7 +126,7 @@ def flow_times(count: int, generator: torch.Generator, shift: float = 1.0) -> Te
     return shift * sigma / (1 + (shift - 1) * sigma)
 
 
-def training_times(scheduler: Any, count: int, generator: torch.Generator) -> Tensor:
+def training_times(scheduler: NoiseSchedule, count: int, generator: torch.Generator) -> Tensor:
     """Draw times in the unit in which the network receives them.
 
     Args:
@@ -139,7 +145,7 @@ def training_times(scheduler: Any, count: int, generator: torch.Generator) -> Te
 
 def synthesis_loss(
     network: ModelMixin,
-    scheduler: Any,
+    scheduler: NoiseSchedule,
     x0: Tensor,
     given: Conditions,
     context: tuple[Tensor, Tensor, Tensor],

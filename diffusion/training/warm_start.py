@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, cast
 
 import torch
 from torch import Tensor, nn
+
+from diffusion.contracts import NoiseSchedule
+from diffusion.networks.conditioning import Conditioner
+
+if TYPE_CHECKING:
+    from diffusion.pipelines.synthesis import SynthesisPipeline
 
 FIRST_LAYERS = ("unet.conv_in.weight", "unet.patchify.weight")  # of a U-Net and of a LatentDiT
 ADDED = ("image_view", "image_place", "image_prior", "person")  # what is added to the time's embedding
 
 
-def check_start(pipeline: Any, scheduler: Any, latent: str, fingerprint: str | None) -> None:
+def check_start(pipeline: SynthesisPipeline, scheduler: NoiseSchedule, latent: str, fingerprint: str | None) -> None:
     """Check that a model's weights mean the same in another training.
 
     Args:
@@ -33,7 +39,7 @@ def check_start(pipeline: Any, scheduler: Any, latent: str, fingerprint: str | N
         raise ValueError("`start` was trained with another text encoder: give `text_encoder` that one")
 
 
-def first_weights(pipeline: Any, networks: nn.ModuleDict) -> dict[str, Tensor]:
+def first_weights(pipeline: SynthesisPipeline, networks: nn.ModuleDict) -> dict[str, Tensor]:
     """A trained pipeline's weights for networks that may know more conditions.
 
     What they know beyond it begins as if it were not there: new channels of the network's input have weights of 0, and
@@ -54,7 +60,7 @@ def first_weights(pipeline: Any, networks: nn.ModuleDict) -> dict[str, Tensor]:
     weights = {f"{part}.{name}": value for part, one in parts.items() for name, value in one.state_dict().items()}
     old, new = (
         {name: one.config[name] for name in ("images", "regions")}
-        for one in (pipeline.conditioner, networks["conditioner"])
+        for one in (pipeline.conditioner, cast(Conditioner, networks["conditioner"]))
     )
     known, asked = (
         {_condition(name) for name in names if name.startswith("conditioner.")} for names in (weights, wanted)

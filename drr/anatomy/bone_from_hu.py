@@ -189,7 +189,14 @@ def fill(section: np.ndarray) -> np.ndarray:
 
 @functools.cache
 def disc(radius: float) -> np.ndarray:
-    """uint8 structuring element of a radius in pixels."""
+    """A structuring element.
+
+    Args:
+        radius: In pixels.
+
+    Returns:
+        uint8 (2 r + 1, 2 r + 1) with r the radius rounded down: 1 within the radius.
+    """
     r = int(radius)
     y, x = np.mgrid[-r : r + 1, -r : r + 1]
     return (x * x + y * y <= radius * radius).astype(np.uint8)

@@ -1,4 +1,8 @@
-"""CSV tables, read strictly: what is damaged is refused with its file and line, never cut or merged."""
+"""CSV tables, read strictly: what is damaged is refused with its file and line, never cut or merged.
+
+They stand apart from radiographs.tables, since drr imports no other room, and since these are tables of CTs: UTF-8
+alone, no gzip or Parquet, an index without a name dropped, and a swallowed row known by its volume's name.
+"""
 
 from __future__ import annotations
 

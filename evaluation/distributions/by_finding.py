@@ -12,7 +12,8 @@ from evaluation.distributions.kid import kid
 from evaluation.distributions.prdc import PRDC, prdc
 from evaluation.features.labels import read_labels
 from evaluation.inputs import ImageSet
-from evaluation.reporting.report import Cell, Table
+from evaluation.reporting.cells import Cell
+from evaluation.reporting.report import Table
 
 FEWEST = 2  # images of each set for a distance
 

@@ -10,7 +10,8 @@ import numpy as np
 
 from evaluation.nodules.implant_protocol import TRUTH, ImplantRow
 from evaluation.nodules.implants import DIAMETERS_MM
-from evaluation.reporting.report import Cell, Interval, Table
+from evaluation.reporting.cells import Cell, Interval
+from evaluation.reporting.report import Table
 from evaluation.reporting.statistics import bootstrap_mean, bootstrap_median
 from radiographs import atomic_path
 

@@ -20,7 +20,8 @@ from evaluation.nodules.survival import (
     SurvivalResult,
 )
 from evaluation.nodules.twins import AIMS
-from evaluation.reporting.report import Cell, Interval, Report, Table
+from evaluation.reporting.cells import Cell, Interval
+from evaluation.reporting.report import Report, Table
 from evaluation.reporting.statistics import bootstrap_mean, bootstrap_median
 from radiographs import atomic_path
 

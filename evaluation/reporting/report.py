@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import cv2
 import numpy as np
 
+from evaluation.reporting.cells import Cell, Interval, bounds, number, show
 from evaluation.reporting.template import TEMPLATE
 from radiographs import atomic_path
 
@@ -20,24 +21,6 @@ if TYPE_CHECKING:
     from jaxtyping import UInt8
 
 SLIDER_SIDE = 480  # pictures in the page are scaled down to this
-
-
-@dataclass(frozen=True)
-class Interval:
-    """A value with the interval around it, such as 30.1 [29.8, 30.4].
-
-    Attributes:
-        value: The estimate.
-        low: Lower end.
-        high: Upper end.
-    """
-
-    value: float
-    low: float
-    high: float
-
-
-Cell = str | int | float | Interval | None
 
 
 @dataclass(frozen=True)
@@ -186,31 +169,6 @@ def plain(value: Any) -> Any:
     return value
 
 
-def number(value: float) -> str:
-    """Four significant digits, and no exponent between 0.001 and a million."""
-    if not math.isfinite(value):
-        return "–" if math.isnan(value) else ("∞" if value > 0 else "-∞")
-    if value == 0 or 1e-3 <= abs(value) < 1e6:
-        digits = 4 if value == 0 else max(0, 3 - math.floor(math.log10(abs(value))))
-        return f"{value:.{min(digits, 4)}f}"
-    return f"{value:.2e}"
-
-
-def show(cell: Cell) -> str:
-    """A cell's value as text."""
-    if isinstance(cell, Interval):
-        return number(cell.value)
-    if cell is None:
-        return "–"
-    return number(cell) if isinstance(cell, float) else str(cell)
-
-
-def bounds(cell: Cell) -> str:
-    """The interval of a cell as text, empty where there is none."""
-    known = isinstance(cell, Interval) and not (math.isnan(cell.low) or math.isnan(cell.high))
-    return f"[{number(cell.low)}, {number(cell.high)}]" if known else ""  # type: ignore[union-attr]
-
-
 def encode_png(pixels: UInt8[np.ndarray, "height width"], side: int | None = None) -> bytes:
     """Encode a picture as PNG.
 
@@ -228,12 +186,27 @@ def encode_png(pixels: UInt8[np.ndarray, "height width"], side: int | None = Non
 
 
 def data_uri(png: bytes) -> str:
-    """A PNG file's bytes as an address that a page can hold."""
+    """A picture as an address that a page can hold.
+
+    Args:
+        png: A PNG file's bytes.
+
+    Returns:
+        The data: URI.
+    """
     return "data:image/png;base64," + base64.b64encode(png).decode()
 
 
 def draw_chart(chart: Chart) -> dict[str, Any]:
-    """Pixel coordinates of a chart of 420x240: points, the line's ends, and the numbers at the axes' ends."""
+    """A chart of 420x240 pixels.
+
+    Args:
+        chart: One point or more, the rightmost at an x above 0.
+
+    Returns:
+        Its texts, and in pixels of the chart the points and the line's two ends; "low", "high" and "right" are the
+        numbers at the axes' ends.
+    """
     x, y = np.asarray(chart.x, float), np.asarray(chart.y, float)
     intercept, slope = chart.line
     right = float(x.max()) * 1.05

@@ -14,7 +14,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from evaluation.reporting.report import number
+from evaluation.reporting.cells import number
 from evaluation.suppression.comparison_template import TEMPLATE
 from evaluation.suppression.gains import scaled
 from radiographs import atomic_path, to_levels

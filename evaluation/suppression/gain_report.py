@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from evaluation.nodules.implant_report import RELEVANT_MM, SUMMARY_COLUMNS, implant_summary
-from evaluation.reporting.report import Cell, Interval, Table
+from evaluation.reporting.cells import Cell, Interval
+from evaluation.reporting.report import Table
 from evaluation.reporting.statistics import bootstrap_mean
 from evaluation.suppression.gains import BANDS
 from evaluation.suppression.protocol import SuppressionResult

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 
 from evaluation.nodules.implant_report import implant_table
-from evaluation.reporting.report import Cell, Interval, Report, Slider, Table
+from evaluation.reporting.cells import Cell, Interval
+from evaluation.reporting.report import Report, Slider, Table
 from evaluation.reporting.statistics import bootstrap_mean, holm, paired_test
 from evaluation.suppression.gain_report import NOTES as GAIN_NOTES
 from evaluation.suppression.gain_report import gain_tables

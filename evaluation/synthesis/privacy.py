@@ -20,7 +20,8 @@ from torch import Tensor, nn
 from evaluation.features.extract import Extractor, Reading, extract
 from evaluation.features.neighbours import nearest
 from evaluation.inputs import ImageSet, check_pair, check_set, check_splits
-from evaluation.reporting.report import Cell, Interval, Report, Table
+from evaluation.reporting.cells import Cell, Interval
+from evaluation.reporting.report import Report, Table
 from evaluation.reporting.statistics import bootstrap_mean
 from radiographs import read_radiograph
 

@@ -11,7 +11,8 @@ from evaluation.features.clip import Clip, alignment, observations
 from evaluation.features.extract import Extractor, extract
 from evaluation.features.labels import accuracy_by_class, has_labels, read_labels
 from evaluation.inputs import ImageSet
-from evaluation.reporting.report import Cell, Interval, Report, Table
+from evaluation.reporting.cells import Cell, Interval
+from evaluation.reporting.report import Report, Table
 from evaluation.reporting.statistics import auroc_interval, bootstrap_mean
 from evaluation.synthesis.radgraph import LEVELS, agreements, annotate, label_counts
 

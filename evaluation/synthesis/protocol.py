@@ -16,7 +16,8 @@ from evaluation.distributions.kid import kid
 from evaluation.distributions.prdc import PRDC, prdc
 from evaluation.features.extract import TRANSFORMS, Extracted, Extractor, extract
 from evaluation.inputs import ImageSet, check_pair, check_set
-from evaluation.reporting.report import Cell, Chart, Interval, Report, Table
+from evaluation.reporting.cells import Cell, Interval
+from evaluation.reporting.report import Chart, Report, Table
 from evaluation.synthesis.options import SynthesisProtocol
 from evaluation.synthesis.prompts import add_entities, add_label_agreement, add_text, add_views
 

@@ -19,7 +19,8 @@ from torch.utils.data import DataLoader, Dataset
 from evaluation.features.extract import TRANSFORMS, Extractor, Reading, Transform, extract, loader_options
 from evaluation.features.labels import read_labels
 from evaluation.inputs import ImageSet, check_pair, check_set, check_splits
-from evaluation.reporting.report import Cell, Interval, Report, Table
+from evaluation.reporting.cells import Cell, Interval
+from evaluation.reporting.report import Report, Table
 from evaluation.reporting.statistics import auroc_interval
 from radiographs import read_radiograph
 
@@ -111,7 +112,11 @@ class LabelClassifier(L.LightningModule):
         return (losses * known).sum() / known.sum().clamp_min(1)
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
-        """AdamW."""
+        """How the classifier learns.
+
+        Returns:
+            AdamW of all weights, at `learning_rate`.
+        """
         return torch.optim.AdamW(self.parameters(), lr=self.learning_rate)
 
 

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from evaluation.inputs import ImageSet
-from evaluation.reporting.report import Cell, Interval, Report, Table
+from evaluation.reporting.cells import Cell, Interval
+from evaluation.reporting.report import Report, Table
 from evaluation.views.classifier import CLASSES, Verdict, ViewNet, judge_views
 from radiographs.io import read_radiograph
 from radiographs.suitability import assess

@@ -256,9 +256,17 @@ class AdaptationData(LightningDataModule):
         self.batch_size, self.workers, self.seed = batch_size, workers, seed
 
     def train_dataloader(self) -> ResumableLoader:
-        """Items, new ones every epoch."""
+        """What the correction is trained on.
+
+        Returns:
+            A loader of `epoch_size` items, new ones every epoch.
+        """
         return epoch_loader(self.train, self.trainer, True, self.batch_size, self.workers, self.seed)
 
     def val_dataloader(self) -> DataLoader | list:
-        """The held-out pairs, each whole and alone, on the model's grid."""
+        """What the correction is judged by.
+
+        Returns:
+            A loader of the held-out pairs, each whole and alone, on the model's grid; [] if there are none.
+        """
         return DataLoader(self.held_out, batch_size=None) if self.held_out else []

@@ -165,17 +165,33 @@ class CTPairDataModule(LightningDataModule):
         return epoch_loader(dataset, self.trainer, training, self.batch_size, self.workers, self.seed)
 
     def train_dataloader(self) -> ResumableLoader:
-        """Pairs of the training bodies, new ones every epoch."""
+        """Pairs of the training bodies.
+
+        Returns:
+            A loader of `epoch_size` pairs, new ones every epoch.
+        """
         return self._loader(True)
 
     def val_dataloader(self) -> ResumableLoader:
-        """The same pairs of the validation bodies every time."""
+        """Pairs of the validation bodies.
+
+        Returns:
+            A loader of `validation_size` pairs, the same ones every time.
+        """
         return self._loader(False)
 
     def test_dataloader(self) -> ResumableLoader:
-        """As `val_dataloader`."""
+        """The pairs of validation once more.
+
+        Returns:
+            As `val_dataloader`.
+        """
         return self._loader(False)
 
     def predict_dataloader(self) -> ResumableLoader:
-        """As `val_dataloader`."""
+        """The pairs of validation once more.
+
+        Returns:
+            As `val_dataloader`.
+        """
         return self._loader(False)

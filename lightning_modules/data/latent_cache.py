@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import torch
+from lightning.pytorch import LightningDataModule
 from torch import Tensor
 
 
-def refuse_random_images(data: Any) -> None:
+def refuse_random_images(data: LightningDataModule | None) -> None:
     """Refuse data whose images change from epoch to epoch.
 
     A cached latent is of the image that was seen first, so augmentation would be lost without a word.

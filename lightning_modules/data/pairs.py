@@ -196,17 +196,33 @@ class PairDataModule(LightningDataModule):
         return epoch_loader(dataset, self.trainer, train, self.batch_size, self.workers, self.seed)
 
     def train_dataloader(self) -> ResumableLoader:
-        """Shuffled by seed and epoch; an incomplete last batch is left out."""
+        """The training pairs.
+
+        Returns:
+            A loader that shuffles by seed and epoch; an incomplete last batch is left out.
+        """
         return self._loader("train")
 
     def val_dataloader(self) -> ResumableLoader | list:
-        """In the order of the names; none when `validation_fraction` is 0."""
+        """The validation pairs.
+
+        Returns:
+            A loader in the order of the names; [] when `validation_fraction` is 0.
+        """
         return [] if self.validation_fraction == 0 else self._loader("validation")
 
     def test_dataloader(self) -> ResumableLoader:
-        """In the order of test_set.txt, or of the names."""
+        """The test pairs.
+
+        Returns:
+            A loader in the order of test_set.txt, or of the names.
+        """
         return self._loader("test")
 
     def predict_dataloader(self) -> ResumableLoader:
-        """As `test_dataloader`."""
+        """The test pairs, to be suppressed.
+
+        Returns:
+            As `test_dataloader`.
+        """
         return self._loader("test")

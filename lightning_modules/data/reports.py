@@ -253,18 +253,34 @@ class ReportDataModule(LightningDataModule):
         return epoch_loader(dataset, self.trainer, train, self.batch_size, self.workers, self.seed, collate)
 
     def train_dataloader(self) -> ResumableLoader:
-        """Shuffled by seed and epoch; an incomplete last batch is left out."""
+        """The training images.
+
+        Returns:
+            A loader that shuffles by seed and epoch; an incomplete last batch is left out.
+        """
         return self._loader("train")
 
     def val_dataloader(self) -> ResumableLoader | list:
-        """In the order of the table; none where no image is for validation."""
+        """The validation images.
+
+        Returns:
+            A loader in the order of the table; [] if no image is for validation.
+        """
         self.setup()
         return self._loader("validation") if self.splits["validation"] else []
 
     def test_dataloader(self) -> ResumableLoader:
-        """In the order of the table."""
+        """The test images.
+
+        Returns:
+            A loader in the order of the table.
+        """
         return self._loader("test")
 
     def predict_dataloader(self) -> ResumableLoader:
-        """As `test_dataloader`."""
+        """The test images, whose views and reports are to be drawn.
+
+        Returns:
+            As `test_dataloader`.
+        """
         return self._loader("test")

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
+from lightning.pytorch import Trainer
 from torch.utils.data import DataLoader, Dataset, DistributedSampler
 
 
@@ -47,7 +48,7 @@ class ResumableLoader(DataLoader):
         seen: images of this epoch that this process has delivered.
     """
 
-    trainer: Any = None
+    trainer: Trainer | None = None
     seen: int = 0
 
     @property
@@ -111,7 +112,7 @@ class ResumableLoader(DataLoader):
 
 def epoch_loader(
     dataset: Dataset,
-    trainer: Any,
+    trainer: Trainer | None,
     train: bool,
     batch_size: int,
     workers: int,

@@ -29,7 +29,9 @@ class Limits:
         uploaded: After which what was sent is deleted; what was made of it stays for `age`.
         waiting: Requests in the queue; whoever comes later is told so.
         sockets: Rotating CTs at once.
-        drawn: Images in one grid; prompt: its letters; steps: of sampling.
+        drawn: Images in one grid.
+        prompt: Its letters.
+        steps: Of sampling.
     """
 
     upload: int = 1024 * MIB

@@ -119,6 +119,7 @@ class Scene:
     Attributes:
         volume: Body alone, bone known.
         name: What its owner calls it.
+        box: As `body_box` gives it, of the volume.
     """
 
     volume: Volume

@@ -25,6 +25,7 @@ class Entry:
         name: What the visitor calls it; only ever shown.
         uploads: Where the server puts what is sent: nothing else is ever taken for it.
         kept: What is small and is needed again.
+        used: When it was last looked at, by time.monotonic.
     """
 
     token: str

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import hashlib
 import json
 import os
 import re
@@ -18,57 +17,13 @@ from pathlib import Path
 from typing import Any
 
 from radiographs.files import PART
+from radiolucent.batch.identity import stands_for
 
 FORMAT = 2  # of manifest.jsonl; 1 did not record inputs and claims
 SETTINGS_LINE = b'{"settings"'
 LONGEST_FIRST_LINE = 2**26  # bytes
 SHOWN = 5  # files in a message
 SYNC_S = 1.0  # the disk is made to keep finished items' lines no more often; a power cut loses what is done again
-
-
-def file_identity(path: str | Path, **more: Any) -> dict[str, Any]:
-    """What tells one state of an input from any other, in JSON values.
-
-    Args:
-        path: a file, or a folder, whose files' names, sizes and times count.
-        more: what else the result depends on, such as a row of a table (JSON values), kept as a digest each. None is
-            what was not given: a result that was made with it stands.
-
-    Returns:
-        `path_sha256`, a digest, since folders are named after patients; size and time of change (of a folder: of its
-        files), unless it cannot be looked at: the work will say what is wrong; NAME_sha256 for each of `more`.
-    """
-    resolved = Path(path).resolve()
-    identity: dict[str, Any] = {"path_sha256": _digest(os.fsencode(resolved))}
-    try:
-        if resolved.is_dir():
-            files = [file for file in sorted(resolved.rglob("*")) if file.is_file()]
-            states = [(str(file.relative_to(resolved)), *_state(file)) for file in files]
-            identity |= {"files": len(files), "files_sha256": _digest(json.dumps(states).encode())}
-        else:
-            size, modified = _state(resolved)
-            identity |= {"bytes": size, "modified_ns": modified}
-    except OSError:
-        pass
-    for name, value in more.items():
-        identity[f"{name}_sha256"] = None if value is None else _digest(json.dumps(value, sort_keys=True).encode())
-    return identity
-
-
-def _same(before: Mapping[str, Any] | None, now: Mapping[str, Any] | None) -> bool:
-    """Whether a result of the input `before` stands for the input `now`."""
-    if before is None or now is None:
-        return before is now
-    return before.keys() == now.keys() and all(value in (None, before[name]) for name, value in now.items())
-
-
-def _state(file: Path) -> tuple[int, int]:
-    found = file.stat()
-    return found.st_size, found.st_mtime_ns
-
-
-def _digest(content: bytes) -> str:
-    return hashlib.sha256(content).hexdigest()[:16]
 
 
 class Manifest:
@@ -221,14 +176,30 @@ class Manifest:
         return "" if owner is None else f"the result of {owner}"
 
     def is_of_another_file(self, key: str, identity: Mapping[str, Any] | None) -> bool:
-        """Whether `key` is recorded, and its input lay elsewhere than this one."""
+        """Whether an item is recorded, and its input lay elsewhere than this one.
+
+        Args:
+            key: Of the item.
+            identity: Of its input now, by `file_identity`; None for one that has no file.
+
+        Returns:
+            False also if it is not recorded, or was recorded without an input.
+        """
         before = self.finished.get(key, {}).get("input")
         return before is not None and before["path_sha256"] != (identity or {}).get("path_sha256")
 
     def is_changed(self, key: str, identity: Mapping[str, Any] | None) -> bool:
-        """Whether `key` is recorded, with the same input in another state."""
+        """Whether an item is recorded, and its input is not in the state in which it was.
+
+        Args:
+            key: Of the item.
+            identity: Of its input now, by `file_identity`; None for one that has no file.
+
+        Returns:
+            False also if it is not recorded, or was recorded without an input.
+        """
         before = self.finished.get(key, {}).get("input")
-        return before is not None and not _same(before, identity)
+        return before is not None and not stands_for(before, identity)
 
     def is_finished(self, key: str, identity: Mapping[str, Any] | None = None) -> bool:
         """Whether `key` is recorded with this input, and each of its outputs still exists.
@@ -241,7 +212,7 @@ class Manifest:
             Whether it can be skipped.
         """
         record = self.finished.get(key)
-        if record is None or not _same(record.get("input"), identity):
+        if record is None or not stands_for(record.get("input"), identity):
             return False
         return all((self.out / name).exists() for name in record.get("outputs", []))
 
@@ -258,7 +229,12 @@ class Manifest:
         self._take(line)
 
     def update(self, key: str, **values: Any) -> None:
-        """Add to the record of a finished item, or replace, JSON values; nothing is written that is there already."""
+        """Add to the record of a finished item, or replace, JSON values; nothing is written that is there already.
+
+        Args:
+            key: Of the item, which must be recorded.
+            **values: By name.
+        """
         record = self.finished[key]
         changed = {name: value for name, value in values.items() if record.get(name) != value}
         if changed:

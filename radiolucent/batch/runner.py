@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 from radiographs.files import atomic_path, printable
 from radiolucent.batch.executors import EXECUTORS
-from radiolucent.batch.manifest import Manifest, file_identity
+from radiolucent.batch.identity import file_identity
+from radiolucent.batch.manifest import Manifest
 
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser

@@ -12,11 +12,12 @@ from __future__ import annotations
 import json
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser, Namespace
 
+    from lightning_modules.model_folder import Savable
     from radiographs import Pair
     from radiolucent.suppression.site_training import Figures
 
@@ -26,7 +27,11 @@ REPORT = "adaptation.json"
 
 
 def add_arguments(parser: ArgumentParser) -> None:
-    """Options of `radiolucent adapt`."""
+    """Options of `radiolucent adapt`.
+
+    Args:
+        parser: Takes them.
+    """
     parser.add_argument("pairs", type=str, nargs="?", help="folder with CXR/ and BS/")
     parser.add_argument("--radiographs", type=str, help="folder of radiographs, instead of PAIRS")
     parser.add_argument("--softs", type=str, help="folder of their soft-tissue images, of the same names")
@@ -54,11 +59,21 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 
 def run(args: Namespace) -> int:
-    """Adapt, report, and write the model; 0."""
+    """Adapt, report, and write the model.
+
+    Args:
+        args: As `add_arguments` reads them.
+
+    Returns:
+        0.
+
+    Raises:
+        ValueError: The output folder holds something, or the pairs, the options or the model are not fit for it.
+    """
     import tempfile
 
-    from lightning_modules.callbacks import replace_folder
     from lightning_modules.data.adaptation import load_site_pair
+    from lightning_modules.model_folder import replace_folder
     from radiolucent.suppression.model import model_folder
     from radiolucent.suppression.site_training import Course, bone_of, measure, new_site, prepare, starting_model, train
 
@@ -96,7 +111,7 @@ def run(args: Namespace) -> int:
             print(f"once more on all {len(loaded)} pairs, for {steps} steps")
             best, _ = train(start, site, prepared, [], course, Path(scratch) / "all", steps)
     out.parent.mkdir(parents=True, exist_ok=True)
-    replace_folder(best, out)
+    replace_folder(cast("Savable", best), out)
     report = {
         "note": "Research use only. The figures are those of the pairs held out, before they were trained on.",
         "pairs": len(loaded),
@@ -115,8 +130,15 @@ def run(args: Namespace) -> int:
 def find_site_pairs(args: Namespace) -> list[Pair]:
     """The pairs that the command line names, checked.
 
+    Args:
+        args: As `add_arguments` reads them.
+
+    Returns:
+        Two pairs or more, in the order of their names.
+
     Raises:
-        ValueError: No or two ways of naming them, fewer than three, or images without a partner.
+        ValueError: No or two ways of naming them, fewer than two, images without a partner, or an option that is not
+            above 0.
     """
     from radiographs import find_pairs
     from radiographs.pairs import RADIOGRAPHS, SOFTS
@@ -157,7 +179,13 @@ def choose_held_out(pairs: int, wanted: int | None, seed: int) -> list[int]:
 
 
 def show(before: Figures, after: Figures, held_out: int) -> None:
-    """A table of both."""
+    """Print what the model did before and what it does now, as a table.
+
+    Args:
+        before: Of the model that was started from.
+        after: Of the adapted one.
+        held_out: How many pairs both were measured on.
+    """
     from rich.console import Console
     from rich.table import Table
 

@@ -17,7 +17,11 @@ PORTS = (1, 65535)
 
 
 def add_arguments(parser: ArgumentParser) -> None:
-    """Options of `radiolucent app`."""
+    """Options of `radiolucent app`.
+
+    Args:
+        parser: Takes them.
+    """
     parser.add_argument("--host", type=str, default="127.0.0.1", help="address to listen on; other than this machine's "
                         "own only with --auth")  # fmt: skip
     parser.add_argument("--port", type=int, default=7860)

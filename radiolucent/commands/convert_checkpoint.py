@@ -22,7 +22,11 @@ ORIGIN = "converted_from.json"
 
 
 def add_arguments(parser: ArgumentParser) -> None:
-    """Options of `radiolucent convert-checkpoint`."""
+    """Options of `radiolucent convert-checkpoint`.
+
+    Args:
+        parser: Takes them.
+    """
     parser.add_argument("source", type=str, help="a file of weights, a MONAI bundle's or a diffusers folder")
     parser.add_argument("--kind", choices=NAMES, default="auto", help="whose weights; auto tells by the tensors' names")
     parser.add_argument("--out", type=str, required=True, help="folder to write; it must not exist or be empty")
@@ -73,8 +77,9 @@ def read_parts(source: Path, kind: str, allow_pickle: bool, model_config: str | 
     """
     from diffusers.utils import logging
 
+    from radiolucent.convert.configs import read_config
     from radiolucent.convert.diffusers_folder import read_diffusers
-    from radiolucent.convert.kinds import KINDS, read_bundle, read_config, recognise
+    from radiolucent.convert.kinds import KINDS, read_bundle, recognise
     from radiolucent.convert.source import read_source
 
     logging.disable_progress_bar()

@@ -28,7 +28,11 @@ MATERIALS = ["total", "bone", "soft"]
 
 
 def add_arguments(parser: ArgumentParser) -> None:
-    """Options of `radiolucent drr`."""
+    """Options of `radiolucent drr`.
+
+    Args:
+        parser: Takes them.
+    """
     parser.add_argument("inputs", type=str, nargs="+", help="CT files, folders, a CT-RATE tree, or 'sample'")
     parser.add_argument("--view", type=list[str], default=["PA"], help="PA, AP, LL, RL, RAO, ...; may be repeated")
     parser.add_argument("--oblique", action="store_true", help="besides, both anterior obliques (RAO and LAO)")

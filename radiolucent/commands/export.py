@@ -17,7 +17,11 @@ CONFIG = "config.yaml"  # in the folder of a run, which holds the folder of its 
 
 
 def add_arguments(parser: ArgumentParser) -> None:
-    """Options of `radiolucent export`."""
+    """Options of `radiolucent export`.
+
+    Args:
+        parser: Takes them.
+    """
     parser.add_argument("checkpoint", type=str, help="a checkpoint (.ckpt) of `radiolucent fit`")
     parser.add_argument("--out", type=str, required=True, help="folder to write; it must not exist or be empty")
     parser.add_argument(
@@ -191,7 +195,7 @@ def write(module: Any, checkpoint: dict[str, Any], out: Path) -> str:
     from diffusers.utils import logging
 
     from diffusion.finite import refuse_broken
-    from lightning_modules.callbacks import RECORD, exported_model
+    from lightning_modules.model_folder import RECORD, exported_model
     from radiographs.files import atomic_folder
 
     logging.disable_progress_bar()

@@ -21,7 +21,11 @@ MODEL_NAMES = ("model", "device", "trust_remote_code")  # the model counts by it
 
 
 def add_arguments(parser: ArgumentParser) -> None:
-    """Options of `radiolucent suppress`."""
+    """Options of `radiolucent suppress`.
+
+    Args:
+        parser: Takes them.
+    """
     from radiographs.for_suppression import POLARITIES
 
     parser.add_argument("inputs", type=str, nargs="+", help="radiographs, or folders of them")

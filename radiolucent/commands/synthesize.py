@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from radiolucent.batch.runner import Task, add_batch_arguments, run_batch
-from radiolucent.device import choose_device
+from radiolucent.device import workers_device
 from radiolucent.synthesis.drawing import draw_rows, in_batches
 from radiolucent.synthesis.prompts import Row
 
@@ -28,7 +28,11 @@ STEPS = 50  # of our own model where neither --steps nor its folder says
 
 
 def add_arguments(parser: ArgumentParser) -> None:
-    """Options of `radiolucent synthesize`."""
+    """Options of `radiolucent synthesize`.
+
+    Args:
+        parser: Takes them.
+    """
     parser.add_argument(
         "--prompts",
         type=str | None,
@@ -84,7 +88,14 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 
 def run(args: Namespace) -> int:
-    """Draw every row, then write the dataset's files; 0, or 1 if any row was skipped (see errors.csv)."""
+    """Draw every row, then write the dataset's files.
+
+    Args:
+        args: As `add_arguments` reads them.
+
+    Returns:
+        0, or 1 if any row was skipped (see errors.csv).
+    """
     import torch
 
     from evaluation.features.labels import CHEXPERT
@@ -147,7 +158,17 @@ def run(args: Namespace) -> int:
 
 
 def prompts_of(args: Namespace) -> str:
-    """The CSV of prompts. ValueError: neither --prompts nor --demo, or both."""
+    """The CSV of prompts.
+
+    Args:
+        args: As `add_arguments` reads them.
+
+    Returns:
+        Its path: of --prompts, or with --demo of the packaged one.
+
+    Raises:
+        ValueError: Neither of the two was given, or both.
+    """
     from radiolucent.synthesis.packaged import packaged_prompts
 
     if (args.prompts is None) != args.demo:
@@ -156,7 +177,14 @@ def prompts_of(args: Namespace) -> str:
 
 
 def about_model(checkpoint: str) -> str:
-    """What a SynthesisPipeline's folder says of its training, in one sentence; "" for others."""
+    """What a model's folder says of its training.
+
+    Args:
+        checkpoint: A pipeline's folder.
+
+    Returns:
+        One sentence of a SynthesisPipeline that says so; "" of others.
+    """
     from radiographs.files import read_json
 
     return str(read_json(Path(checkpoint) / "model_index.json").get("about") or "")
@@ -226,34 +254,6 @@ def read_options(args: Namespace) -> GeneratorOptions:
         text_encoder=args.text_encoder,
         cut=args.long_prompts == "cut",
     )
-
-
-def workers_device(device: str, executor: str, workers: int) -> str:
-    """Where the workers compute, on the machines on which they run.
-
-    Args:
-        device: "auto", "cpu" or "cuda".
-        executor: "local" or "ray".
-        workers: Processes, one a GPU.
-
-    Returns:
-        "cpu" or "cuda".
-
-    Raises:
-        ValueError: There are fewer GPUs than are asked for.
-    """
-    import torch
-
-    if executor == "ray":
-        from radiolucent.batch.executors import connect_ray
-
-        gpus = int(connect_ray().cluster_resources().get("GPU", 0))
-    else:
-        gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    device = choose_device(device, gpus)
-    if device == "cuda" and workers > gpus:
-        raise ValueError(f"--workers {workers}: one process a GPU, and there are {gpus}")
-    return device
 
 
 def settings_of(options: GeneratorOptions, seed: int, bits: int) -> dict[str, Any]:

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-
-import yaml
 
 from diffusion import (
     BrownianBridgeScheduler,
@@ -17,6 +14,7 @@ from diffusion import (
     ThresholdedLCMScheduler,
 )
 from radiographs.files import read_json
+from radiolucent.convert.configs import model_parameters, monai_options, read_config
 from radiolucent.convert.guided_unet import convert_guided_unet
 from radiolucent.convert.monai_nets import CODEBOOK, convert_monai_unet, convert_vqvae
 from radiolucent.convert.sit import convert_sit
@@ -85,7 +83,14 @@ def _latent_unet(source: Source, kind: str) -> Any:
 
 
 def bs_ldm(source: Source) -> Parts:
-    """VQVAE, or U-Net with DDPM and temporal adaptive thresholding; sampled with a clean condition, as published."""
+    """VQVAE, or U-Net with DDPM and temporal adaptive thresholding; sampled with a clean condition, as published.
+
+    Args:
+        source: BS-LDM's weights.
+
+    Returns:
+        One of the two models.
+    """
     if source.within(CODEBOOK):
         return _vqvae(source)
     unet = _latent_unet(source, "bs-ldm")
@@ -93,7 +98,14 @@ def bs_ldm(source: Source) -> Parts:
 
 
 def gl_lcm(source: Source) -> Parts:
-    """As BS-LDM with the LCM scheduler: the global path."""
+    """As BS-LDM with the LCM scheduler: the global path.
+
+    Args:
+        source: GL-LCM's weights.
+
+    Returns:
+        The VQVAE or the U-Net.
+    """
     if source.within(CODEBOOK):
         return _vqvae(source)
     unet = _latent_unet(source, "gl-lcm")
@@ -101,7 +113,14 @@ def gl_lcm(source: Source) -> Parts:
 
 
 def debonedit(source: Source) -> Parts:
-    """VQVAE, or the transformer on a Brownian bridge."""
+    """VQVAE, or the transformer on a Brownian bridge.
+
+    Args:
+        source: DeboneDiT's weights.
+
+    Returns:
+        One of the two models.
+    """
     if source.within(CODEBOOK):
         return _vqvae(source)
     part = _found(source, SIT, "debonedit")
@@ -112,7 +131,14 @@ def debonedit(source: Source) -> Parts:
 
 
 def bs_diff(source: Source) -> Parts:
-    """The first stage: MONAI's U-Net in pixels, one attention head at each level."""
+    """The first stage: MONAI's U-Net in pixels, one attention head at each level.
+
+    Args:
+        source: BS-Diff's weights.
+
+    Returns:
+        The U-Net, with pixels in place of an autoencoder.
+    """
     part = _found(source, MONAI, "bs-diff")
     levels = range(count(part.tensors, r"down_blocks\.(\d+)\."))
     options = {"num_head_channels": [part.tensors[f"down_blocks.{i}.resnets.0.norm2.weight"].shape[0] for i in levels]}
@@ -134,13 +160,27 @@ def _of_module(part: Source) -> dict[str, Any]:
 
 
 def taming(source: Source) -> Parts:
-    """taming-transformers' VQ-GAN; its YAML is needed."""
+    """taming-transformers' VQ-GAN.
+
+    Args:
+        source: Its weights, with the YAML that they came with.
+
+    Returns:
+        The autoencoder.
+    """
     part = _found(source, TAMING, "taming")
     return Parts(vqgan=convert_taming(part.tensors, model_parameters(source.config)))
 
 
 def monai(source: Source) -> Parts:
-    """MONAI's VQVAE or DiffusionModelUNet."""
+    """MONAI's VQVAE or DiffusionModelUNet.
+
+    Args:
+        source: Weights of one of them.
+
+    Returns:
+        That model.
+    """
     if source.within(CODEBOOK):
         return _vqvae(source)
     part = _found(source, MONAI, "monai")
@@ -149,9 +189,15 @@ def monai(source: Source) -> Parts:
 
 
 def compvis(source: Source) -> Parts:
-    """latent-diffusion: U-Net and, if it is a VQ model, the first stage; averaged weights where there are some.
+    """latent-diffusion: U-Net and, if it is a VQ model, the first stage; averaged weights if available.
 
     A pipeline comes of it where the condition is the first stage's latent beside the noisy one.
+
+    Args:
+        source: Its checkpoint, with the YAML that it came with.
+
+    Returns:
+        The models, as far as they are of a form that is known here.
     """
     part = _found(source, COMPVIS, "compvis")
     settings = model_parameters(source.config)
@@ -221,50 +267,6 @@ def recognise(source: Source) -> str:
         attention = part.attribute("middle_block.1.attention", "class", "")
         return "gl-lcm" if attention.endswith(".QKVAttention") else "bs-ldm"
     raise ValueError(f"the kind of these weights is not recognised ({', '.join(list(source.tensors)[:3])}, ...)")
-
-
-def model_parameters(config: dict[str, Any]) -> dict[str, Any]:
-    """`model: params:` of a taming or CompVis YAML."""
-    return config.get("model", {}).get("params", {})
-
-
-def read_config(path: Path) -> dict[str, Any]:
-    """A YAML or JSON file's mapping; FileNotFoundError or ValueError."""
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: there is no such file; give the model's YAML or JSON")
-    try:
-        config = yaml.safe_load(path.read_text())
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} is no YAML: {error}") from None
-    if not isinstance(config, dict):
-        raise ValueError(f"{path} holds no mapping; give the model's YAML or JSON")
-    return config
-
-
-def monai_options(config: dict[str, Any], name: str) -> dict[str, Any]:
-    """The arguments of a MONAI class in a bundle's configuration, `@key` resolved if it names a value.
-
-    Args:
-        config: The bundle's.
-        name: Of the class.
-
-    Returns:
-        {argument: value}.
-    """
-
-    def nodes(value: Any) -> Iterator[dict[str, Any]]:
-        if isinstance(value, dict):
-            if str(value.get("_target_", "")).rpartition(".")[2] == name:
-                yield value
-            for item in value.values():
-                yield from nodes(item)
-        elif isinstance(value, list):
-            for item in value:
-                yield from nodes(item)
-
-    node = next(nodes(config), {})
-    resolved = {k: config.get(v[1:]) if isinstance(v, str) and v.startswith("@") else v for k, v in node.items()}
-    return {key: value for key, value in resolved.items() if value is not None and not key.startswith("_")}
 
 
 def read_bundle(folder: Path, allow_pickle: bool, config: dict[str, Any]) -> Parts:

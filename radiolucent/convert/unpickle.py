@@ -56,11 +56,19 @@ class StandIn:
         pass
 
     def append(self, value: Any) -> None:
-        """Ignore what a pickled list would take."""
+        """Ignore what a pickled list would take.
+
+        Args:
+            value: Not kept.
+        """
         pass
 
     def extend(self, values: Any) -> None:
-        """Ignore what a pickled list would take."""
+        """Ignore what a pickled list would take.
+
+        Args:
+            values: Not kept.
+        """
         pass
 
 

@@ -72,8 +72,15 @@ class Course:
 def starting_model(folder: str, trust_remote_code: bool = False) -> SuppressionModel:
     """The model in a folder.
 
+    Args:
+        folder: A saved pipeline's.
+        trust_remote_code: Whether code that lies in it may run.
+
+    Returns:
+        A model that can be adapted, on the CPU.
+
     Raises:
-        ValueError: One that cannot be adapted.
+        ValueError: It cannot be adapted, or does not say on which image size it was trained.
     """
     from radiolucent.suppression.model import load_pipeline
 
@@ -86,7 +93,15 @@ def starting_model(folder: str, trust_remote_code: bool = False) -> SuppressionM
 
 
 def bone_of(model: SuppressionModel, site: SiteUNet | None = None) -> Bone:
-    """What a model takes away from a radiograph (S, S), with a site's weighted bands, if there are any."""
+    """What a model takes away from a radiograph, with a site's weighted bands, if there are any.
+
+    Args:
+        model: Any suppression model.
+        site: The site's correction, of which only the bands count; None: the model alone.
+
+    Returns:
+        A function from a radiograph (S, S) in [-1, 1] to the bone in it, (S, S).
+    """
     import torch
 
     def bone(radiograph: np.ndarray) -> np.ndarray:
@@ -98,7 +113,16 @@ def bone_of(model: SuppressionModel, site: SiteUNet | None = None) -> Bone:
 
 
 def new_site(start: SuppressionModel, pairs: list[SitePair], course: Course) -> SiteUNet:
-    """A correction whose bands are fitted to pairs and whose network is untrained."""
+    """A correction whose bands are fitted to pairs and whose network is untrained.
+
+    Args:
+        start: The model that it corrects.
+        pairs: Those that may be trained on.
+        course: Its sizes and seed.
+
+    Returns:
+        The correction, in evaluation mode.
+    """
     import numpy as np
 
     from diffusion.networks.site_unet import SiteUNet
@@ -109,7 +133,16 @@ def new_site(start: SuppressionModel, pairs: list[SitePair], course: Course) -> 
 
 
 def prepare(bone: Bone, pairs: list[SitePair], course: Course) -> list[list[Answered]]:
-    """What a model makes of each pair with several sets of nodules in it, at twice the grid's size."""
+    """What a model makes of each pair with several sets of nodules in it, at twice the grid's size.
+
+    Args:
+        bone: As `bone_of` gives it.
+        pairs: At least one.
+        course: Its sizes and seed.
+
+    Returns:
+        Of each pair equally many variants, one to six.
+    """
     import numpy as np
     from rich.progress import track
 
@@ -201,7 +234,12 @@ def train(
 
 
 def keep_best() -> Any:
-    """A callback that keeps the averaged weights of the best validation, `state`, and after which `step` that was."""
+    """A callback that remembers the best validation.
+
+    Returns:
+        A Callback with `state`, the averaged weights of the validation with the highest gains (None before the first),
+        and `step`, after which step that was.
+    """
     from lightning.pytorch import Callback
 
     class Keep(Callback):
@@ -217,7 +255,16 @@ def keep_best() -> Any:
 
 
 def measure(pipeline: SuppressionModel, pairs: list[SitePair], seed: int) -> Figures:
-    """The figures of a model on whole pairs, as `radiolucent suppress` would use it."""
+    """The figures of a model on whole pairs, as `radiolucent suppress` would use it.
+
+    Args:
+        pipeline: The model.
+        pairs: At least one.
+        seed: Of the implanted nodules' places.
+
+    Returns:
+        Means over the pairs, and over all nodules of 8 mm and more; NaN of what no pair shows.
+    """
     import numpy as np
 
     from evaluation.nodules.implants import contrast_per_mm, measure_implants, scatter

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from diffusion import BrownianBridgeScheduler, PixelSpace, ThresholdedDDIMScheduler, ThresholdedDDPMScheduler
-from diffusion.contracts import Autoencoder, NoiseSchedule
+from diffusion.contracts import Autoencoder, AutoencoderModel, NoiseSchedule
 from diffusion.latents import decode, encode
 from diffusion.networks.tiles import TiledAutoencoder
 from diffusion.pipelines.sampler import denoise
@@ -31,6 +31,7 @@ def test_autoencoders_keep_the_contract(vqgan):
             torch.testing.assert_close(latent, autoencoder.encode(image) * scale)
             assert latent.shape[2:] == (32 // f, 32 // f)
             torch.testing.assert_close(decode(autoencoder, latent), autoencoder.decode(latent / scale))
+        assert isinstance(autoencoder, AutoencoderModel) == isinstance(autoencoder, torch.nn.Module)
     assert not isinstance(torch.nn.Identity(), Autoencoder)
 
 

@@ -12,16 +12,9 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from torch.utils.data import DataLoader
 
 from diffusion import BoneSuppressionPipeline, ThresholdedDDIMScheduler, build_unet
-from lightning_modules.callbacks import (
-    RECORD,
-    FiniteWeights,
-    FolderExport,
-    ImageGrid,
-    image_grid,
-    refuse_foreign_folder,
-    replace_folder,
-)
+from lightning_modules.callbacks import FiniteWeights, FolderExport, ImageGrid, image_grid
 from lightning_modules.latent_diffusion_module import LatentDiffusionModule
+from lightning_modules.model_folder import RECORD, refuse_foreign_folder, replace_folder
 from lightning_modules.vqgan_module import VQGANModule
 from vqgan import VQGAN, HybridLoss
 

@@ -45,7 +45,11 @@ class File:
 
     @property
     def frames(self) -> int:
-        """Number of Frames; 1 for a classic image."""
+        """Number of Frames; 1 for a classic image.
+
+        Raises:
+            ValueError: The header has something else than a whole number there.
+        """
         try:
             return max(1, int(self.header.get("NumberOfFrames") or 1))
         except (TypeError, ValueError) as error:

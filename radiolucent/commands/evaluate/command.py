@@ -13,12 +13,16 @@ if TYPE_CHECKING:
 
 
 def add_arguments(parser: ArgumentParser) -> None:
-    """The protocols' options, as subcommands."""
+    """The protocols' options, as subcommands.
+
+    Args:
+        parser: Takes them.
+    """
     from jsonargparse import ArgumentParser as Parser
 
     protocols = parser.add_subcommands(dest="protocol")
     for name, add in {**PROTOCOLS, **{old: PROTOCOLS[new] for old, new in RENAMED.items()}}.items():
-        about = f"The old name of `{RENAMED[name]}`." if name in RENAMED else add.__doc__
+        about = f"The old name of `{RENAMED[name]}`." if name in RENAMED else (add.__doc__ or "").partition("\n")[0]
         child = Parser(description=about, exit_on_error=False, allow_abbrev=False)
         child.add_argument("--config", action="config", help="a YAML file with these options")
         child.add_argument("--out", type=str, required=True, help="folder for the report")
@@ -28,7 +32,11 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 
 def add_suppression(parser: ArgumentParser) -> None:
-    """Bone suppression against true soft-tissue images, beside doing nothing and a blur."""
+    """Bone suppression against true soft-tissue images, beside doing nothing and a blur.
+
+    Args:
+        parser: Of the subcommand.
+    """
     parser.add_argument("--pred", type=list[str], default=[], help="suppressed images: DIR or NAME=DIR; repeat")
     model = (
         "a saved pipeline's folder or hub name, or 'packaged', as [NAME=]DIR; suppresses --input, and nodules in it; "
@@ -55,7 +63,11 @@ def add_suppression(parser: ArgumentParser) -> None:
 
 
 def add_nodules(parser: ArgumentParser) -> None:
-    """Whether nodules, vessels and devices survive suppression, in rendered bodies and in given radiographs."""
+    """Whether nodules, vessels and devices survive suppression, in rendered bodies and in given radiographs.
+
+    Args:
+        parser: Of the subcommand.
+    """
     model = "a saved pipeline's folder, or OWNER/NAME on the Hugging Face hub; default: the packaged model"
     parser.add_argument("--checkpoint", type=str | None, default=None, help=model)
     bodies = "each with 24 nodules (6 diameters x 2 x 2), vessels and devices; 0 with --radiographs: none"
@@ -70,7 +82,11 @@ def add_nodules(parser: ArgumentParser) -> None:
 
 
 def add_model(parser: ArgumentParser) -> None:
-    """How a model suppresses, in the protocols that run one."""
+    """How a model suppresses, in the protocols that run one.
+
+    Args:
+        parser: Of a subcommand.
+    """
     parser.add_argument("--model-size", type=int | None, default=None, help="side that the model sees, as in suppress")
     parser.add_argument("--compose", choices=["subtract", "direct"], default="subtract", help="as in suppress")
     parser.add_argument("--steps", type=int | None, default=None, help="sampling steps, as in suppress")
@@ -81,7 +97,11 @@ def add_model(parser: ArgumentParser) -> None:
 
 
 def add_reading(parser: ArgumentParser) -> None:
-    """How images are read, in the protocols that extract features."""
+    """How images are read, in the protocols that extract features.
+
+    Args:
+        parser: Of a subcommand.
+    """
     parser.add_argument(
         "--accept", type=list[str], default=[], help="take a set with mixed 'sizes' or 'polarity'; repeat"
     )
@@ -90,14 +110,22 @@ def add_reading(parser: ArgumentParser) -> None:
 
 
 def add_features(parser: ArgumentParser) -> None:
-    """Which networks' features are compared."""
+    """Which networks' features are compared.
+
+    Args:
+        parser: Of a subcommand.
+    """
     networks = "[NAME=]TorchScript file, Hugging Face folder, hf://owner/name or inception:WEIGHTS; repeat"
     parser.add_argument("--features", type=list[str], default=[], help=networks)
     parser.add_argument("--transform", type=list[str], default=[], help="[NAME=]input of a TorchScript network; repeat")
 
 
 def add_synthesis(parser: ArgumentParser) -> None:
-    """Synthetic against real radiographs: distributions, text, labels and views."""
+    """Synthetic against real radiographs: distributions, text, labels and views.
+
+    Args:
+        parser: Of the subcommand.
+    """
     parser.add_argument("--real", type=str, required=True, help="folder, or CSV that names images")
     parser.add_argument(
         "--real-root", type=str | None, default=None, help="folder of the CSV's images; default its own"
@@ -126,7 +154,11 @@ def add_synthesis(parser: ArgumentParser) -> None:
 
 
 def add_privacy(parser: ArgumentParser) -> None:
-    """Whether synthetic images are copies of training images."""
+    """Whether synthetic images are copies of training images.
+
+    Args:
+        parser: Of the subcommand.
+    """
     parser.add_argument("--synthetic", type=str, required=True, help="folder, or CSV that names images")
     parser.add_argument("--train", type=str, required=True, help="training images: folder or CSV")
     parser.add_argument("--heldout", type=str | None, default=None, help="other real images: folder or CSV")
@@ -142,7 +174,11 @@ def add_privacy(parser: ArgumentParser) -> None:
 
 
 def add_utility(parser: ArgumentParser) -> None:
-    """Train a classifier on real, synthetic and both, and test it on real images."""
+    """Train a classifier on real, synthetic and both, and test it on real images.
+
+    Args:
+        parser: Of the subcommand.
+    """
     parser.add_argument("--real", type=str, required=True, help="CSV of real training images with labels")
     parser.add_argument("--synthetic", type=str, required=True, help="CSV of synthetic images with labels")
     parser.add_argument("--test", type=str, required=True, help="CSV of real test images with labels")
@@ -159,7 +195,11 @@ def add_utility(parser: ArgumentParser) -> None:
 
 
 def add_views(parser: ArgumentParser) -> None:
-    """Which view each picture shows (PA, AP, LL, RL, other), and the one asked for; turned pictures, negatives."""
+    """Which view each picture shows (PA, AP, LL, RL, other), and the one asked for; turned pictures, negatives.
+
+    Args:
+        parser: Of the subcommand.
+    """
     parser.add_argument("--images", type=str, required=True, help="folder, or CSV that names images")
     parser.add_argument("--root", type=str | None, default=None, help="folder of the CSV's images; default its own")
     parser.add_argument("--column", type=str, default="view", help="of the CSV, with the view that was asked for")

@@ -14,7 +14,8 @@ def finish(report: Any, out: str) -> None:
     """
     from rich.console import Console
 
-    from evaluation.reporting.report import show, write_report
+    from evaluation.reporting.cells import show
+    from evaluation.reporting.report import write_report
 
     console = Console()
     for table in report.tables:

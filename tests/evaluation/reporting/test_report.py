@@ -10,19 +10,8 @@ import subprocess
 import numpy as np
 import pytest
 
-from evaluation.reporting.report import (
-    Chart,
-    Interval,
-    Picture,
-    Report,
-    Slider,
-    Table,
-    bounds,
-    encode_png,
-    number,
-    show,
-    write_report,
-)
+from evaluation.reporting.cells import Interval, bounds, number, show
+from evaluation.reporting.report import Chart, Picture, Report, Slider, Table, encode_png, write_report
 
 
 @pytest.fixture

@@ -11,7 +11,8 @@ from PIL import Image
 from evaluation import suppression_scores
 from radiographs import read_radiograph
 from radiolucent.cli import dispatch
-from radiolucent.commands.demo import POSES_PER_BODY, SIZE, read_pairs
+from radiolucent.commands.demo import SIZE, read_pairs
+from radiolucent.rendering.demo_pairs import POSES_PER_BODY
 
 
 def test_results_hold_every_score_and_stage(quick_demo):
