@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any, Literal
 
 import torch
@@ -12,7 +11,7 @@ from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from torch import Tensor, nn
 
 from diffusion.guidance import guidance_terms
-from diffusion.latents import Latent, check_latent_options, encode
+from diffusion.latents import Latent, check_latent_options
 from diffusion.networks.conditioning import Conditioner
 from diffusion.networks.conditions import Conditions
 from diffusion.networks.text import TextEncoder
@@ -29,14 +28,11 @@ from diffusion.training.synthesis_objective import (
 )
 from diffusion.training.warm_start import check_start, first_weights
 from lightning_modules.data.asked import asked_for, check_text_width
-from lightning_modules.latent_module import LatentModule
+from lightning_modules.named_latent_module import UNSAVED_SIZE, NamedLatentModule
 from lightning_modules.processes import image_seeds
-from radiographs.vocabulary import VIEWS
-
-UNSAVED_SIZE = 512  # of checkpoints that do not say it: the default of earlier versions
 
 
-class SynthesisModule(LatentModule):
+class SynthesisModule(NamedLatentModule):
     """Training of synthesis, on the batches of lightning_modules.data.reports.ReportDataModule.
 
     Args:
@@ -127,10 +123,13 @@ class SynthesisModule(LatentModule):
         self.teacher_folder, self.solver_steps, self.start = teacher, solver_steps, start
         self.teacher_terms = guidance_terms(conditioner.conditions, teacher_guidance or {})
         self.teacher: Any = None
-        self.trained_views: list[str] | None = None  # None: the data do not tell
+        self.trained_views = None
 
     def setup(self, stage: str) -> None:
         """Read what was given as folders.
+
+        Args:
+            stage: "fit", "validate", "test" or "predict".
 
         Raises:
             ValueError: The text encoder's embeddings are not as wide as the conditioner expects.
@@ -168,7 +167,11 @@ class SynthesisModule(LatentModule):
         return self.networks
 
     def pipeline(self) -> SynthesisPipeline:
-        """The model as it stands, with the averaged networks and the text encoder, which its conditioner names too."""
+        """The model as it stands.
+
+        Returns:
+            With the averaged networks and the text encoder, which its conditioner names too.
+        """
         unet, conditioner = (self.ema.module[name] for name in ("unet", "conditioner"))  # type: ignore[index]
         if self.text_encoder is not None:
             conditioner.register_to_config(
@@ -180,35 +183,6 @@ class SynthesisModule(LatentModule):
         pipeline.register_to_config(trained_views=self.trained_views)
         pipeline.set_progress_bar_config(disable=True)
         return pipeline
-
-    @torch.no_grad()
-    def latents(self, images: Tensor, names: Sequence[str]) -> Tensor:
-        """Scaled latents of images that are known by name.
-
-        Args:
-            images: (B, 1, S, S) in [-1, 1].
-            names: One an image, for the cache.
-
-        Returns:
-            (B, C, h, w), float32.
-
-        Raises:
-            ValueError: Another size than `image_size`.
-        """
-        if self.image_size is None:
-            self.image_size = images.shape[-1]
-        if images.shape[-2:] != (self.image_size, self.image_size):
-            raise ValueError(
-                f"the images are {images.shape[-2]} x {images.shape[-1]} and image_size is {self.image_size}: make the "
-                "model's image_size the data's"
-            )
-        if self.cache is None:
-            return encode(self.vqgan, images, self.latent).float()
-        missing = [i for i, name in enumerate(names) if name not in self.cache]
-        if missing:
-            new = encode(self.vqgan, images[missing], self.latent).half().cpu()
-            self.cache.update(zip([names[i] for i in missing], new))
-        return torch.stack([self.cache[name] for name in names]).to(self.device).float()
 
     def conditions(self, batch: dict[str, Any], x0: Tensor) -> Conditions:
         """What a batch's images are described by.
@@ -233,11 +207,6 @@ class SynthesisModule(LatentModule):
             given = conditioner.with_images(given, image, asked.image_views, asked.image_priors)
         return given.to(self.device, torch.float32)
 
-    def _measure_latents(self, batch: dict[str, Any]) -> None:
-        self.unit_latents(self.latents(batch["radiograph"], batch["name"]))
-        if self.cache is not None:
-            self.cache.clear()
-
     def _loss(self, batch: dict[str, Any], networks: Any, stage: int, batch_idx: int) -> Tensor:
         generators = self._generators(batch, stage, batch_idx)
         x0 = self.latents(batch["radiograph"], batch["name"])
@@ -259,11 +228,27 @@ class SynthesisModule(LatentModule):
         return loss if plan is None else loss + plan_loss(plan, batch["regions"].to(plan), given.report_mask.any(1))
 
     def test_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor | None:
-        """Measure the averaged networks' loss; nothing is sampled."""
+        """Measure the averaged networks' loss; nothing is sampled.
+
+        Args:
+            batch: Of ReportDataModule.
+            batch_idx: Its number.
+
+        Returns:
+            None.
+        """
         return self._evaluate(batch, batch_idx, "test", 0)
 
     def predict_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
-        """Images (B, 1, S, S) of a batch's views and reports; each depends on `seed` and its name, not on its batch."""
+        """Draw what a batch's views and reports ask for.
+
+        Args:
+            batch: Of ReportDataModule.
+            batch_idx: Not used: an image depends on `seed` and its name, not on its batch.
+
+        Returns:
+            (B, 1, S, S) in [-1, 1].
+        """
         conditioner: Any = self.networks["conditioner"]
         asked = asked_for(batch, conditioner.config, self.text_encoder)
         pipeline = self.pipeline()
@@ -281,20 +266,3 @@ class SynthesisModule(LatentModule):
             image_priors=asked.image_priors,
         )
         return output.images.to(self.device)
-
-    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Save the latents' scale, the images' size and the views too."""
-        super().on_save_checkpoint(checkpoint)
-        checkpoint["scaling_factor"] = self.vqgan.config.scaling_factor
-        checkpoint["image_size"] = self.image_size
-        checkpoint["trained_views"] = self.trained_views
-
-    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Take over the latents' scale, the images' size if it was not given, and the views; new data may add some."""
-        self.vqgan.register_to_config(scaling_factor=checkpoint["scaling_factor"])
-        if self.image_size is None:
-            self.image_size = checkpoint.get("image_size", UNSAVED_SIZE)
-        before = checkpoint.get("trained_views")  # an earlier version did not record them: any may have been there
-        known = None if before is None else {*before, *(self.trained_views or ())}
-        self.trained_views = None if known is None else [view for view in VIEWS if view in known]
-        self.measured = True

@@ -11,7 +11,6 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 ROOMS = ("configs", "diffusion", "drr", "evaluation", "lightning_modules", "radiographs", "radiolucent", "vqgan")
-LATER = {"lightning_modules/synthesis_module.py"}  # is being rewritten
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 
 
@@ -95,7 +94,7 @@ def _last_name(node: ast.expr) -> str:
 def test_public_docstrings_have_all_their_sections(room):
     paths = {str(path.relative_to(ROOT)): path for path in sorted((ROOT / room).rglob("*.py"))}
     assert paths, f"{room}/ has no modules"
-    wrong = [f"{name}: {one}" for name, path in paths.items() if name not in LATER for one in lacking(path.read_text())]
+    wrong = [f"{name}: {one}" for name, path in paths.items() for one in lacking(path.read_text())]
     assert not wrong, "\n".join(wrong)
 
 
