@@ -7,7 +7,7 @@ OUT ?= demo_output
 JOBS ?= 2
 # One thread a process: numba, left to itself, gives torch all cores again, and processes that share them wait in turns.
 THREADS = OMP_NUM_THREADS=1 NUMBA_NUM_THREADS=1
-PYTEST = $(if $(filter 1,$(JOBS)),,$(THREADS)) $(BIN)/python -m pytest $(if $(filter 1,$(JOBS)),,--numprocesses $(JOBS) --dist loadgroup --no-loadscope-reorder)
+PYTEST = $(if $(filter 1,$(JOBS)),,$(THREADS)) $(BIN)/python -m pytest $(if $(filter 1,$(JOBS)),,--numprocesses $(JOBS) --dist loadfile --no-loadscope-reorder)
 INSTALL := $(BIN)/python -m pip install --quiet --constraint constraints.txt --editable
 
 .PHONY: help install demo test lint types docs bench clean

@@ -7,11 +7,12 @@ that the sampler repeats, so that a metric's mean would depend on the number of 
 from __future__ import annotations
 
 import zlib
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from lightning.pytorch import LightningModule
-from lightning.pytorch.strategies import DDPStrategy
 from torch import Tensor, distributed
+
+if TYPE_CHECKING:
+    from lightning.pytorch import LightningModule
 
 Value = TypeVar("Value")
 
@@ -162,6 +163,8 @@ def find_unused_parameters(module: LightningModule) -> None:
     Raises:
         ValueError: The strategy was told not to look.
     """
+    from lightning.pytorch.strategies import DDPStrategy
+
     strategy = getattr(getattr(module, "_trainer", None), "strategy", None)
     if isinstance(strategy, DDPStrategy) and not strategy._ddp_kwargs.setdefault("find_unused_parameters", True):
         raise ValueError(

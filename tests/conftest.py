@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -20,18 +22,33 @@ LONGEST = (  # files that begin first where several processes share the tests, s
     "test_vqgan_module.py",
     "test_adapt.py",
 )
+TOGETHER = {"test_demo.py": "demo", "test_readme.py": "demo"}  # files that share what takes a process long to make
 
 
-@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """For pytest-xdist: a file's tests stay in one process, with its fixtures, and so do all tests of the demo."""
-    if not getattr(config.option, "loadgroup", False):
-        return
-    for item in items:
-        demo = "quick_demo" in getattr(item, "fixturenames", ())
-        item.add_marker(pytest.mark.xdist_group("demo" if demo else item.nodeid.partition("::")[0].replace("@", "")))
+    """For pytest-xdist: the files that take longest begin first."""
     rank = {name: place for place, name in enumerate(LONGEST)}
-    items.sort(key=lambda item: rank.get(item.path.name, len(rank)))
+    if hasattr(config, "workerinput"):
+        items.sort(key=lambda item: rank.get(item.path.name, len(rank)))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """For pytest-xdist's --dist loadfile: a file's tests stay in one process, and so do files that are TOGETHER.
+
+    Each process would make a file's fixtures anew. --dist loadgroup would do the same if pytest 9.2 still took the
+    names that pytest-xdist 3.8 gives to the items of a group: it spreads each test on its own.
+    """
+    if config.getvalue("dist") != "loadfile":
+        return None
+    from xdist.scheduler import LoadFileScheduling
+
+    class SharedFixtures(LoadFileScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            path = nodeid.partition("::")[0]
+            return TOGETHER.get(path.rpartition("/")[2], path)
+
+    return SharedFixtures(config, log)
 
 
 @pytest.fixture(scope="session")
@@ -39,6 +56,8 @@ def quick_demo(tmp_path_factory) -> Path:
     """`radiolucent demo` with a few steps of training: every stage is real, the models are bad."""
     from radiolucent.cli import dispatch
 
+    if "PYTEST_XDIST_WORKER" in os.environ:  # made by one process of a session: a second one fails here
+        (tmp_path_factory.getbasetemp().parent / "quick_demo").mkdir()
     out = tmp_path_factory.mktemp("demo") / "demo_output"
     short = ["--bodies", "3", "--held-out", "1", "--vqgan-epochs", "1", "--diffusion-steps", "3", "--workers", "1"]
     assert dispatch(["demo", "--out", str(out), *short]) == 0

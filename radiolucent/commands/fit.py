@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 import sys
 import warnings
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -116,6 +117,26 @@ def _is_shipped(path: str, name: str) -> bool:
     return Path(path).as_posix().endswith(f"configs/{name}")
 
 
+def refuse_missing_configs(words: list[str]) -> None:
+    """Refuse a config that is not there as jsonargparse does, before Lightning is imported, which takes seconds.
+
+    Args:
+        words: Of the command line. What has a colon may be YAML, or an address, and is left to the LightningCLI.
+
+    Raises:
+        jsonargparse.ArgumentError: There is no such file.
+    """
+    from jsonargparse import ArgumentParser
+
+    named = [after for word, after in pairwise(words) if word in ("-c", "--config")]
+    named += [word.partition("=")[2] for word in words if word.startswith("--config=")]
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_argument("--config", action="config")
+    for path in named:
+        if path and ":" not in path and not Path(path).exists():
+            parser.parse_args([f"--config={path}"])
+
+
 def main(argv: list[str]) -> int:
     """Run the LightningCLI.
 
@@ -129,6 +150,22 @@ def main(argv: list[str]) -> int:
         ValueError: A wrong option or key, in one sentence.
     """
     from jsonargparse import ArgumentError
+
+    words = with_bases(with_new_names(argv))
+    try:
+        refuse_missing_configs(words)
+        _run(words)
+    except ArgumentError as error:
+        raise ValueError(f"{error}; see `radiolucent {argv[0]} --help` and configs/ for complete examples") from None
+    return 0
+
+
+def _run(words: list[str]) -> None:
+    """The LightningCLI, with what fit and predict add to it.
+
+    Raises:
+        jsonargparse.ArgumentError: A wrong option or key.
+    """
     from lightning.pytorch import LightningDataModule, LightningModule
     from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
     from lightning.pytorch.utilities import rank_zero_only
@@ -171,18 +208,14 @@ def main(argv: list[str]) -> int:
     warnings.filterwarnings("ignore", message=".*args parameter is intended to run from within Python.*")
     warnings.filterwarnings("ignore", message=".*isinstance.treespec, LeafSpec.*")
     warnings.filterwarnings("ignore", message=".*in eval mode at the start of training.*")  # the frozen networks
-    try:
-        CommandLine(
-            model_class=LightningModule,
-            datamodule_class=LightningDataModule,
-            subclass_mode_model=True,
-            subclass_mode_data=True,
-            save_config_kwargs={"overwrite": True},
-            trainer_defaults={"callbacks": [FiniteWeights()]},
-            parser_kwargs={"prog": "radiolucent", "exit_on_error": False},
-            auto_configure_optimizers=False,
-            args=with_bases(with_new_names(argv)),
-        )
-    except ArgumentError as error:
-        raise ValueError(f"{error}; see `radiolucent {argv[0]} --help` and configs/ for complete examples") from None
-    return 0
+    CommandLine(
+        model_class=LightningModule,
+        datamodule_class=LightningDataModule,
+        subclass_mode_model=True,
+        subclass_mode_data=True,
+        save_config_kwargs={"overwrite": True},
+        trainer_defaults={"callbacks": [FiniteWeights()]},
+        parser_kwargs={"prog": "radiolucent", "exit_on_error": False},
+        auto_configure_optimizers=False,
+        args=words,
+    )

@@ -52,7 +52,14 @@ def test_bad_input_is_one_line_and_exit_status_2(words, says, tmp_path, monkeypa
     assert result.stderr.strip().count("\n") == 0
 
 
-def test_misspelt_yaml_key_is_named(tmp_path):
+def test_a_missing_config_is_refused_before_what_takes_long_to_import(tmp_path):
+    script = "import sys; from radiolucent.cli import main\ntry: main(['fit', '--config', 'missing.yaml'])\n"
+    script += "except SystemExit as end: print(end.code, 'torch' in sys.modules)"
+    result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=tmp_path, timeout=60)
+    assert result.stdout.split() == ["2", "False"], result.stderr
+
+
+def test_misspelt_yaml_key_is_named(tmp_path, capsys):
     config = tmp_path / "wrong.yaml"
     config.write_text(
         "trainer: {max_stepz: 1}\n"
@@ -61,6 +68,11 @@ def test_misspelt_yaml_key_is_named(tmp_path):
     )
     with pytest.raises(ValueError, match="max_stepz"):
         dispatch(["fit", "--config", str(config)])
+    capsys.readouterr()
+    with pytest.raises(SystemExit) as ended:
+        main(["fit", "--config", str(config)])
+    said = capsys.readouterr().err
+    assert ended.value.code == 2 and "max_stepz" in said and "Traceback" not in said and said.strip().count("\n") == 0
 
 
 def test_a_bug_keeps_its_traceback(monkeypatch):
