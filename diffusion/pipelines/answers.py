@@ -30,7 +30,7 @@ class SuppressionAnswers:
         output_class: Makes what a call returns, an object with `soft`, of it.
     """
 
-    config: Any
+    config: dict[str, Any]
     device: Any
     stochastic: ClassVar[bool] = False
     takes_lungs: ClassVar[bool] = False
