@@ -200,7 +200,7 @@ def time_case(case: Case, volume: Volume, beam: ConeBeam, scale: Scale, dry: boo
             times[f"{name}_host_ms"].append(
                 _median_ms(functools.partial(_to_host, cast), 1, dry, warm=False) / case.poses
             )
-            times[f"{name}_device_ms"].append(_median_ms(cast, 1, dry, 1 if dry else QUEUE, warm=False) / case.poses)
+            times[f"{name}_device_ms"].append(_median_ms(cast, 1, dry, QUEUE, warm=False) / case.poses)
     row["turns"] = len(times["ours_host_ms"])
     row |= {name: float(f"{statistics.median(spent):.4g}") for name, spent in times.items()}
     if "nanodrr" in casters:
@@ -263,9 +263,10 @@ def _exact(volume: Volume, beam: ConeBeam) -> Any:
 
 
 def _median_ms(work: Callable[[], Any], times: int, dry: bool, queue: int = 1, warm: bool = True) -> float:
-    """Milliseconds of a call, the GPU waited for after each `queue` calls."""
+    """Milliseconds of a call, the GPU waited for after each `queue` calls; a dry run calls once."""
     import torch
 
+    times, queue = (1, 1) if dry else (times, queue)
     wait = (lambda: None) if dry else torch.cuda.synchronize
     spent = []
     if warm:
