@@ -55,7 +55,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     Each process would make a file's fixtures anew. --dist loadgroup would do the same if pytest 9.2 still took the
     names that pytest-xdist 3.8 gives to the items of a group: it spreads each test on its own.
     """
-    if config.getvalue("dist") != "loadfile":
+    if config.getoption("dist") != "loadfile":
         return None
     from xdist.scheduler import LoadFileScheduling
 
