@@ -11,18 +11,34 @@ import numpy as np
 import pytest
 
 LONGEST = (  # files that begin first where several processes share the tests, so that none of them is waited for
+    "test_prompt_agreement.py",  # compiles the ray caster, while the next two do without it
     "test_two_processes.py",
-    "test_prompt_agreement.py",
-    "test_synthesize.py",
-    "test_drr.py",
-    "test_tutorials.py",
-    "test_runner.py",
-    "test_demo.py",
-    "test_new_model.py",
     "test_vqgan_module.py",
+    "test_tutorials.py",
+    "test_page.py",
+    "test_latent_diffusion_module.py",
+    "test_synthesize.py",
+    "test_synthesis_module.py",
+    "test_demo.py",
+    "test_runner.py",
+    "test_kernel.py",
     "test_adapt.py",
+    "test_configs.py",
+    "test_without_extras.py",
+    "test_synthesis_configs.py",
+    "test_drr.py",
+    "test_cuda.py",
+    "test_convert_checkpoint.py",
+    "test_packaged.py",
+    "test_drr_gpu.py",
+    "test_objectives.py",
+    "test_scenes.py",
 )
-TOGETHER = {"test_demo.py": "demo", "test_readme.py": "demo"}  # files that share what takes a process long to make
+TOGETHER = {  # parts of the paths of files that share what takes a process long to make
+    "commands/test_demo.py": "demo",
+    "tests/test_readme.py": "demo",
+    "radiolucent/app/": "app",
+}
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -39,14 +55,14 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     Each process would make a file's fixtures anew. --dist loadgroup would do the same if pytest 9.2 still took the
     names that pytest-xdist 3.8 gives to the items of a group: it spreads each test on its own.
     """
-    if config.getvalue("dist") != "loadfile":
+    if config.getoption("dist") != "loadfile":
         return None
     from xdist.scheduler import LoadFileScheduling
 
     class SharedFixtures(LoadFileScheduling):
         def _split_scope(self, nodeid: str) -> str:
             path = nodeid.partition("::")[0]
-            return TOGETHER.get(path.rpartition("/")[2], path)
+            return next((unit for part, unit in TOGETHER.items() if part in path), path)
 
     return SharedFixtures(config, log)
 

@@ -48,7 +48,7 @@ def site(tmp_path_factory):
 def start(tmp_path_factory):
     torch.manual_seed(0)
     folder = tmp_path_factory.mktemp("start")
-    BoneRegressionPipeline(BoneUNet((8, 16), sigma=8.0), 2, 64).save_pretrained(folder)
+    BoneRegressionPipeline(BoneUNet((8, 16), sigma=8.0), 2, 48).save_pretrained(folder)
     return folder
 
 
