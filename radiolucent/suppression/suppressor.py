@@ -36,7 +36,7 @@ class Suppressed:
         bone: float32 (H, W), what was taken away: radiograph - soft.
         uncertainty: float32 (H, W), standard deviation of the samples, or None for a single one.
         strength: The factor on the model's own answer: what the image asks for times what the user asked for.
-        source: The radiograph as it was read, for `save`; None for an array of floats.
+        source: The radiograph as it was read, for `save`; None for arrays of no uint8 or uint16.
         levels: The grey levels that -1 and 1 of the source stand for in `soft`.
         warnings: What is odd about the input, in sentences: a negative (turned before, and back after), a lateral, no
             chest, ...; the same as in the command's manifest.
@@ -57,12 +57,12 @@ class Suppressed:
             path: The file, whose folder is made; .png, .tif, .jpg or .dcm.
 
         Raises:
-            ValueError: An array of floats was given: its grey scale is the caller's, who knows how to write it.
+            ValueError: An array of no uint8 or uint16 was given: the caller knows how to write its grey scale.
         """
         if self.source is None:
             raise ValueError(
-                "save() writes what came from a file, or has 8 or 16 bits; this came from an array of floats: write "
-                "`.soft` as you need it"
+                "save() writes what came from a file or has 8 or 16 bits (uint8, uint16); this came from numbers of "
+                "another type, whose grey scale is yours: write `.soft` as you need it"
             )
         note = f"Bones suppressed by Radiolucent (strength {self.strength:.2f})"
         low, high = self.levels
@@ -185,8 +185,9 @@ class Suppressor:
         """Suppress one radiograph, or each of a list of them.
 
         Args:
-            image: A path; a pydicom Dataset; a PIL image; a grey array (H, W) of any real type and range. What is
-                certainly a negative is turned before and back after. A list or tuple of them gives a list.
+            image: A path; a pydicom Dataset; a PIL image, turned as EXIF says; a grey array or tensor (H, W) of any
+                real type: black and white are the ends of the bits in use of uint8 and uint16, else the least and
+                largest value. A certain negative is turned before and back after. A list or tuple gives a list.
 
         Returns:
             For a path or Dataset, images in [-1, 1] of the file's size; for arrays and PIL images, in their own scale.
@@ -201,7 +202,7 @@ class Suppressor:
     def _one(self, image: Any) -> Suppressed:
         if isinstance(image, (str, Path)):
             return self._file(*read_checked(image))
-        if hasattr(image, "PixelData"):
+        if hasattr(image, "file_meta") or hasattr(image, "PixelData"):
             return self._file(*as_checked(from_dataset(image), "the dataset"))
         pixels, (low, high), bits = from_array(image)
         container = 8 if bits is not None and bits <= 8 else 16

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from pydicom import dcmread
+from pydicom import Dataset, dcmread
 
 import radiolucent
 from diffusion.networks.bone_unet import BoneUNet
@@ -132,6 +132,29 @@ def test_pictures_in_memory_are_saved_at_their_own_depth(model, pixels, tmp_path
         np.testing.assert_allclose(written.astype(int), expected.astype(int), atol=1)
 
 
+def test_a_picture_in_memory_is_turned_as_its_file_is(model, pixels, tmp_path):
+    """Pillow leaves a photograph's EXIF orientation to who opens it."""
+    tags = Image.Exif()
+    tags[0x0112] = 6  # the file is to be turned by 90 degrees clockwise
+    grey = Image.fromarray(np.rint((pixels + 1) * 127.5).astype(np.uint8))
+    grey.transpose(Image.Transpose.ROTATE_90).save(tmp_path / "a.png", exif=tags)
+    suppressor = Suppressor(model)
+    by_file, in_memory = suppressor(tmp_path / "a.png"), suppressor(Image.open(tmp_path / "a.png"))
+    assert by_file.soft.shape == in_memory.soft.shape == (96, 80)
+    np.testing.assert_allclose(in_memory.soft / 127.5 - 1, by_file.soft, atol=1e-5)
+
+
+def test_neither_byte_order_nor_kind_of_array_changes_an_answer(model, pixels):
+    levels = np.rint((pixels + 1) * 2047.5).astype(np.uint16)
+    suppressor = Suppressor(model)
+    expected = suppressor(levels)
+    swapped = suppressor(levels.astype(">u2"))
+    np.testing.assert_array_equal(swapped.soft, expected.soft)
+    assert swapped.levels == expected.levels == (0, 4095)
+    tensor = torch.from_numpy(pixels).bfloat16().requires_grad_()
+    np.testing.assert_array_equal(suppressor(tensor).soft, suppressor(tensor.detach().float().numpy()).soft)
+
+
 def test_colour_pictures_are_read_as_their_files_are(model, pixels):
     grey = Image.fromarray(np.rint((pixels + 1) * 127.5).astype(np.uint8))
     suppressor = Suppressor(model)
@@ -192,6 +215,11 @@ def test_strength_scales_what_is_taken_away(model, pixels):
         (np.zeros((8, 8, 3)), r"shape \(8, 8, 3\)"),
         (np.array([[np.nan, 1.0], [0.0, 1.0]]), "not finite"),
         (np.array([["a", "b"]]), "type <U1"),
+        (np.zeros((8, 8), "m8[s]"), "type timedelta64"),
+        (np.array([[-1e308, 1e308]]), "more than float32 holds"),
+        (np.ma.masked_less(np.arange(64.0).reshape(8, 8), 9), "masked values: fill them"),
+        (None, "NoneType: an image of shape"),
+        (Dataset(), "Dataset: an image of shape"),
     ],
 )
 def test_what_is_no_grey_image_is_refused(model, image, message):
