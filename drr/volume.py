@@ -26,7 +26,8 @@ class Volume:
         notes: What was done to it that a user should know, each a sentence; see `read_ct`.
 
     Raises:
-        ValueError: Shapes that disagree, or an affine that is not a finite, invertible (4, 4) matrix.
+        ValueError: Shapes that disagree, HU that are not finite, a `bone` that is no uint8, or an affine that is not a
+            finite, invertible (4, 4) matrix with the last row 0, 0, 0, 1.
 
     Example:
         >>> volume = Volume(hu=np.zeros((4, 5, 6), np.int16), affine=np.diag([1.0, 1.0, 2.0, 1.0]))
@@ -44,6 +45,10 @@ class Volume:
 
     def __post_init__(self) -> None:
         what = self.source or "volume"
+        if isinstance(self.hu, (list, tuple)):
+            raise ValueError(f"{what}: the CT is a {type(self.hu).__name__}; an array (D, H, W) of HU is needed")
+        if isinstance(self.hu, np.ndarray) and not self.hu.dtype.isnative:
+            object.__setattr__(self, "hu", self.hu.astype(self.hu.dtype.newbyteorder("=")))
         shape = tuple(self.hu.shape)
         if len(shape) != 3 or 0 in shape:
             raise ValueError(f"{what}: the CT has shape {shape}; a volume (D, H, W) is needed")
@@ -52,6 +57,19 @@ class Volume:
         if affine.shape != (4, 4) or not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-9:
             raise ValueError(
                 f"{what}: the affine is not a finite, invertible (4, 4) matrix; give the voxel spacing in mm"
+            )
+        if not np.allclose(affine[3], (0, 0, 0, 1)):
+            raise ValueError(
+                f"{what}: the affine's last row is {affine[3].tolist()}; it must be 0, 0, 0, 1: is it transposed?"
+            )
+        if isinstance(self.hu, np.ndarray) and self.hu.dtype.kind == "f":
+            ends = self.hu.min(), self.hu.max()  # without a mask as large as the volume
+            if not np.isfinite(ends).all():
+                raise ValueError(f"{what}: the CT holds HU that are not finite numbers; replace them, air is -1000")
+        if self.bone is not None and str(self.bone.dtype).removeprefix("torch.") != "uint8":
+            raise ValueError(
+                f"{what}: bone is {self.bone.dtype}; uint8 is needed: 2 in bone, 1 in its rim, 0 elsewhere "
+                "(2 * mask.astype('uint8') of a mask)"
             )
         for name in ("labels", "bone"):
             other = getattr(self, name)
@@ -62,6 +80,24 @@ class Volume:
     def spacing(self) -> np.ndarray:
         """Voxel size (x, y, z) in mm."""
         return np.linalg.norm(self.affine[:3, :3], axis=0)
+
+    def require_patient_axes(self, what: str) -> None:
+        """Refuse a volume whose axes do not run most nearly to the patient's left, back and head.
+
+        What knows the chest by place needs it; `read_ct` turns every CT so, and projection takes any axes.
+
+        Args:
+            what: The function that needs it, for the message.
+
+        Raises:
+            ValueError: Other axes.
+        """
+        order, flips = patient_axes(self.affine)
+        if order != (0, 1, 2) or flips:
+            raise ValueError(
+                f"{self.source or 'volume'}: {what} needs axes x, y, z that run to the patient's left, back and head, "
+                "as read_ct turns them; turn the array and its affine"
+            )
 
     def names_where(self, test: Any) -> dict[int, str]:
         """Structures that pass a test.
@@ -104,3 +140,19 @@ class Volume:
             The copy; arrays that are not replaced are shared.
         """
         return replace(self, **changes)
+
+
+def patient_axes(affine: Float64[np.ndarray, "4 4"]) -> tuple[tuple[int, int, int], tuple[int, ...]]:
+    """Which way a volume's axes run in the patient.
+
+    Args:
+        affine: Voxel index (x, y, z, 1) -> LPS mm.
+
+    Returns:
+        The index axis that runs most nearly along L, P and S each; of these three those that run against it.
+    """
+    from scipy.optimize import linear_sum_assignment
+
+    cosines = affine[:3, :3] / np.linalg.norm(affine[:3, :3], axis=0)
+    x, y, z = (int(axis) for axis in linear_sum_assignment(-np.abs(cosines))[1])
+    return (x, y, z), tuple(world for world, axis in enumerate((x, y, z)) if affine[world, axis] < 0)

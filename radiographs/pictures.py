@@ -208,7 +208,9 @@ def one_channel(colour: UInt[np.ndarray, "height width channels"], path: Path) -
     channels = colour.shape[-1]
     shades = colour[..., : channels - 1] if channels in (2, 4) else colour
     opaque = channels == 3 or (colour[..., -1] == np.iinfo(colour.dtype).max).all()
-    if not opaque or (shades != shades[..., :1]).any():
+    if not opaque:
+        raise ValueError(f"{path}: an alpha channel that makes pixels transparent: save the image without it")
+    if (shades != shades[..., :1]).any():
         raise ValueError(
             f"{path}: {channels} channels that differ, where a grey image (1 channel, or equal channels) was expected"
         )

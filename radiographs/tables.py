@@ -88,7 +88,8 @@ def read_cells(path: str | Path, encoding: str | None = None) -> Iterator[tuple[
     Raises:
         FileNotFoundError: no such file.
         ValueError: with the file and the line, a quote that is never closed, bytes that are no text in the encoding, a
-            cell of more than 16 million characters, an empty file, a spreadsheet, a damaged gzip file.
+            cell of more than 16 million characters, a header divided by ; or tabs, an empty file, a
+            spreadsheet, a damaged gzip file.
     """
     path = Path(path)
     csv.field_size_limit(max(csv.field_size_limit(), LONGEST_CELL))
@@ -109,6 +110,8 @@ def read_cells(path: str | Path, encoding: str | None = None) -> Iterator[tuple[
                 f"{path} line {line}: the cell that is opened by a quote here holds whole rows: the quote is not closed"
             )
         if any(map(str.strip, cells)):
+            if empty:
+                _check_separator(path, line, cells)
             empty = False
             yield line, cells
     if empty:
@@ -126,6 +129,13 @@ def read_lines(path: str | Path, encoding: str | None = None) -> list[str]:
         The lines, without their ends.
     """
     return [line.rstrip("\r\n") for line in _text_lines(Path(path), encoding)]
+
+
+def _check_separator(path: Path, line: int, header: Sequence[str]) -> None:
+    """Refuse what spreadsheets write where the comma is the decimal sign: each row would be one cell."""
+    for mark, name in {";": "';'", "\t": "tabs", "|": "'|'"}.items():
+        if len(header) == 1 and mark in header[0].strip():
+            raise ValueError(f"{path} line {line}: separate the columns by commas, not by {name}")
 
 
 def _said(error: csv.Error) -> str:
@@ -223,11 +233,7 @@ def _no_text(path: Path, opened: Any, encoding: str) -> str:
 def _check_columns(path: Path, found: Sequence[str], wanted: Sequence[str]) -> None:
     missing = [column for column in wanted if column not in found]
     if missing:
-        other = next((mark for mark in ";\t|" if len(found) == 1 and mark in found[0]), "")
-        hint = f": separate the columns by commas, not by '{other}'" if other else ""
-        raise ValueError(
-            f"{path}: the table lacks the column {', '.join(missing)}; it has {', '.join(found[:20])}{hint}"
-        )
+        raise ValueError(f"{path}: the table lacks the column {', '.join(missing)}; it has {', '.join(found[:20])}")
     twice = [column for column, count in Counter(found).items() if count > 1 and column]
     if twice:
         raise ValueError(f"{path}: the table has the column {twice[0]} more than once; keep one, or rename the other")

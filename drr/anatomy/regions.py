@@ -40,8 +40,9 @@ def label_chest(volume: Volume) -> Volume:
         The same volume with `labels` (uint8) and `structures`; labels that it had are replaced.
 
     Raises:
-        ValueError: No lung on either side.
+        ValueError: No lung on either side, or other axes.
     """
+    volume.require_patient_axes("label_chest")
     lung = _lungs(volume)
     labels = np.zeros(lung.shape, np.uint8)
     middle = _middle(lung)

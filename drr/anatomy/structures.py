@@ -149,6 +149,7 @@ def locations(volume: Volume) -> dict[str, Bool[np.ndarray, "depth height width"
     Reference:
         Wu et al., Chest ImaGenome, 2021, arXiv:2108.00316.
     """
+    volume.require_patient_axes("locations")
     parts = _Parts(volume)
     found: dict[str, np.ndarray] = {}
     for side in ("right", "left"):

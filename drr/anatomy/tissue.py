@@ -70,8 +70,10 @@ def prepare(volume: Volume, with_bone: bool = True) -> Volume:
         A smaller volume.
 
     Raises:
-        ValueError: No body in the volume.
+        ValueError: No body in the volume, or other axes than `separate_bone` takes.
     """
+    if with_bone and volume.labels is None:
+        volume.require_patient_axes("separate_bone without a label map")
     padding = find_padding(volume.hu)
     if padding is not None:
         if not volume.hu.flags.writeable:
@@ -136,8 +138,13 @@ def separate_bone(volume: Volume) -> Volume:
 
     Returns:
         The volume with `bone`, uint8 (D, H, W).
+
+    Raises:
+        ValueError: Without a label map, axes that do not run to the patient's left, back and head, as `read_ct` turns
+            them: bone is known by its place too.
     """
     if volume.labels is None or volume.structures is None:
+        volume.require_patient_axes("separate_bone without a label map")
         coarse, steps = _coarsen(volume)
         return volume.replace(bone=_bone_map(volume.hu, bone_from_hu(coarse, COARSE_MM), steps))
     table = np.zeros(max(256, int(volume.labels.max()) + 1), np.uint8)

@@ -144,8 +144,9 @@ def chest_box(volume: Volume) -> tuple[slice, slice, slice]:
         Ranges of z, y and x, which lie within the volume.
 
     Raises:
-        ValueError: No label map, or one without lungs.
+        ValueError: No label map, one without lungs, or other axes than `read_ct` gives.
     """
+    volume.require_patient_axes("putting findings in")
     names = volume.names_where(lambda name: name.startswith("lung_") or name == "heart").values()
     mask = volume.mask(*names)
     if not mask.any():

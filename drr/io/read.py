@@ -14,7 +14,7 @@ from drr.io.nifti import LPS_FROM_RAS
 from drr.io.padding import AIR, find_padding, padding_to_air
 from drr.io.stored import Stored, affine_fault
 from drr.io.tables import read_rows
-from drr.volume import Volume
+from drr.volume import Volume, patient_axes
 
 __all__ = ["FILES", "LPS_FROM_RAS", "CTWarning", "load_ct", "read_ct", "sample_ct"]
 NIFTI = (".nii", ".nii.gz")
@@ -214,13 +214,9 @@ def _to_uint8(label_map: np.ndarray, path: str | Path) -> np.ndarray:
 
 def _to_lps_axes(array: np.ndarray, affine: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Permute and flip the axes so that x, y, z run most nearly along +L, +P, +S; contiguous result and its affine."""
-    from scipy.optimize import linear_sum_assignment
-
-    cosines = affine[:3, :3] / np.linalg.norm(affine[:3, :3], axis=0)
-    order = linear_sum_assignment(-np.abs(cosines))[1]  # order[world axis] = index axis
+    order, flips = patient_axes(affine)
     affine = affine[:, [*order, 3]]
     array = array.transpose([2 - order[2 - k] for k in range(3)])
-    flips = [axis for axis in range(3) if affine[axis, axis] < 0]
     for axis in flips:
         affine[:3, 3] += affine[:3, axis] * (array.shape[2 - axis] - 1)
         affine[:3, axis] *= -1

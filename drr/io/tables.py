@@ -58,6 +58,9 @@ def _rows(text: str, columns: tuple[str, ...], path: Any) -> list[tuple[int, dic
                 pass
             elif header is None:
                 header = [cell.strip() for cell in cells]
+                for mark, name in {";": "';'", "\t": "tabs", "|": "'|'"}.items():
+                    if len(header) == 1 and mark in header[0]:
+                        raise ValueError(f"{path}, line {line}: separate the columns by commas, not by {name}")
                 _check_header(header, columns, path)
             elif len(cells) != len(header):
                 raise ValueError(f"{path}, line {line}: a row of {len(cells)} cells, where {len(header)} are expected")

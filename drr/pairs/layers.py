@@ -62,9 +62,10 @@ def bone_layers(volume: Volume) -> np.ndarray:
         uint8 (D, H, W), places in BONES.
 
     Raises:
-        ValueError: No lungs.
+        ValueError: No lungs, or, without a label map, other axes.
     """
     if volume.labels is None or volume.structures is None:
+        volume.require_patient_axes("bone_layers without a label map")
         return _layers_by_place(volume)
     table = np.zeros(max(256, int(volume.labels.max()) + 1), np.uint8)
     for number, name in volume.names_where(is_bone).items():

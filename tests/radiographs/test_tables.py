@@ -60,6 +60,8 @@ def test_long_cells_and_blank_lines(tmp_path: Path, packed: bool) -> None:
         (HEADER + f'a.png,PA,"{"x" * (2**24 + 1)}"\n', "line 2: a cell of more than 16,777,216 characters"),
         ("image,view\n", "lacks the column report; it has image, view"),
         ("image;view;report\na;b;c\n", "separate the columns by commas, not by ';'"),
+        ('image;view;report\na.png;PA;"x; y"\n', "line 1: separate the columns by commas, not by ';'"),
+        ("image\tview\treport\na\tb\tc\n", "separate the columns by commas, not by tabs"),
         ("image,report,report\n", "has the column report more than once"),
         ("", "an empty file"),
         (b"PK\x03\x04 and so on", "a spreadsheet or an archive"),
@@ -105,3 +107,10 @@ def test_raw_cells_and_lines(tmp_path: Path) -> None:
         read_lines(tmp_path / "list.txt")
     with pytest.raises(FileNotFoundError, match="there is no such table"):
         list(read_rows(tmp_path))
+
+
+@pytest.mark.parametrize("text", ['prompt;boxes\nx;"a; b"\n', "prompt\tview\nx\tPA\n"])
+def test_raw_cells_of_another_separator_are_refused(tmp_path: Path, text: str) -> None:
+    (tmp_path / "t.csv").write_text(text)
+    with pytest.raises(ValueError, match="separate the columns by commas"):
+        list(read_cells(tmp_path / "t.csv"))

@@ -39,6 +39,7 @@ def table(tmp_path):
             ],  # the quotes pair up
             "the row that begins at line 3 holds whole rows: its quote is not closed",
         ),
+        (["VolumeName;Findings_EN\n", 'a;"b; c"\n'], "line 1: separate the columns by commas, not by ';'"),
         ([HEADER, ROWS[0], "train_2_a_1.nii.gz,c,t"], "line 3: a row of 3 cells, where 5 are expected"),
         ([HEADER, ROWS[0].replace("findings 1", "heart, lungs")], "line 2: a row of 6 cells"),
         ([HEADER, ROWS[0], ROWS[0].replace("findings 1", "other")], "line 3: train_1_a_1 has two rows that differ"),
