@@ -60,10 +60,8 @@ class Suppressed:
             ValueError: An array of no uint8 or uint16 was given: the caller knows how to write its grey scale.
         """
         if self.source is None:
-            raise ValueError(
-                "save() writes what came from a file or has 8 or 16 bits (uint8, uint16); this came from numbers of "
-                "another type, whose grey scale is yours: write `.soft` as you need it"
-            )
+            given = "save() writes what came from a file, uint8 or uint16; this came from numbers of another type"
+            raise ValueError(f"{given}, whose grey scale is yours: write `.soft` as you need it")
         note = f"Bones suppressed by Radiolucent (strength {self.strength:.2f})"
         low, high = self.levels
         own = (low, high) == (-1, 1)
@@ -185,9 +183,9 @@ class Suppressor:
         """Suppress one radiograph, or each of a list of them.
 
         Args:
-            image: A path; a pydicom Dataset; a PIL image, turned as EXIF says; a grey array or tensor (H, W) of any
-                real type: black and white are the ends of the bits in use of uint8 and uint16, else the least and
-                largest value. A certain negative is turned before and back after. A list or tuple gives a list.
+            image: A path; a pydicom Dataset; a PIL image, turned as EXIF says; a grey array or tensor (H, W): uint8 and
+                uint16 from 0 to the bits in use, other real types from the least to the largest value. A certain
+                negative is turned before and back after. A list or tuple gives a list.
 
         Returns:
             For a path or Dataset, images in [-1, 1] of the file's size; for arrays and PIL images, in their own scale.
