@@ -97,17 +97,20 @@ def gather_lists(argv: list[str], list_options: set[str]) -> list[str]:
     return rest + [f"{name}={json.dumps(values)}" for name, values in lists.items()]
 
 
-def hint(parser: typing.Any, stray: str) -> str:
+def hint(parser: typing.Any, stray: str, argv: list[str]) -> str:
     """What was probably meant by words that a parser does not know.
 
     Args:
         parser: Of a command.
         stray: The words; "" for none.
+        argv: The words of the command line.
 
     Returns:
         The end of a sentence, or "".
     """
     if stray and not stray.startswith("-"):
+        if not list_options(parser, argv) & {word.partition("=")[0] for word in argv}:
+            return ""
         return "; an option that may be repeated takes one value each time: --option A --option B"
     import difflib
 
@@ -157,7 +160,7 @@ def dispatch(argv: list[str]) -> int:
         arguments = parser.parse_args(gather_lists(argv[1:], list_options(parser, argv[1:])))
     except ArgumentError as error:
         stray = str(error).partition("unrecognized arguments: ")[2]
-        raise ValueError(f"{error}{hint(parser, stray)}; see `radiolucent {argv[0]} --help`") from None
+        raise ValueError(f"{error}{hint(parser, stray, argv)}; see `radiolucent {argv[0]} --help`") from None
     return module.run(arguments)
 
 
