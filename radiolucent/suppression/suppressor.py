@@ -60,7 +60,7 @@ class Suppressed:
             ValueError: An array of no uint8 or uint16 was given: the caller knows how to write its grey scale.
         """
         if self.source is None:
-            given = "save() writes what came from a file, uint8 or uint16; this came from numbers of another type"
+            given = "save() writes what came from a file, uint8 or uint16; this came from an array of another type"
             raise ValueError(f"{given}, whose grey scale is yours: write `.soft` as you need it")
         note = f"Bones suppressed by Radiolucent (strength {self.strength:.2f})"
         low, high = self.levels
