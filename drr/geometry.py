@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
+from numbers import Real
 from typing import TYPE_CHECKING, Any
 
 import numba
@@ -86,9 +88,7 @@ class ConeBeam:
                 object.__setattr__(self, name, np.asarray(value, dtype=np.float64))
             if tuple(getattr(self, name).shape) != (3,) or not np.isfinite(self.numpy(name)).all():
                 raise ValueError(f"ConeBeam: {name} is {value}; three finite numbers (x, y, z) in mm are needed")
-        if len(self.shape) != 2 or any(n != int(n) or n < 1 for n in self.shape):
-            raise ValueError(f"ConeBeam: shape is {self.shape}; give (rows, columns) of the detector")
-        object.__setattr__(self, "shape", (int(self.shape[0]), int(self.shape[1])))
+        object.__setattr__(self, "shape", _checked_shape(self.shape))
         du, dv = self.numpy("du"), self.numpy("dv")
         normal = np.cross(du, dv)
         if np.linalg.norm(normal) < 1e-9 * np.linalg.norm(du) * np.linalg.norm(dv) or not normal.any():
@@ -142,7 +142,7 @@ class ConeBeam:
             raise ValueError(f"no view is called {name!r}; give one of {', '.join(VIEWS)}")
         if field_mm is not None and not 0 < field_mm < np.inf:
             raise ValueError(f"field_mm is {field_mm}; the picture's width in mm is positive")
-        view = VIEWS[name]
+        view, shape = VIEWS[name], _checked_shape(shape)
         low, high = body_box(volume) if box is None else box
         centre, size = (low + high) / 2 if centre is None else centre, high - low
         to_source, right, down = np.array(view.to_source), np.array(view.right), np.array([0.0, 0.0, -1.0])
@@ -251,3 +251,11 @@ def _range_above(hu: Any, limit: int) -> Any:
                 found[0, 0], found[0, 1] = min(found[0, 0], z), z
                 found[1, 0], found[1, 1] = min(found[1, 0], y), max(found[1, 1], y)
     return found
+
+
+def _checked_shape(shape: Any) -> tuple[int, int]:
+    """(rows, columns) as whole numbers; ValueError for anything else."""
+    given = tuple(shape) if isinstance(shape, Iterable) else ()
+    if len(given) != 2 or any(not isinstance(n, Real) or not n >= 1 or n % 1 for n in given):
+        raise ValueError(f"ConeBeam: shape is {shape}; give (rows, columns) of the detector")
+    return int(given[0]), int(given[1])

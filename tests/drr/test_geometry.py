@@ -99,6 +99,8 @@ def test_nonsense_is_refused_with_what_to_do(ct):
         ({"du": (0, 0, 0)}, "parallel or zero"),
         ({"source": (5, -100, 3)}, "lies in the detector's plane"),
         ({"shape": (0, 8)}, "rows, columns"),
+        ({"shape": 8}, "rows, columns"),
+        ({"shape": (8, float("nan"))}, "rows, columns"),
     ):
         with pytest.raises(ValueError, match=words):
             ConeBeam(**{**good, **change})
@@ -146,3 +148,10 @@ def test_a_field_that_is_not_positive_is_refused(field_mm):
 def test_an_orbit_needs_an_angle_and_a_direction(degrees, axis):
     with pytest.raises(ValueError, match="a finite angle and a direction"):
         ConeBeam.preset("PA", sample_ct(), (10, 10)).orbit(degrees, axis)
+
+
+@pytest.mark.parametrize("shape", [(0, 8), 8, (8,), (8, 8.5), "88"])
+def test_a_preset_refuses_what_is_no_detector(shape):
+    volume = Volume(np.full((4, 5, 6), 40, np.int16), np.eye(4))
+    with pytest.raises(ValueError, match="rows, columns"):
+        ConeBeam.preset("PA", volume, shape)
