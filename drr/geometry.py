@@ -255,6 +255,8 @@ def _range_above(hu: Any, limit: int) -> Any:
 def _checked_shape(shape: Any) -> tuple[int, int]:
     """(rows, columns) as whole numbers; ValueError for anything else."""
     given = tuple(shape) if isinstance(shape, Iterable) else ()
-    if len(given) != 2 or any(not isinstance(n, (int, float, np.number)) or not n >= 1 or n % 1 for n in given):
+    if len(given) != 2 or any(
+        not isinstance(n, (int, float, np.integer, np.floating)) or not n >= 1 or n % 1 for n in given
+    ):
         raise ValueError(f"ConeBeam: shape is {shape}; give (rows, columns) of the detector")
     return int(given[0]), int(given[1])
