@@ -1,8 +1,9 @@
 """A model that draws the current film of a given prior, and whether it does: `python -m benchmarks.prior_agreement`.
 
 `radiolucent drr --prior-current` of the packaged CT and others (--ct) -> `radiolucent fit` of
-configs/synthesis/prior_rendered.yaml, from the packaged synthesis model -> `radiolucent synthesize` of the current
-films of a CT held out (--held-out), whose two exposures are alike, so that only what the report says has changed. Each
+configs/synthesis/prior_rendered.yaml, from the packaged synthesis model, first on pairs whose two exposures differ in
+pose, then on pairs whose exposures are alike, by which it learns to copy -> `radiolucent synthesize` of the current
+films of a CT held out (--held-out), whose exposures are alike too, so that only what the report says has changed. Each
 is drawn from its own prior and its own report with what changed; and, to compare, with the words of another pair, with
 another body's prior, and without one. results.json has, for each, against the true current film after a blur of 2
 pixels:
@@ -143,22 +144,31 @@ def figures(images: np.ndarray, true: np.ndarray, prior: np.ndarray, there: np.n
     }
 
 
+def train(out: Path, start: str, data: Path, steps: int, rate: float, seed: int) -> Path:
+    """The folder of the model that training makes of another one."""
+    given = (
+        f"--model.init_args.start={start}",
+        f"--model.init_args.vqgan={Path(start) / 'vqgan'}",
+        f"--model.init_args.text_encoder.init_args.cache={out.parent / 'texts'}",
+        f"--model.init_args.optimizer.init_args.lr={rate}",
+        f"--data.init_args.root={data}",
+        f"--data.init_args.table={data / 'exports' / 'table.csv'}",
+        f"--trainer.max_steps={steps}",
+        "--trainer.enable_progress_bar=false",
+        f"--seed_everything={seed}",
+    )
+    return fit("synthesis/prior_rendered.yaml", out, *given)
+
+
 def run(options: argparse.Namespace) -> dict[str, dict[str, float]]:
     """Every stage; the results, which are also in results.json."""
     out = Path(options.out)
-    data = render(out / "train", options.ct, options.studies, options.seed, still=False, sample=True)
-    pairs = render(out / "held_out", [options.held_out], options.held_out_studies, options.seed + 1, True, sample=False)
-    given = (
-        f"--model.init_args.start={options.start}",
-        f"--model.init_args.vqgan={Path(options.start) / 'vqgan'}",
-        f"--model.init_args.text_encoder.init_args.cache={out / 'texts'}",
-        f"--data.init_args.root={data}",
-        f"--data.init_args.table={data / 'exports' / 'table.csv'}",
-        f"--trainer.max_steps={options.steps}",
-        "--trainer.enable_progress_bar=false",
-        f"--seed_everything={options.seed}",
-    )
-    model = fit("synthesis/prior_rendered.yaml", out / "diffusion", *given)
+    seed = options.seed
+    moved = render(out / "train", options.ct, options.studies, seed, still=False, sample=True)
+    alike = render(out / "alike", options.ct, options.alike_studies, seed + 2, still=True, sample=True)
+    pairs = render(out / "held_out", [options.held_out], options.held_out_studies, seed + 1, still=True, sample=False)
+    first = train(out / "first", options.start, moved, options.steps, 6e-4, seed)
+    model = train(out / "diffusion", str(first), alike, options.alike_steps, 1e-3, seed)
     rows = read_pairs(pairs)
     sampling = ["--steps", options.sampling_steps, "--micro-batch", 8, "--guidance", f"image={options.image_guidance}"]
     sampling += ["--guidance", f"report={options.report_guidance}"]
@@ -201,7 +211,9 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
         "--studies", type=int, default=250, help="pairs of studies of each CT, each seen from PA and AP"
     )
     parser.add_argument("--held-out-studies", type=int, default=60)
-    parser.add_argument("--steps", type=int, default=5000)
+    parser.add_argument("--steps", type=int, default=3500, help="of 16 pictures, on these")
+    parser.add_argument("--alike-studies", type=int, default=120, help="pairs of each CT whose exposures are alike")
+    parser.add_argument("--alike-steps", type=int, default=1300, help="of 16 pictures, on these")
     parser.add_argument("--sampling-steps", type=int, default=20)
     parser.add_argument("--image-guidance", type=float, default=1.5)
     parser.add_argument("--report-guidance", type=float, default=2.0)
