@@ -22,6 +22,7 @@ from diffusion.training.synthesis_distillation import check_teacher, synthesis_d
 from diffusion.training.synthesis_objective import (
     check_networks,
     check_synthesis_scheduler,
+    place_weights,
     plan_loss,
     synthesis_loss,
     training_times,
@@ -48,6 +49,9 @@ class SynthesisModule(NamedLatentModule):
         offset_noise_strength: Of the constant that is added to the noise, see diffusion.noise.
         min_snr_gamma: Bound on the signal-to-noise ratio in the loss's weights, see diffusion.training.objectives;
             without effect in flow matching.
+        place_weight: How much more the error counts where findings lie: what each adds, however small it is, in units
+            of the whole picture's weight (diffusion.training.synthesis_objective.place_weights). It needs maps of
+            regions in the batches.
         dropout: {condition: how often training leaves it out}, in [0, 1]; 0.1 for those that are not named.
         unconditional: How often training leaves all conditions out.
         measure_latents: Before the first step, set vqgan.config.scaling_factor so that the first batch's latents, of
@@ -82,6 +86,7 @@ class SynthesisModule(NamedLatentModule):
         latent: Latent = "continuous",
         offset_noise_strength: float = 0.0,
         min_snr_gamma: float | None = None,
+        place_weight: float = 0.0,
         dropout: dict[str, float] | None = None,
         unconditional: float = 0.05,
         measure_latents: bool = True,
@@ -102,6 +107,10 @@ class SynthesisModule(NamedLatentModule):
         super().__init__()
         check_latent_options("soft", latent)
         check_networks(unet, conditioner)
+        if place_weight < 0 or (place_weight and not conditioner.config["regions"]):
+            raise ValueError(
+                f"place_weight is {place_weight}: it must be 0, or above with a conditioner that has regions"
+            )
         for one in (scheduler, sampler or scheduler):
             check_synthesis_scheduler(one)
         self.dropout = dropout_rates(dropout, unconditional, conditioner.conditions)
@@ -115,6 +124,7 @@ class SynthesisModule(NamedLatentModule):
         self.image_size = image_size
         self.latent = latent
         self.offset_noise_strength, self.min_snr_gamma = offset_noise_strength, min_snr_gamma
+        self.place_weight = place_weight
         self.measured = not measure_latents
         self.cache: dict[str, Tensor] | None = {} if cache_latents else None
         self.learn_by(optimizer, lr_scheduler, lr_interval)
@@ -224,7 +234,11 @@ class SynthesisModule(NamedLatentModule):
         times = torch.cat([training_times(self.scheduler, each, one) for one in generators]).to(x0.device)
         given, plan = networks["conditioner"].planned(given)
         context = networks["conditioner"](given)
-        loss = synthesis_loss(networks["unet"], self.scheduler, x0, given, context, noise, times, self.min_snr_gamma)
+        weight = None
+        if self.place_weight and stage == 0:
+            weight = place_weights(batch["regions"].to(x0), x0.shape[2:], self.place_weight)
+        options = (self.min_snr_gamma, weight)
+        loss = synthesis_loss(networks["unet"], self.scheduler, x0, given, context, noise, times, *options)
         return loss if plan is None else loss + plan_loss(plan, batch["regions"].to(plan), given.report_mask.any(1))
 
     def test_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor | None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from diffusers.models.modeling_utils import ModelMixin
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
@@ -16,6 +18,8 @@ from diffusion.networks.conditions import Conditions
 from diffusion.networks.dit import LatentDiT
 from diffusion.parametrization import prediction_target
 from diffusion.training.objectives import check_scheduler, min_snr_weights, noise_levels
+
+SMALLEST_SHARE = 0.03  # of the picture: a smaller finding's pixels count no more than this one's
 
 
 def check_synthesis_scheduler(scheduler: SchedulerMixin | NoiseSchedule) -> None:
@@ -152,6 +156,7 @@ def synthesis_loss(
     noise: Tensor,
     times: Tensor,
     min_snr_gamma: float | None = None,
+    weight: Tensor | None = None,
 ) -> Tensor:
     """Mean squared error of the network's answer.
 
@@ -167,6 +172,7 @@ def synthesis_loss(
         noise: White, of the shape of x0.
         times: (B,), of `training_times`.
         min_snr_gamma: See diffusion.training.objectives; without effect in flow matching.
+        weight: (B, 1, h, w) of the squared error, see `place_weights`; None: 1.
 
     Returns:
         A scalar.
@@ -174,17 +180,37 @@ def synthesis_loss(
     Reference:
         Lipman et al., arXiv:2210.02747; Liu et al., arXiv:2209.03003.
     """
+    weight = x0.new_ones(1) if weight is None else weight
     if isinstance(scheduler, FlowMatchEulerDiscreteScheduler):
         sigma = (times / scheduler.config["num_train_timesteps"]).reshape(-1, 1, 1, 1)
         answer = ask(network, (1 - sigma) * x0 + sigma * noise, times, given, context)
-        return (answer - (noise - x0)).square().mean()
+        return (weight * (answer - (noise - x0)).square()).mean()
     prediction = scheduler.config["prediction_type"]
     alpha, sigma = noise_levels(scheduler, times)
     answer = ask(network, alpha * x0 + sigma * noise, times, given, context)
-    error = (answer - prediction_target(prediction, x0, noise, alpha, sigma)).square().mean(dim=(1, 2, 3))
+    error = (weight * (answer - prediction_target(prediction, x0, noise, alpha, sigma)).square()).mean(dim=(1, 2, 3))
     if min_snr_gamma is not None:
         error = error * min_snr_weights(prediction, alpha, sigma, min_snr_gamma)
     return error.mean()
+
+
+def place_weights(maps: Tensor, size: Sequence[int], place_weight: float) -> Tensor:
+    """How much the error counts where findings lie: each finding alike, however small it is.
+
+    A pneumothorax's line or a nodule is a hundredth of the picture, and of a loss that counts every pixel alike.
+
+    Args:
+        maps: (B, R, H, W) in [0, 1], of where the findings are.
+        size: (h, w) of the latents.
+        place_weight: What one finding adds, in units of the whole picture's weight; 0 or more.
+
+    Returns:
+        (B, 1, h, w), of mean 1 over the batch.
+    """
+    places = adaptive_avg_pool2d(maps, size)  # type: ignore[arg-type]
+    share = places.mean(dim=(2, 3), keepdim=True).clamp(min=SMALLEST_SHARE)
+    weight = 1 + place_weight * (places / share).sum(dim=1, keepdim=True)
+    return weight / weight.mean()
 
 
 def plan_loss(logits: Tensor, maps: Tensor, has_report: Tensor) -> Tensor:

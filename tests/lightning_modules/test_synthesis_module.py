@@ -144,6 +144,16 @@ def test_a_tiny_model_draws_a_finding_where_it_shall_be(tmp_path):
     assert (inside - outside).min() > 1.2  # of 2 in the truth
 
 
+def test_the_error_counts_more_where_a_finding_lies():
+    batch = collate([{**item(i), "regions": torch.zeros(5, 8, 8)} for i in range(4)])
+    batch["regions"][:, 2, :2, :2] = 1
+    plain, weighed = (build("unet", regions=5, dropout={"region": 1}, place_weight=weight) for weight in (0, 0.5))
+    losses = [module._loss(batch, module.networks, 0, 0).item() for module in (plain, weighed)]
+    assert losses[0] != pytest.approx(losses[1], rel=1e-3)
+    measured = [module._loss(batch, module.networks, 1, 0).item() for module in (plain, weighed)]
+    assert measured[0] == measured[1]  # so that validation can be compared
+
+
 def test_a_tiny_model_keeps_a_prior_and_turns_another_view(tmp_path):
     """With a prior the image is the prior's pattern, with another view of the same study its opposite."""
     items = []
@@ -338,6 +348,9 @@ def test_the_images_size_comes_from_the_data_and_stays_with_the_checkpoint(tmp_p
 def test_bad_settings_are_said():
     with pytest.raises(ValueError, match=r"dropout is \{'text': 0.1\}"):
         build(dropout={"text": 0.1})
+    for settings in ({"regions": 5, "place_weight": -1}, {"place_weight": 0.5}):
+        with pytest.raises(ValueError, match=r"place_weight is .* with a conditioner that has regions"):
+            build(**settings)
     with pytest.raises(ValueError, match="the images are 8 x 8 and image_size is 16"):
         build(image_size=16).latents(PATTERNS, ["a", "b", "c", "d"])
 

@@ -10,6 +10,7 @@ from diffusion import Conditioner, LatentDiT, ThresholdedDDIMScheduler
 from diffusion.training.synthesis_objective import (
     check_synthesis_scheduler,
     flow_times,
+    place_weights,
     plan_loss,
     synthesis_loss,
     training_times,
@@ -83,3 +84,30 @@ def test_a_plan_is_measured_where_there_is_a_report():
     assert plan_loss(logits, maps, there) < 1e-6
     assert plan_loss(-logits, maps, there) == pytest.approx(20)
     assert plan_loss(-logits, maps, ~there) == pytest.approx(20) and plan_loss(logits, maps, there & False) == 0
+
+
+def test_a_small_finding_counts_as_much_as_a_large_one():
+    maps = torch.zeros(3, 2, 20, 20)
+    maps[0, 0, :10] = 1  # half of the picture
+    maps[1, 1, :10, :4] = 1  # a tenth of it
+    weight = place_weights(maps, (10, 10), 0.5)
+    assert weight.shape == (3, 1, 10, 10) and weight.mean().item() == pytest.approx(1, rel=1e-6)
+    alone = weight[2, 0, 0, 0]  # nothing is there
+    added = (weight - alone).sum(dim=(1, 2, 3)) / alone
+    assert added.tolist() == pytest.approx([50, 50, 0], rel=1e-5)  # of 100 pixels
+    maps[1, 1], maps[1, 1, :2, :2] = 0, 1  # one of 100 pixels: no more for each than if it were three
+    smallest = place_weights(maps, (10, 10), 0.5)
+    assert (smallest[1, 0, 0, 0] / smallest[2, 0, 0, 0]).item() == pytest.approx(1 + 0.5 / 0.03, rel=1e-5)
+    assert torch.equal(place_weights(maps, (10, 10), 0), torch.ones(3, 1, 10, 10))
+
+
+def test_the_error_is_weighed_by_place(asked):
+    network, given, context = asked
+    torch.manual_seed(0)
+    x0, noise, weight = torch.randn(2, 4, 4, 4), torch.randn(2, 4, 4, 4), torch.rand(2, 1, 4, 4)
+    flow = (FlowMatchEulerDiscreteScheduler(), x0, given, context, noise, torch.tensor([3.0, 900]))
+    loss = synthesis_loss(network, *flow, weight=weight)
+    assert loss.item() == pytest.approx((weight * (noise - x0).square()).mean().item())
+    scheduler = ThresholdedDDIMScheduler(prediction_type="epsilon")
+    loss = synthesis_loss(network, scheduler, *flow[1:5], torch.tensor([3, 900]), weight=weight)
+    assert loss.item() == pytest.approx((weight * noise.square()).mean().item(), rel=1e-5)
