@@ -99,6 +99,21 @@ class Volume:
                 "as read_ct turns them; turn the array and its affine"
             )
 
+    def require_array(self, what: str) -> None:
+        """Refuse HU that are not a numpy array, where compiled code reads them.
+
+        Args:
+            what: The function that needs it, for the message.
+
+        Raises:
+            ValueError: Another kind, such as a torch tensor, which projection takes.
+        """
+        if not isinstance(self.hu, np.ndarray):
+            raise ValueError(
+                f"{self.source or 'volume'}: {what} needs HU in a numpy array, these are a {type(self.hu).__name__}: "
+                "volume.replace(hu=hu.cpu().numpy()) of a tensor"
+            )
+
     def names_where(self, test: Any) -> dict[int, str]:
         """Structures that pass a test.
 

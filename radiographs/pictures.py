@@ -16,11 +16,13 @@ from radiographs.png import encode_png
 
 if TYPE_CHECKING:
     from jaxtyping import UInt
+    from PIL.Image import Image
 
 PICTURES = ("PNG", "TIFF", "JPEG")
 SOFTWARE = "Radiolucent"
 HIGHEST = "MaxSampleValue"  # TIFF's name for the level of white; a text chunk in our PNG files
 BITS_PER_SAMPLE, PHOTOMETRIC, ORIENTATION, MAX_SAMPLE_VALUE, TIFF_SOFTWARE = 258, 262, 274, 281, 305
+TRANSPARENT = "an alpha channel that makes pixels transparent: save the image without it"
 TURNED_BY_A_QUARTER = (5, 6, 7, 8)  # EXIF orientations that swap height and width
 
 
@@ -73,6 +75,7 @@ def decode_picture(data: bytes, path: Path) -> Picture:
         raise ValueError(f"{path}: {what_else(data[:HEAD_BYTES])}") from None
     except (OSError, SyntaxError, ValueError, EOFError, struct.error, Image.DecompressionBombError) as error:
         raise ValueError(f"{path}: cannot be read ({error})") from None
+    refuse_transparency(picture, path)
     if pages != 1:
         raise ValueError(f"{path}: {pages} pages where one image was expected: save the page alone")
     if mode in ("1", "L"):
@@ -147,6 +150,18 @@ def encode_picture(levels: UInt[np.ndarray, "height width"], kind: str, note: st
     return content.getvalue()
 
 
+def white_is_zero(picture: Image) -> bool:
+    """Whether Pillow gives a TIFF's levels as they lie in the file, where 0 is white; those of 8 bits it inverts.
+
+    Args:
+        picture: A PIL image as it was opened.
+
+    Returns:
+        True for grey of more than 8 bits with this tag.
+    """
+    return picture.mode.startswith("I;16") and getattr(picture, "tag_v2", {}).get(PHOTOMETRIC) == 0
+
+
 def _deep(levels: np.ndarray, kind: str, tags: dict[int, Any], text: dict[str, str], plain: bool = True) -> Picture:
     """A picture of more than 8 bits; plain: grey by its own, not by three equal channels."""
     container = _first(tags.get(BITS_PER_SAMPLE, 16))  # 12, packed, as film scanners write it, or 16
@@ -192,6 +207,28 @@ def _decode_deep_colour(data: bytes, path: Path, orientation: int) -> np.ndarray
     return deep
 
 
+def refuse_transparency(picture: Image, path: Path) -> None:
+    """Refuse an image in which a grey, a colour or an entry of the palette is transparent, as PNG can have it (tRNS).
+
+    Args:
+        picture: A PIL image, loaded. An alpha channel is left to `one_channel`.
+        path: For messages.
+
+    Raises:
+        ValueError: A pixel is transparent.
+    """
+    clear = picture.info.get("transparency")
+    if clear is None or picture.mode in ("LA", "RGBA"):
+        return
+    if picture.mode == "P":
+        transparent = np.asarray(picture.convert("RGBA"))[..., 3] < np.iinfo(np.uint8).max
+    else:  # one grey, or one colour
+        levels = np.asarray(picture)
+        transparent = levels == clear if levels.ndim == 2 else (levels == np.asarray(clear)).all(axis=-1)
+    if transparent.any():
+        raise ValueError(f"{path}: {TRANSPARENT}")
+
+
 def one_channel(colour: UInt[np.ndarray, "height width channels"], path: Path) -> UInt[np.ndarray, "height width"]:
     """The grey image in equal colour channels and an opaque alpha channel.
 
@@ -209,7 +246,7 @@ def one_channel(colour: UInt[np.ndarray, "height width channels"], path: Path) -
     shades = colour[..., : channels - 1] if channels in (2, 4) else colour
     opaque = channels == 3 or (colour[..., -1] == np.iinfo(colour.dtype).max).all()
     if not opaque:
-        raise ValueError(f"{path}: an alpha channel that makes pixels transparent: save the image without it")
+        raise ValueError(f"{path}: {TRANSPARENT}")
     if (shades != shades[..., :1]).any():
         raise ValueError(
             f"{path}: {channels} channels that differ, where a grey image (1 channel, or equal channels) was expected"

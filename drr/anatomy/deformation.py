@@ -28,11 +28,13 @@ def deform(
         A new volume on a grid of the same shape.
 
     Raises:
-        ValueError: A lattice that is not positive, a negative amplitude, or a scale outside [0, 1).
+        ValueError: A lattice that is not positive, a negative amplitude, a scale outside [0, 1), or HU that are no
+            numpy array.
 
     Reference:
         Rueckert et al., IEEE Trans. Med. Imaging 18, 1999, eq. 1 to 3.
     """
+    volume.require_array("deform")
     if lattice_mm <= 0 or amplitude_mm < 0 or not 0 <= scale < 1:
         raise ValueError(
             f"lattice_mm {lattice_mm}, amplitude_mm {amplitude_mm}, scale {scale}: "

@@ -45,8 +45,11 @@ def isolate_body(volume: Volume) -> Volume:
         A new volume on the same grid.
 
     Raises:
-        ValueError: No body in the volume.
+        ValueError: No body in the volume, HU that are no numpy array, or axes that do not run to the patient's left,
+            back and head, as `read_ct` turns them: sections are axial by their place.
     """
+    volume.require_array("isolate_body")
+    volume.require_patient_axes("isolate_body")
     padding = find_padding(volume.hu)
     if padding is not None:
         volume = volume.replace(hu=volume.hu.copy())
@@ -70,10 +73,10 @@ def prepare(volume: Volume, with_bone: bool = True) -> Volume:
         A smaller volume.
 
     Raises:
-        ValueError: No body in the volume, or other axes than `separate_bone` takes.
+        ValueError: As of `isolate_body`.
     """
-    if with_bone and volume.labels is None:
-        volume.require_patient_axes("separate_bone without a label map")
+    volume.require_array("prepare")
+    volume.require_patient_axes("prepare")
     padding = find_padding(volume.hu)
     if padding is not None:
         if not volume.hu.flags.writeable:
@@ -141,8 +144,9 @@ def separate_bone(volume: Volume) -> Volume:
 
     Raises:
         ValueError: Without a label map, axes that do not run to the patient's left, back and head, as `read_ct` turns
-            them: bone is known by its place too.
+            them: bone is known by its place too. HU that are no numpy array.
     """
+    volume.require_array("separate_bone")
     if volume.labels is None or volume.structures is None:
         volume.require_patient_axes("separate_bone without a label map")
         coarse, steps = _coarsen(volume)

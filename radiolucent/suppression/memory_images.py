@@ -10,7 +10,7 @@ import numpy as np
 
 from radiographs import Radiograph
 from radiographs.depth import depth_in_use
-from radiographs.pictures import one_channel
+from radiographs.pictures import one_channel, refuse_transparency, white_is_zero
 
 LARGEST = float(np.finfo(np.float32).max) / 4  # of a value: twice the range of the image stays finite
 
@@ -42,13 +42,14 @@ def from_array(image: Any) -> tuple[np.ndarray, tuple[float, float], int | None]
     use.
 
     Args:
-        image: (H, W), a tensor too, or a PIL image, which is turned as its EXIF orientation says.
+        image: (H, W), a tensor too, or a PIL image, which is turned as its EXIF orientation says and inverted where its
+            file has white at 0.
 
     Returns:
         float32 (H, W) in [-1, 1], the levels that -1 and 1 stand for, and the bits of its levels.
 
     Raises:
-        ValueError: No single grey image, values that are not finite, or masked ones.
+        ValueError: No single grey image, values that are not finite, or masked or transparent ones.
     """
     array = _levels(image)
     if array.ndim != 2 or not array.size or array.dtype.kind not in "biufc":
@@ -75,10 +76,15 @@ def _levels(image: Any) -> np.ndarray:
     if hasattr(image, "getexif"):  # of PIL
         from PIL import ImageOps
 
+        refuse_transparency(image, Path("the image"))
+        negative = white_is_zero(image)
         image = ImageOps.exif_transpose(image)  # a file of it is turned too
         array = np.asarray(image.convert("RGB") if image.mode == "P" else image)
         if array.ndim == 3:
             array = one_channel(array, Path("the image"))
+        if negative:
+            white = 2 ** depth_in_use(int(array.max(initial=0)), 16) - 1
+            array = (white - array.astype(np.int32)).astype(np.uint16)
     elif hasattr(image, "detach"):  # of torch: numpy has no bfloat16
         tensor = image.detach().cpu()
         array = np.asarray(tensor.float() if str(tensor.dtype) == "torch.bfloat16" else tensor)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 
-from drr import ConeBeam, Volume, project, sample_ct, separate_bone
+from drr import ConeBeam, Volume, deform, isolate_body, project, sample_ct, separate_bone
 from drr.anatomy.regions import label_chest
 from drr.anatomy.structures import locations
 from drr.anatomy.tissue import prepare
@@ -52,10 +53,17 @@ def test_what_knows_the_chest_by_place_refuses_other_axes(turned):
         affine = affine[:, [1, 0, 2, 3]]
         hu, labels = ct.hu.swapaxes(1, 2), ct.labels.swapaxes(1, 2)
     plain, labelled = Volume(hu, affine), Volume(hu, affine, labels=labels, structures=ct.structures)
-    for function in (separate_bone, prepare, label_chest, bone_layers):
+    for function in (separate_bone, isolate_body, prepare, label_chest, bone_layers):
         with pytest.raises(ValueError, match="axes x, y, z that run to the patient's left, back and head"):
             function(plain)
     for function in (locations, chest_box):
         with pytest.raises(ValueError, match="axes x, y, z that run to the patient's left, back and head"):
             function(labelled)
     ct.require_patient_axes("nothing")
+
+
+@pytest.mark.parametrize("function", [isolate_body, separate_bone, prepare, lambda volume: deform(volume, 0)])
+def test_hu_in_a_tensor_are_refused_where_compiled_code_reads_them(function):
+    volume = Volume(torch.zeros(4, 4, 4), np.diag([1.0, 1, 1, 1]))
+    with pytest.raises(ValueError, match=r"needs HU in a numpy array, these are a Tensor: volume.replace\(hu="):
+        function(volume)

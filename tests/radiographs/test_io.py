@@ -100,6 +100,29 @@ def test_transparent_image_is_refused(tmp_path: Path) -> None:
         read_radiograph(tmp_path / "clear.png")
 
 
+@pytest.mark.parametrize("mode", ["L", "I;16", "RGB", "P", "1"])
+def test_an_image_with_a_transparent_grey_is_refused(mode: str, tmp_path: Path) -> None:
+    """PNG has it without an alpha channel too: one grey or colour, or entries of the palette."""
+    levels = np.arange(16, dtype=np.uint8).reshape(4, 4)
+    if mode == "I;16":
+        image = Image.fromarray(levels.astype(np.uint16) * 4000)
+    elif mode == "RGB":
+        image = Image.fromarray(np.repeat(levels[..., None], 3, -1))
+    elif mode == "P":
+        image = Image.fromarray(levels)
+        image.putpalette([level for level in range(256) for _ in range(3)])
+    else:
+        image = Image.fromarray(levels * 16).convert(mode)
+    first, unused = {"RGB": ((0, 0, 0), (99, 99, 99)), "P": (b"\x00", b"\xff" * 16), "1": (0, 1)}.get(mode, (0, 99))
+    if mode == "1":
+        image.paste(0, (0, 0, 4, 4))
+    image.save(tmp_path / "opaque.png", transparency=unused)
+    assert read_radiograph(tmp_path / "opaque.png").pixels.shape == (4, 4)
+    image.save(tmp_path / "clear.png", transparency=first)
+    with pytest.raises(ValueError, match="makes pixels transparent: save the image without it"):
+        read_radiograph(tmp_path / "clear.png")
+
+
 def test_bad_files_are_refused_with_their_name(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"gone\.png"):
         read_radiograph(tmp_path / "gone.png")

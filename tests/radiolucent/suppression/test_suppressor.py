@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -142,6 +143,29 @@ def test_a_picture_in_memory_is_turned_as_its_file_is(model, pixels, tmp_path):
     by_file, in_memory = suppressor(tmp_path / "a.png"), suppressor(Image.open(tmp_path / "a.png"))
     assert by_file.soft.shape == in_memory.soft.shape == (96, 80)
     np.testing.assert_allclose(in_memory.soft / 127.5 - 1, by_file.soft, atol=1e-5)
+
+
+def test_a_picture_in_memory_whose_white_is_0_is_inverted_as_its_file_is(model, pixels, tmp_path):
+    """Pillow inverts such a TIFF of 8 bits and not one of 16."""
+    for dtype in (np.uint8, np.uint16):
+        levels = np.rint((pixels + 1) / 2 * np.iinfo(dtype).max).astype(dtype)
+        Image.fromarray(np.iinfo(dtype).max - levels).save(tmp_path / "a.tif")
+        data = (tmp_path / "a.tif").read_bytes()
+        black_is_zero = b"\x06\x01\x03\x00\x01\x00\x00\x00\x01\x00"  # tag 262, one short, value 1
+        (tmp_path / "a.tif").write_bytes(data.replace(black_is_zero, black_is_zero[:-2] + b"\x00\x00"))
+        suppressor = Suppressor(model)
+        expected = suppressor(levels).soft
+        for given in (tmp_path / "a.tif", Image.open(tmp_path / "a.tif")):
+            soft = suppressor(given).soft
+            if isinstance(given, Path):
+                soft = (soft + 1) / 2 * np.iinfo(dtype).max
+            np.testing.assert_allclose(soft, expected, atol=np.iinfo(dtype).max * 2e-4)
+
+
+def test_a_picture_in_memory_with_transparent_pixels_is_refused(model, tmp_path):
+    Image.fromarray(np.zeros((64, 64), np.uint8)).save(tmp_path / "a.png", transparency=0)
+    with pytest.raises(ValueError, match="the image: an alpha channel that makes pixels transparent"):
+        Suppressor(model)(Image.open(tmp_path / "a.png"))
 
 
 def test_neither_byte_order_nor_kind_of_array_changes_an_answer(model, pixels):
