@@ -103,6 +103,26 @@ def write_shards(manifest: Manifest, tasks: Sequence[Task], about: dict[str, Any
             parquet.write_table(pyarrow.Table.from_pylist(rows, schema), part)
 
 
+def parquet_files(path: Path) -> list[Path]:
+    """The files to decode.
+
+    Args:
+        path: A file, or a folder of them, such as `tokens encode` makes.
+
+    Returns:
+        The file, or the folder's Parquet files in the order of their names.
+
+    Raises:
+        FileNotFoundError: A folder without one.
+    """
+    if not path.is_dir():
+        return [path]
+    found = sorted(path.glob("*.parquet"))
+    if not found:
+        raise FileNotFoundError(f"{path}: no Parquet file in this folder: give what `radiolucent tokens encode` wrote")
+    return found
+
+
 def read_tokens(path: Path, digest: str) -> Iterator[tuple[str, dict[str, Any]]]:
     """The rows of a Parquet file, one at a time.
 

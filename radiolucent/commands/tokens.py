@@ -19,6 +19,7 @@ from radiolucent.tokens import (
     decode_tokens,
     encode_image,
     load_vqgan,
+    parquet_files,
     read_tokens,
     vqgan_digest,
     write_shards,
@@ -64,7 +65,9 @@ def add_decode(parser: ArgumentParser) -> None:
     Args:
         parser: Of the subcommand.
     """
-    parser.add_argument("inputs", type=str, nargs="+", help="Parquet files with name, height, width and tokens")
+    parser.add_argument(
+        "inputs", type=str, nargs="+", help="Parquet files with name, height, width and tokens, or folders of them"
+    )
     parser.add_argument("--bits", type=Literal[8, 16], default=8, help="of the PNGs")
 
 
@@ -139,9 +142,9 @@ def decode(args: Namespace) -> int:
     vqgan = load_vqgan(args.vqgan, args.device)
     digest = vqgan_digest(args.vqgan)
     tasks = []
-    for path in args.inputs:
+    for path in (file for given in args.inputs for file in parquet_files(Path(given))):
         where = {"path_sha256": file_identity(path)["path_sha256"]}
-        for name, row in read_tokens(Path(path), digest):
+        for name, row in read_tokens(path, digest):
             tasks.append(Task(name, row, _image_files(name), {**where, "row_sha256": _row_digest(row)}))
     work = functools.partial(
         decode_tokens,

@@ -62,6 +62,20 @@ def test_there_and_back_is_the_reconstruction(vqgan: Path, radiographs: Path, tm
         np.testing.assert_allclose(found, expected[0, 0].clamp(-1, 1).numpy(), atol=1e-4)
 
 
+def test_a_folder_is_decoded_as_its_files_are(vqgan: Path, radiographs: Path, tmp_path: Path) -> None:
+    words = ["--vqgan", str(vqgan), "--size", "32", "--shard-size", "2", "--out", str(tmp_path / "t")]
+    assert dispatch(["tokens", "encode", str(radiographs), *words]) == 0
+    shards = sorted((tmp_path / "t").glob("*.parquet"))
+    assert len(shards) > 1 and decode(tmp_path / "t", vqgan, tmp_path / "whole") == 0
+    for shard in shards:
+        assert decode(shard, vqgan, tmp_path / shard.stem) == 0
+        for path in (tmp_path / shard.stem).glob("*.png"):
+            assert path.read_bytes() == (tmp_path / "whole" / path.name).read_bytes()
+    assert len(list((tmp_path / "whole").glob("*.png"))) == len(list(radiographs.glob("*")))
+    with pytest.raises(FileNotFoundError, match="no Parquet file in this folder"):
+        decode(radiographs, vqgan, tmp_path / "none")
+
+
 def test_run_again_goes_on_and_bad_images_are_set_aside(vqgan: Path, radiographs: Path, tmp_path: Path) -> None:
     (radiographs / "bad.png").write_bytes(b"nothing")
     assert encode(radiographs, vqgan, tmp_path / "t") == 1
