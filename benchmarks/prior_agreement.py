@@ -2,7 +2,9 @@
 
 `radiolucent drr --prior-current` of the packaged CT and others (--ct) -> `radiolucent fit` of
 configs/synthesis/prior_rendered.yaml, from the packaged synthesis model, first on pairs whose two exposures differ in
-pose, then on pairs whose exposures are alike, by which it learns to copy -> `radiolucent synthesize` of the current
+pose, then on pairs whose exposures are alike, by which it learns to copy; with --rendered, the data of
+benchmarks.prompt_agreement, then on all of these together, by which it draws without a prior as well, with each finding
+weighed alike however small -> `radiolucent synthesize` of the current
 films of a CT held out (--held-out), whose exposures are alike too, so that only what the report says has changed. Each
 is drawn from its own prior and its own report with what changed; and, to compare, with the words of another pair, with
 another body's prior, and without one. results.json has, for each, against the true current film after a blur of 2
@@ -12,7 +14,8 @@ pixels:
 - change: where findings changed, the mean correlation of drawn minus prior with true minus prior; amount: the mean
   slope of the one on the other, 1 where all of the change was drawn and 0 where nothing was.
 
-montage.png shows prior, true current film, and what was drawn. A stage whose result is there is skipped.
+montage.png shows prior, true current film, and what was drawn; --ship FOLDER is the model as it is packaged. A stage
+whose result is there is skipped.
 """
 
 from __future__ import annotations
@@ -27,7 +30,7 @@ import cv2
 import numpy as np
 import yaml
 
-from benchmarks.prompt_agreement import SIZE, fit, radiolucent
+from benchmarks.prompt_agreement import SIZE, fit, radiolucent, ship
 from benchmarks.proof_bodies import body_of
 from benchmarks.proof_classifier import read_images
 from drr import Volume
@@ -44,6 +47,9 @@ FINDINGS = [  # of the sizes that the packaged model knows
     {"kind": "cardiomegaly", "probability": 0.3},
 ]
 STILL = {"turn_degrees": 0, "tip_degrees": 0, "shift_mm": 0, "zoom": 0, "exposure": 0}
+COLUMNS = ["image", "report", "view", "patient", "study", "split", "boxes", "masks", "prior_image", "comparison"]
+PLACE_WEIGHT = 0.3  # of the whole picture's, for each finding
+PACKAGED_GUIDANCE = {"report": 8.0, "view": 4.0, "region": 2.0}  # chosen by benchmarks.prompt_agreement
 BLUR = 2.0  # pixels
 SHOWN = 6  # pairs on the montage
 Row = dict[str, str]
@@ -144,7 +150,9 @@ def figures(images: np.ndarray, true: np.ndarray, prior: np.ndarray, there: np.n
     }
 
 
-def train(out: Path, start: str, data: Path, steps: int, rate: float, seed: int) -> Path:
+def train(
+    out: Path, start: str, data: Path, steps: int, rate: float, seed: int, table: Path | None = None, weight: float = 0
+) -> Path:
     """The folder of the model that training makes of another one."""
     given = (
         f"--model.init_args.start={start}",
@@ -152,12 +160,39 @@ def train(out: Path, start: str, data: Path, steps: int, rate: float, seed: int)
         f"--model.init_args.text_encoder.init_args.cache={out.parent / 'texts'}",
         f"--model.init_args.optimizer.init_args.lr={rate}",
         f"--data.init_args.root={data}",
-        f"--data.init_args.table={data / 'exports' / 'table.csv'}",
+        f"--data.init_args.table={table or data / 'exports' / 'table.csv'}",
+        f"--model.init_args.place_weight={weight}",
         f"--trainer.max_steps={steps}",
         "--trainer.enable_progress_bar=false",
         f"--seed_everything={seed}",
     )
     return fit("synthesis/prior_rendered.yaml", out, *given)
+
+
+def mix(out: Path, rendered: Path) -> tuple[Path, Path]:
+    """One table of rendered radiographs without a prior and of both kinds of pairs: (the images' root, the table)."""
+    root = out / "mixed_data"
+    root.mkdir(exist_ok=True)
+    parts = {"rendered": rendered / "CXR", "moved": out / "train" / "pairs", "alike": out / "alike" / "pairs"}
+    for name, folder in {**parts, "masks": rendered / "masks"}.items():
+        if not (root / name).is_symlink():
+            (root / name).symlink_to(folder.resolve())
+    rows: list[Row] = []
+    with open(rendered / "reports.csv", newline="", encoding="utf-8") as file:
+        for row in csv.DictReader(file):
+            if row["split"] == "train":
+                alone = row["image"] if int(row["patient"][-2:]) % 4 else row["study"]  # a fourth see another view
+                rows.append({**row, "image": f"rendered/{row['image']}", "study": alone})
+    for part in ("moved", "alike"):
+        with open(root / part / "exports" / "table.csv", newline="", encoding="utf-8") as file:
+            for row in csv.DictReader(file):
+                named = {key: f"{part}/{row[key]}" for key in ("image", "prior_image", "patient", "study") if row[key]}
+                rows.append({**row, **named, "split": "train", "masks": ""})
+    with atomic_path(root / "table.csv") as path, open(path, "w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, COLUMNS, restval="", extrasaction="ignore")
+        writer.writeheader()
+        writer.writerows(rows)
+    return root, root / "table.csv"
 
 
 def run(options: argparse.Namespace) -> dict[str, dict[str, float]]:
@@ -169,6 +204,9 @@ def run(options: argparse.Namespace) -> dict[str, dict[str, float]]:
     pairs = render(out / "held_out", [options.held_out], options.held_out_studies, seed + 1, still=True, sample=False)
     first = train(out / "first", options.start, moved, options.steps, 6e-4, seed)
     model = train(out / "diffusion", str(first), alike, options.alike_steps, 1e-3, seed)
+    if options.rendered:
+        data, table = mix(out, Path(options.rendered))
+        model = train(out / "mixed", str(model), data, options.mixed_steps, 6e-4, seed, table, PLACE_WEIGHT)
     rows = read_pairs(pairs)
     sampling = ["--steps", options.sampling_steps, "--micro-batch", 8, "--guidance", f"image={options.image_guidance}"]
     sampling += ["--guidance", f"report={options.report_guidance}"]
@@ -193,6 +231,9 @@ def run(options: argparse.Namespace) -> dict[str, dict[str, float]]:
         results[name] = figures(columns[-1], true, prior, there)
         print(name, json.dumps(results[name]), flush=True)
     (out / "results.json").write_text(json.dumps(results, indent=1) + "\n")
+    if options.ship:
+        kept = {**PACKAGED_GUIDANCE, "image": options.image_guidance}
+        ship(model, Path(options.ship), kept, options.sampling_steps)
     chosen = np.flatnonzero(there)[:: max(1, int(there.sum()) // SHOWN)][:SHOWN]
     pictures = [[cv2.resize(to_grey(one[n]), None, fx=1.4, fy=1.4) for one in columns] for n in chosen]
     montage(pictures, ["prior", "true current", *asked], out / "montage.png")
@@ -214,8 +255,11 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--steps", type=int, default=3500, help="of 16 pictures, on these")
     parser.add_argument("--alike-studies", type=int, default=120, help="pairs of each CT whose exposures are alike")
     parser.add_argument("--alike-steps", type=int, default=1300, help="of 16 pictures, on these")
+    parser.add_argument("--rendered", help="prompt_agreement's folder of data, to train on beside the pairs")
+    parser.add_argument("--mixed-steps", type=int, default=4800, help="of 16 pictures, on all of these")
+    parser.add_argument("--ship", help="folder for the model as it is packaged")
     parser.add_argument("--sampling-steps", type=int, default=20)
-    parser.add_argument("--image-guidance", type=float, default=1.5)
+    parser.add_argument("--image-guidance", type=float, default=3.0)
     parser.add_argument("--report-guidance", type=float, default=2.0)
     parser.add_argument("--seed", type=int, default=0)
     return parser.parse_args(argv)

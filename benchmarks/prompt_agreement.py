@@ -267,7 +267,10 @@ def ship(model: Path, folder: Path, guidance: dict[str, float], steps: int) -> N
 
     trained = SynthesisPipeline.from_pretrained(model, text_encoder=None, tokenizer=None)
     parts = (trained.vqgan, trained.unet, trained.scheduler, trained.conditioner)
-    kept = SynthesisPipeline(*parts, SIZE, trained.config["latent"], steps, guidance=guidance, about=ABOUT)
+    views = trained.config["trained_views"]
+    kept = SynthesisPipeline(
+        *parts, SIZE, trained.config["latent"], steps, guidance=guidance, about=ABOUT, trained_views=views
+    )
     kept.to(torch.float16).save_pretrained(folder)
 
 

@@ -46,6 +46,26 @@ def test_sides_and_boxes_are_obeyed(tmp_path: Path) -> None:
         assert (left - right) * (1 if name in ("left", "box_l") else -1) > 0.15, name
 
 
+def test_a_prior_is_followed_and_another_one_is_not(tmp_path: Path) -> None:
+    """Of two bodies that it drew itself, the current film is like the one that is given as prior."""
+    first = "name,prompt,view,seed\na,Normal.,PA,1\nb,Cardiomegaly.,PA,5\n"
+    (tmp_path / "priors.csv").write_text(first)
+    words = ["--device", "cpu", "--steps", "8", "--guidance", "report=2", "--guidance", "view=1"]
+    assert (
+        dispatch(["synthesize", "--prompts", str(tmp_path / "priors.csv"), "--out", str(tmp_path / "1"), *words]) == 0
+    )
+    rows = [f"{name}{seed},Normal. No change.,PA,{seed},1/images/{name}.png" for name in "ab" for seed in (11, 12)]
+    (tmp_path / "prompts.csv").write_text("\n".join(["name,prompt,view,seed,prior", *rows]) + "\n")
+    current = ["--prompts", str(tmp_path / "prompts.csv"), "--out", str(tmp_path / "2")]
+    assert dispatch(["synthesize", *current, *words]) == 0
+    prior = {name: read_radiograph(tmp_path / f"1/images/{name}.png").pixels.ravel() for name in "ab"}
+    for name, other in ("ab", "ba"):
+        for seed in (11, 12):
+            drawn = read_radiograph(tmp_path / f"2/images/{name}{seed}.png").pixels.ravel()
+            like, unlike = (np.corrcoef(drawn, prior[which])[0, 1] for which in (name, other))
+            assert like > 0.6 and like > unlike + 0.15, (name, seed, like, unlike)
+
+
 def test_it_is_small_and_says_what_it_is() -> None:
     folder = Path(packaged_synthesis_model())
     assert sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) < 20e6
