@@ -51,7 +51,7 @@ class SynthesisModule(NamedLatentModule):
             without effect in flow matching.
         place_weight: How much more the error counts where findings lie: what each adds, however small it is, in units
             of the whole picture's weight (diffusion.training.synthesis_objective.place_weights). It needs maps of
-            regions in the batches.
+            regions in the batches, and has no effect with a teacher.
         dropout: {condition: how often training leaves it out}, in [0, 1]; 0.1 for those that are not named.
         unconditional: How often training leaves all conditions out.
         measure_latents: Before the first step, set vqgan.config.scaling_factor so that the first batch's latents, of
