@@ -30,7 +30,7 @@ import cv2
 import numpy as np
 import yaml
 
-from benchmarks.prompt_agreement import SIZE, fit, radiolucent, ship
+from benchmarks.prompt_agreement import BOX_GUIDANCE, SIZE, fit, radiolucent, ship
 from benchmarks.proof_bodies import body_of
 from benchmarks.proof_classifier import read_images
 from drr import Volume
@@ -49,7 +49,7 @@ FINDINGS = [  # of the sizes that the packaged model knows
 STILL = {"turn_degrees": 0, "tip_degrees": 0, "shift_mm": 0, "zoom": 0, "exposure": 0}
 COLUMNS = ["image", "report", "view", "patient", "study", "split", "boxes", "masks", "prior_image", "comparison"]
 PLACE_WEIGHT = 0.3  # of the whole picture's, for each finding
-PACKAGED_GUIDANCE = {"report": 8.0, "view": 4.0, "region": 2.0}  # chosen by benchmarks.prompt_agreement
+PACKAGED_GUIDANCE = {"report": 8.0, "view": 4.0, "region": BOX_GUIDANCE}  # chosen by benchmarks.prompt_agreement
 BLUR = 2.0  # pixels
 SHOWN = 6  # pairs on the montage
 Row = dict[str, str]

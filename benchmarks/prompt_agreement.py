@@ -234,7 +234,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     images = read_images(data / "CXR", [row["image"] for row in rows])
     results: dict[str, Any] = {"rendered": agreement(load_classifier(judge), images, rows, options.seed)}
     print(json.dumps(results["rendered"]), flush=True)
-    model = train_model(options, data)
+    model = Path(options.model) if options.model else train_model(options, data)
     sampling = ["--steps", options.sampling_steps, "--micro-batch", 8]
     guidance = choose_guidance(out, model, tune, sampling, judge)
     sampling += [word for scale in guidance["chosen"].split() for word in ("--guidance", scale)]
@@ -277,6 +277,7 @@ def ship(model: Path, folder: Path, guidance: dict[str, float], steps: int) -> N
 def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", required=True, help="folder for data, models, images, results.json and montage.png")
+    parser.add_argument("--model", help="folder of a model to judge, instead of training one")
     parser.add_argument("--text-encoder", help="folder of a text encoder 384 wide; default: MiniLM")
     parser.add_argument("--ct", nargs="*", default=[], help="CTs to train on beside the packaged one")
     parser.add_argument("--held-out", help="CT of the prompts' bodies; default: other deformations of those trained on")

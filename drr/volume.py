@@ -99,21 +99,6 @@ class Volume:
                 "as read_ct turns them; turn the array and its affine"
             )
 
-    def require_array(self, what: str) -> None:
-        """Refuse HU that are not a numpy array, where compiled code reads them.
-
-        Args:
-            what: The function that needs it, for the message.
-
-        Raises:
-            ValueError: Another kind, such as a torch tensor, which projection takes.
-        """
-        if not isinstance(self.hu, np.ndarray):
-            raise ValueError(
-                f"{self.source or 'volume'}: {what} needs HU in a numpy array, these are a {type(self.hu).__name__}: "
-                "volume.replace(hu=hu.cpu().numpy()) of a tensor"
-            )
-
     def names_where(self, test: Any) -> dict[int, str]:
         """Structures that pass a test.
 
@@ -171,3 +156,25 @@ def patient_axes(affine: Float64[np.ndarray, "4 4"]) -> tuple[tuple[int, int, in
     cosines = affine[:3, :3] / np.linalg.norm(affine[:3, :3], axis=0)
     x, y, z = (int(axis) for axis in linear_sum_assignment(-np.abs(cosines))[1])
     return (x, y, z), tuple(world for world, axis in enumerate((x, y, z)) if affine[world, axis] < 0)
+
+
+def require_array(volume: Any, what: str) -> None:
+    """Refuse all but a Volume whose HU are a numpy array, where compiled code reads them.
+
+    Args:
+        volume: What was given.
+        what: The function that needs it, for the message.
+
+    Raises:
+        ValueError: No Volume, or one of another kind of HU, such as a torch tensor, which projection takes.
+    """
+    if not isinstance(volume, Volume):
+        raise ValueError(
+            f"{what} needs a drr.Volume, this is a {type(volume).__name__}: Volume(hu, affine) of HU (D, H, W) and "
+            "their (4, 4) affine, or read_ct of a file"
+        )
+    if not isinstance(volume.hu, np.ndarray):
+        raise ValueError(
+            f"{volume.source or 'volume'}: {what} needs HU in a numpy array, these are a {type(volume.hu).__name__}: "
+            "volume.replace(hu=hu.cpu().numpy()) of a tensor"
+        )

@@ -224,6 +224,8 @@ def refuse_transparency(picture: Image, path: Path) -> None:
         transparent = np.asarray(picture.convert("RGBA"))[..., 3] < np.iinfo(np.uint8).max
     else:  # one grey, or one colour
         levels = np.asarray(picture)
+        if levels.ndim == 3 and max(clear) > np.iinfo(np.uint8).max:  # Pillow makes 8 bits of 16, but for this
+            clear = tuple(level >> 8 for level in clear)
         transparent = levels == clear if levels.ndim == 2 else (levels == np.asarray(clear)).all(axis=-1)
     if transparent.any():
         raise ValueError(f"{path}: {TRANSPARENT}")

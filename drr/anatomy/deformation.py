@@ -5,7 +5,7 @@ from __future__ import annotations
 import numba
 import numpy as np
 
-from drr.volume import Volume
+from drr.volume import Volume, require_array
 
 
 def deform(
@@ -34,7 +34,7 @@ def deform(
     Reference:
         Rueckert et al., IEEE Trans. Med. Imaging 18, 1999, eq. 1 to 3.
     """
-    volume.require_array("deform")
+    require_array(volume, "deform")
     if lattice_mm <= 0 or amplitude_mm < 0 or not 0 <= scale < 1:
         raise ValueError(
             f"lattice_mm {lattice_mm}, amplitude_mm {amplitude_mm}, scale {scale}: "

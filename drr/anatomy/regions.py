@@ -7,7 +7,7 @@ import numpy as np
 from scipy import ndimage
 
 from drr.anatomy.chest import lungs_on_grid
-from drr.volume import Volume
+from drr.volume import Volume, require_array
 
 LUNG_HU = -400
 TRACHEA_HU = -960
@@ -42,6 +42,7 @@ def label_chest(volume: Volume) -> Volume:
     Raises:
         ValueError: No lung on either side, or other axes.
     """
+    require_array(volume, "label_chest")
     volume.require_patient_axes("label_chest")
     lung = _lungs(volume)
     labels = np.zeros(lung.shape, np.uint8)

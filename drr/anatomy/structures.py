@@ -12,7 +12,7 @@ from scipy import ndimage
 from drr.geometry import ConeBeam
 from drr.projection.attenuation import MU_WATER_PER_MM
 from drr.projection.projector import project
-from drr.volume import Volume
+from drr.volume import Volume, require_array
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float32
@@ -149,6 +149,7 @@ def locations(volume: Volume) -> dict[str, Bool[np.ndarray, "depth height width"
     Reference:
         Wu et al., Chest ImaGenome, 2021, arXiv:2108.00316.
     """
+    require_array(volume, "locations")
     volume.require_patient_axes("locations")
     parts = _Parts(volume)
     found: dict[str, np.ndarray] = {}

@@ -11,7 +11,7 @@ from drr.anatomy.bone_from_hu import DENSE_HU, bone_from_hu, dilate, disc, fill,
 from drr.io.padding import AIR, find_padding, padding_to_air
 from drr.projection.ray import NO_BONE
 from drr.projection.streaming.slices import EMPTY_HU, keep_spans
-from drr.volume import Volume
+from drr.volume import Volume, require_array
 
 COARSE_MM = 2.5  # masks are found on a grid of about this spacing
 BODY_HU = -300
@@ -48,7 +48,7 @@ def isolate_body(volume: Volume) -> Volume:
         ValueError: No body in the volume, HU that are no numpy array, or axes that do not run to the patient's left,
             back and head, as `read_ct` turns them: sections are axial by their place.
     """
-    volume.require_array("isolate_body")
+    require_array(volume, "isolate_body")
     volume.require_patient_axes("isolate_body")
     padding = find_padding(volume.hu)
     if padding is not None:
@@ -75,7 +75,7 @@ def prepare(volume: Volume, with_bone: bool = True) -> Volume:
     Raises:
         ValueError: As of `isolate_body`.
     """
-    volume.require_array("prepare")
+    require_array(volume, "prepare")
     volume.require_patient_axes("prepare")
     padding = find_padding(volume.hu)
     if padding is not None:
@@ -146,7 +146,7 @@ def separate_bone(volume: Volume) -> Volume:
         ValueError: Without a label map, axes that do not run to the patient's left, back and head, as `read_ct` turns
             them: bone is known by its place too. HU that are no numpy array.
     """
-    volume.require_array("separate_bone")
+    require_array(volume, "separate_bone")
     if volume.labels is None or volume.structures is None:
         volume.require_patient_axes("separate_bone without a label map")
         coarse, steps = _coarsen(volume)

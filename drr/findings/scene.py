@@ -14,7 +14,7 @@ from drr.findings.lung import LOBES, add_consolidation, add_nodule, lobe_mask, n
 from drr.findings.plan import LIMITS, MEASURES, SIDES, Plan, Range, Wish
 from drr.findings.pleura import add_pleural_effusion, add_pneumothorax
 from drr.findings.report import Finding
-from drr.volume import Volume
+from drr.volume import Volume, require_array
 
 PRIOR, CURRENT = "prior", "current"
 SMALLER = (0.45, 0.72)  # of the larger one's measure, in the smaller of two studies
@@ -146,6 +146,7 @@ def chest_box(volume: Volume) -> tuple[slice, slice, slice]:
     Raises:
         ValueError: No label map, one without lungs, or other axes than `read_ct` gives.
     """
+    require_array(volume, "putting findings in")
     volume.require_patient_axes("putting findings in")
     names = volume.names_where(lambda name: name.startswith("lung_") or name == "heart").values()
     mask = volume.mask(*names)

@@ -13,7 +13,7 @@ from drr.anatomy.chest import lungs_on_grid
 from drr.anatomy.tissue import is_bone, isolate_body, separate_bone
 from drr.geometry import ConeBeam, body_box
 from drr.projection.projector import project
-from drr.volume import Volume
+from drr.volume import Volume, require_array
 
 if TYPE_CHECKING:
     from jaxtyping import Float16
@@ -64,6 +64,7 @@ def bone_layers(volume: Volume) -> np.ndarray:
     Raises:
         ValueError: No lungs, or, without a label map, other axes.
     """
+    require_array(volume, "bone_layers")
     if volume.labels is None or volume.structures is None:
         volume.require_patient_axes("bone_layers without a label map")
         return _layers_by_place(volume)

@@ -43,7 +43,7 @@ def from_array(image: Any) -> tuple[np.ndarray, tuple[float, float], int | None]
 
     Args:
         image: (H, W), a tensor too, or a PIL image, which is turned as its EXIF orientation says and inverted where its
-            file has white at 0.
+            file has white at 0. Of 16 bits a copy or part of it has lost that tag: give the image as it was opened.
 
     Returns:
         float32 (H, W) in [-1, 1], the levels that -1 and 1 stand for, and the bits of its levels.

@@ -217,3 +217,8 @@ def test_the_chain_runs_and_skips_what_is_there(bert, tmp_path, capsys):
     assert "radiolucent fit" not in capsys.readouterr().out
     again = json.loads((tmp_path / "results.json").read_text())["drawn"]
     assert json.dumps(again) == json.dumps(results["drawn"])  # NaN where too few were asked for
+    for stage in ("vqgan", "diffusion"):  # a model that is given is judged without any training
+        (tmp_path / stage / "done").unlink()
+    given = [f"--out={tmp_path}", f"--text-encoder={bert}", f"--model={tmp_path / 'diffusion/model'}"]
+    main([*given, *counts, *lengths])
+    assert "radiolucent fit" not in capsys.readouterr().out

@@ -62,8 +62,18 @@ def test_what_knows_the_chest_by_place_refuses_other_axes(turned):
     ct.require_patient_axes("nothing")
 
 
-@pytest.mark.parametrize("function", [isolate_body, separate_bone, prepare, lambda volume: deform(volume, 0)])
+ARRAYS = [isolate_body, separate_bone, prepare, lambda volume: deform(volume, 0), label_chest, bone_layers]
+
+
+@pytest.mark.parametrize("function", [*ARRAYS, locations, chest_box])
 def test_hu_in_a_tensor_are_refused_where_compiled_code_reads_them(function):
     volume = Volume(torch.zeros(4, 4, 4), np.diag([1.0, 1, 1, 1]))
     with pytest.raises(ValueError, match=r"needs HU in a numpy array, these are a Tensor: volume.replace\(hu="):
         function(volume)
+
+
+@pytest.mark.parametrize("given", [torch.zeros(4, 4, 4), HU], ids=["tensor", "array"])
+@pytest.mark.parametrize("function", [*ARRAYS, locations, chest_box])
+def test_an_array_without_its_affine_is_refused(function, given):
+    with pytest.raises(ValueError, match=r"needs a drr.Volume, this is a (Tensor|ndarray): Volume\(hu, affine\)"):
+        function(given)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from pathlib import Path
 
 import cv2
@@ -98,6 +99,23 @@ def test_transparent_image_is_refused(tmp_path: Path) -> None:
     Image.fromarray(np.full((4, 4, 2), 254, np.uint8), "LA").save(tmp_path / "clear.png")
     with pytest.raises(ValueError, match="an alpha channel that makes pixels transparent"):
         read_radiograph(tmp_path / "clear.png")
+
+
+def test_a_transparent_colour_of_sixteen_bits_is_refused(tmp_path: Path) -> None:
+    """Pillow gives such a picture in 8 bits and its transparent colour in 16."""
+    levels = np.arange(16, dtype=np.uint16).reshape(4, 4) * 4000
+    cv2.imwrite(str(tmp_path / "a.png"), np.repeat(levels[..., None], 3, -1))
+    data = (tmp_path / "a.png").read_bytes()
+    place = data.index(b"IDAT") - 4
+    for level, refused in ((8000, True), (1234, False)):
+        chunk = b"tRNS" + level.to_bytes(2, "big") * 3
+        part = (6).to_bytes(4, "big") + chunk + zlib.crc32(chunk).to_bytes(4, "big")
+        (tmp_path / "b.png").write_bytes(data[:place] + part + data[place:])
+        if refused:
+            with pytest.raises(ValueError, match="makes pixels transparent"):
+                read_radiograph(tmp_path / "b.png")
+        else:
+            assert read_radiograph(tmp_path / "b.png").bits == 16
 
 
 @pytest.mark.parametrize("mode", ["L", "I;16", "RGB", "P", "1"])
