@@ -37,7 +37,7 @@ class SiteModule(AveragedModule):
         self,
         unet: SiteUNet,
         focus: float = 4.0,
-        survival_weight: float = 7.0,
+        survival_weight: float = 1.0,
         survival_margin: float = 0.0,
         ema_decay: float = 0.98,
         optimizer: OptimizerCallable = lambda parameters: torch.optim.AdamW(parameters, lr=2e-3, weight_decay=1e-3),

@@ -13,9 +13,11 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from diffusion.networks.bone_network import BlockUNet
+from diffusion.networks.site_regions import REFERENCE, REGIONS, blurred, region_maps
 
 BONE_GAIN = 4.0  # bone is weak beside the radiograph's own deviation
-REFERENCE = 512  # longer side in pixels of the images in which widths of bands are given
+FRAME = 4  # lines at each border, in pixels of 512
+FRAME_SIGMA = 16.0  # of their surroundings, in pixels of 512
 
 
 def band_images(image: Tensor, widths: Sequence[float]) -> Tensor:
@@ -26,18 +28,47 @@ def band_images(image: Tensor, widths: Sequence[float]) -> Tensor:
         widths: Standard deviations of the blurs, increasing, in pixels of an image whose longer side is 512.
 
     Returns:
-        (B, K, H, W); their sum is the image less its widest blur.
+        (B, K + 1, H, W); the last is the widest blur, and their sum is the image.
     """
-    blurred = [image]
-    for width in widths:
-        sigma = width * max(image.shape[2:]) / REFERENCE
-        radius = max(1, min(round(3 * sigma), min(image.shape[2:]) - 1))
-        places = torch.arange(-radius, radius + 1, dtype=image.dtype, device=image.device)
-        kernel = torch.exp(-0.5 * (places / sigma) ** 2)
-        kernel = kernel / kernel.sum()
-        rows = F.conv2d(F.pad(image, (radius, radius, 0, 0), mode="reflect"), kernel.view(1, 1, 1, -1))
-        blurred.append(F.conv2d(F.pad(rows, (0, 0, radius, radius), mode="reflect"), kernel.view(1, 1, -1, 1)))
-    return torch.cat([finer - wider for finer, wider in pairwise(blurred)], dim=1)
+    smooth = [image, *(blurred(image, width) for width in widths)]
+    return torch.cat([*(finer - wider for finer, wider in pairwise(smooth)), smooth[-1]], dim=1)
+
+
+def frame_images(image: Tensor) -> Tensor:
+    """How much brighter an image is than its surroundings on each of the outermost lines, from the border inwards.
+
+    Units enhance edges, and a picture's border looks like one to them.
+
+    Args:
+        image: (B, 1, H, W).
+
+    Returns:
+        (B, 4 * FRAME, H, W): the lines at the top, the bottom, the left and the right, each a pixel of 512 wide.
+    """
+    width = max(1, round(max(image.shape[2:]) / REFERENCE))
+    excess = image - blurred(image, FRAME_SIGMA)
+    rows, columns = (
+        torch.arange(side, device=image.device).div(width, rounding_mode="floor") for side in image.shape[2:]
+    )
+    lines = torch.arange(FRAME, device=image.device)[:, None]
+    across = [(lines == places)[:, :, None] for places in (rows, rows.flip(0))]
+    along = [(lines == places)[:, None, :] for places in (columns, columns.flip(0))]
+    return torch.cat([excess * mask for mask in (*across, *along)], dim=1)
+
+
+def site_features(radiograph: Tensor, bone: Tensor, widths: Sequence[float]) -> tuple[Tensor, Tensor]:
+    """What is weighed: in each region the bands of both images and a constant, and everywhere the frame.
+
+    Args:
+        radiograph: (B, 1, H, W), bones bright.
+        bone: (B, 1, H, W), what the packaged model takes away.
+        widths: K of them, see `band_images`.
+
+    Returns:
+        (B, 2 * K + 3, H, W), to be weighed by region, and (B, 4 * FRAME, H, W).
+    """
+    bands = [band_images(image, widths) for image in (radiograph, bone)]
+    return torch.cat([*bands, torch.ones_like(radiograph)], dim=1), frame_images(radiograph)
 
 
 class SiteNetwork(BlockUNet):
@@ -51,7 +82,8 @@ class SiteNetwork(BlockUNet):
         widths: As a SiteUNet's.
     """
 
-    weights: Tensor  # of the bands of radiograph and bone, (2, K)
+    weights: Tensor  # of the bands of radiograph and bone and of a constant, (REGIONS, 2 * K + 3)
+    frame_weights: Tensor  # of the lines at each border, (4 * FRAME,)
 
     def __init__(
         self, channels: Sequence[int], size: int, groups: int, tone_jitter: float, widths: Sequence[float] = ()
@@ -63,7 +95,8 @@ class SiteNetwork(BlockUNet):
         self.size, self.multiple, self.tone_jitter = size, multiple, tone_jitter
         self.widths = tuple(widths)
         if self.widths:
-            self.register_buffer("weights", torch.zeros(2, len(self.widths)))
+            self.register_buffer("weights", torch.zeros(REGIONS, 2 * len(self.widths) + 3))
+            self.register_buffer("frame_weights", torch.zeros(4 * FRAME))
         self.build(2, channels, 1, groups)
 
     def weighted_bands(self, radiograph: Tensor, bone: Tensor) -> Tensor:
@@ -76,10 +109,13 @@ class SiteNetwork(BlockUNet):
         Returns:
             (B, 1, H, W) float32; zero for a network without widths.
         """
+        radiograph, bone = radiograph.float(), bone.float()
         if not self.widths:
-            return torch.zeros_like(radiograph, dtype=torch.float32)
-        both = torch.stack([band_images(image.float(), self.widths) for image in (radiograph, bone)])
-        return (self.weights.float()[:, None, :, None, None] * both).sum(dim=(0, 2))[:, None]
+            return torch.zeros_like(radiograph)
+        bands, frame = site_features(radiograph, bone, self.widths)
+        regions = torch.einsum("bfhw,rf->brhw", bands, self.weights.float())
+        lines = torch.einsum("bfhw,f->bhw", frame, self.frame_weights.float())
+        return ((regions * region_maps(radiograph)).sum(dim=1) + lines)[:, None]
 
     def forward(self, radiograph: Tensor, bone: Tensor) -> Tensor:
         """What is to be taken away besides the bone.

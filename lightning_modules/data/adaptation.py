@@ -12,6 +12,7 @@ import torch
 from lightning.pytorch import LightningDataModule
 from torch.utils.data import DataLoader, Dataset
 
+from diffusion.networks.site_regions import convex_hull
 from evaluation.nodules.implants import contrast_per_mm, put_in, scatter
 from lightning_modules.data.resumable import ResumableLoader, epoch_loader
 from radiographs import fit, read_together, resize
@@ -20,7 +21,7 @@ from radiographs.pairs import Pair
 
 SIDE = 1024  # longest side that is kept in memory
 FIELD_MM = 400.0  # of a chest radiograph, where nothing else is known
-NODULES = 8  # put into a radiograph at a time, apart from each other
+NODULES = 12  # put into a radiograph at a time
 OVERSAMPLED = 2  # prepared images are this many times as large as the grid they are drawn on
 Bone = Callable[[np.ndarray], np.ndarray]  # radiograph float32 (S, S) in [-1, 1] to the bone in it
 
@@ -40,6 +41,19 @@ class SitePair:
     radiograph: np.ndarray
     soft: np.ndarray
     lungs: np.ndarray | None
+
+    @property
+    def chest(self) -> np.ndarray | None:
+        """The lungs and what lies between them, bool (H, W), or None if no lungs were found."""
+        return None if self.lungs is None else convex_hull(self.lungs)
+
+    @property
+    def between(self) -> np.ndarray | None:
+        """What lies between the lungs and 3 mm from them, bool (H, W), or None if no lungs were found."""
+        if self.lungs is None or self.chest is None:
+            return None
+        rim = 2 * round(3 / self.pixel_mm) + 1
+        return self.chest & (cv2.dilate(self.lungs.astype(np.uint8), np.ones((rim, rim), np.uint8)) == 0)
 
     @property
     def pixel_mm(self) -> float:
@@ -137,7 +151,7 @@ def answered(
 
 
 def nodules_for(pair: SitePair, rng: np.random.Generator) -> np.ndarray:
-    """What NODULES nodules add to a pair's radiograph and soft tissue.
+    """What NODULES nodules in the lungs and between them add to a pair's radiograph and soft tissue.
 
     Args:
         pair: One whose lungs were found.
@@ -147,10 +161,10 @@ def nodules_for(pair: SitePair, rng: np.random.Generator) -> np.ndarray:
         float32 (H, W), of a pair without lungs zeros.
     """
     added = np.zeros_like(pair.radiograph)
-    if pair.lungs is None:
+    if pair.lungs is None or pair.chest is None:
         return added
     per_mm = contrast_per_mm(pair.radiograph, pair.lungs) * rng.uniform(0.7, 1.5)
-    for group in scatter(pair.lungs, pair.pixel_mm, per_mm, NODULES, rng):
+    for group in scatter(pair.chest, pair.pixel_mm, per_mm, NODULES, rng):
         added = put_in(added - 1, group) + 1  # from black upwards
     return added
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from lightning_modules.model_folder import Savable
     from radiographs import Pair
-    from radiolucent.suppression.site_training import Figures
+    from radiolucent.suppression.site_figures import Figures
 
 FEWEST = 2
 GRID = 128  # side in pixels on which a site's correction is learned
@@ -51,7 +51,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--minutes", type=float, default=5.0, help="most minutes of each training")
     parser.add_argument("--lr", type=float, default=2e-3, help="learning rate at the beginning")
     parser.add_argument(
-        "--survival-weight", type=float, default=7.0, help="how much the signal counts that nodules lose; 0: not at all"
+        "--survival-weight", type=float, default=1.0, help="how much the signal counts that nodules lose; 0: not at all"
     )
     parser.add_argument("--workers", type=int, default=0, help="data processes")
     parser.add_argument("--seed", type=int, default=0, help="of the held-out pairs, the crops and the nodules")
@@ -75,7 +75,8 @@ def run(args: Namespace) -> int:
     from lightning_modules.data.adaptation import load_site_pair
     from lightning_modules.model_folder import replace_folder
     from radiolucent.suppression.model import model_folder
-    from radiolucent.suppression.site_training import Course, bone_of, measure, new_site, prepare, starting_model, train
+    from radiolucent.suppression.site_figures import measure
+    from radiolucent.suppression.site_training import Course, bone_of, new_site, prepare, starting_model, train
 
     pairs = find_site_pairs(args)
     out = Path(args.out)
@@ -190,10 +191,9 @@ def show(before: Figures, after: Figures, held_out: int) -> None:
     from rich.table import Table
 
     table = Table(title=f"{held_out} pairs held out: gains over doing nothing, and {after.nodules} implanted nodules")
-    for column in ("", "whole, dB", "lungs, dB", "nodules' signal kept", "keep 90%"):
+    for column in ("", "whole, dB", "lungs, dB", "nodules' signal kept", "keep 90%", "kept between the lungs"):
         table.add_column(column)
     for name, figures in (("before", before), ("adapted", after)):
-        table.add_row(
-            name, f"{figures.whole:+.2f}", f"{figures.lungs:+.2f}", f"{figures.kept:.0%}", f"{figures.kept_90:.0%}"
-        )
+        kept = (f"{share:.0%}" for share in (figures.kept, figures.kept_90, figures.kept_between))
+        table.add_row(name, f"{figures.whole:+.2f}", f"{figures.lungs:+.2f}", *kept)
     Console().print(table)

@@ -1,4 +1,4 @@
-"""Training of a packaged model on a site's own pairs, and what it does to pairs held out; see radiolucent.adapt."""
+"""Training of a packaged model on a site's own pairs; see radiolucent.commands.adapt."""
 
 from __future__ import annotations
 
@@ -19,27 +19,7 @@ if TYPE_CHECKING:
 
 EPOCH = 50  # steps between two validations
 PATIENCE = 12  # validations without a better one, after which training stops
-NODULES = 24  # implanted into each held-out radiograph
 VARIANTS = 24  # of nodules, of all pairs together; each pair has at least one
-
-
-@dataclass(frozen=True)
-class Figures:
-    """What a model does on held-out pairs.
-
-    Attributes:
-        whole: Gain over doing nothing in dB, after the best gain and offset.
-        lungs: The same in the lungs.
-        nodules: Implanted ones of 8 mm and more.
-        kept: Their mean signal that is kept.
-        kept_90: The part of them that keeps 90% of it.
-    """
-
-    whole: float
-    lungs: float
-    nodules: int
-    kept: float
-    kept_90: float
 
 
 @dataclass(frozen=True)
@@ -128,7 +108,10 @@ def new_site(start: SuppressionModel, pairs: list[SitePair], course: Course) -> 
     from diffusion.networks.site_unet import SiteUNet
 
     site = SiteUNet(size=course.grid, widths=WIDTHS)
-    site.weights.copy_(fit_bands(bone_of(start), pairs, course.size, np.random.default_rng(course.seed)))
+    rng = np.random.default_rng(course.seed)
+    weights, frame = fit_bands(bone_of(start), pairs, course.size, course.survival_weight, rng)
+    site.weights.copy_(weights)
+    site.frame_weights.copy_(frame)
     return site.eval()
 
 
@@ -229,7 +212,7 @@ def train(
         trainer.validate(module, data, verbose=False)  # the end may lie between two validations
     state, after = (best.state, best.step) if held_out else (module.ema.module.state_dict(), trainer.global_step)
     site = SiteUNet.from_config(fitted.config)
-    site.load_state_dict({**state, "weights": fitted.weights})
+    site.load_state_dict({**state, "weights": fitted.weights, "frame_weights": fitted.frame_weights})
     return start.adapted(site), after
 
 
@@ -252,47 +235,3 @@ def keep_best() -> Any:
                 self.state = {name: value.clone() for name, value in module.ema.module.state_dict().items()}
 
     return Keep()
-
-
-def measure(pipeline: SuppressionModel, pairs: list[SitePair], seed: int) -> Figures:
-    """The figures of a model on whole pairs, as `radiolucent suppress` would use it.
-
-    Args:
-        pipeline: The model.
-        pairs: At least one.
-        seed: Of the implanted nodules' places.
-
-    Returns:
-        Means over the pairs, and over all nodules of 8 mm and more; NaN of what no pair shows.
-    """
-    import numpy as np
-
-    from evaluation.nodules.implants import contrast_per_mm, measure_implants, scatter
-    from evaluation.suppression.gains import LUNGS, WHOLE, GainMeter
-    from radiolucent.suppression.suppressor import Suppressor
-
-    suppressor = Suppressor.of(pipeline)
-    gains, kept = [], []
-    for pair in pairs:
-        soft = suppressor.suppress(pair.radiograph).soft
-        gains.append(GainMeter(pair.soft, pair.radiograph, pair.lungs)(soft))
-        if pair.lungs is not None:
-            per_mm = contrast_per_mm(pair.radiograph, pair.lungs)
-            groups = scatter(pair.lungs, pair.pixel_mm, per_mm, NODULES, np.random.default_rng(seed))
-            of = measure_implants(
-                lambda image: suppressor.suppress(image).soft,
-                pair.radiograph,
-                pair.lungs,
-                groups,
-                pair.pixel_mm,
-                per_mm,
-                soft,
-            )
-            kept += [nodule.kept for nodule in of if nodule.diameter_mm >= 8]
-    return Figures(
-        float(np.mean([gain[WHOLE] for gain in gains])),
-        float(np.mean([gain[LUNGS] for gain in gains if LUNGS in gain] or [np.nan])),
-        len(kept),
-        float(np.mean(kept or [np.nan])),
-        float(np.mean([float(value >= 0.9) for value in kept] or [np.nan])),
-    )
