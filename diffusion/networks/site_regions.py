@@ -12,12 +12,14 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from diffusion.networks.bone_network import gaussian_blur
+
 SOFTNESS = 4.0  # sigma in pixels of 512 of the borders between regions
 TONE_SIGMA = 8.0  # in pixels of 512, of the grey by which bright and dark are told
 TONES = (-1.7, -0.15, 1.4)  # in the radiograph's deviations from its mean: black air, the chest wall, the abdomen
 REGIONS = 6  # lungs; between them, darker and brighter; outside, black, grey and bright
 REFERENCE = 512  # longer side in pixels of the images in which widths are given
-COARSE = 8.0  # pixels: wider blurs are made on a smaller grid
+COARSE = 8.0  # pixels, from which on a blur is made on a smaller grid
 
 
 def blurred(image: Tensor, sigma: float) -> Tensor:
@@ -28,19 +30,11 @@ def blurred(image: Tensor, sigma: float) -> Tensor:
         sigma: In pixels of an image whose longer side is 512.
 
     Returns:
-        (B, 1, H, W); blurs of more than 8 of its own pixels are made on a smaller grid.
+        (B, 1, H, W); blurs of 8 of its own pixels and more are made on a smaller grid.
     """
-    shape = list(image.shape[2:])
-    sigma = sigma * max(shape) / REFERENCE
-    if sigma > COARSE:
-        shrink = sigma / (COARSE / 2)
-        small = [max(2, round(side / shrink)) for side in shape]
-        coarse = F.interpolate(image, small, mode="bilinear", antialias=True, align_corners=False)
-        return F.interpolate(_blurred(coarse, sigma / shrink), shape, mode="bicubic", align_corners=False)
-    return _blurred(image, sigma)
-
-
-def _blurred(image: Tensor, sigma: float) -> Tensor:
+    sigma = sigma * max(image.shape[2:]) / REFERENCE
+    if sigma >= COARSE:
+        return gaussian_blur(image, sigma)
     radius = max(1, min(round(3 * sigma), min(image.shape[2:]) - 1))
     places = torch.arange(-radius, radius + 1, dtype=image.dtype, device=image.device)
     kernel = torch.exp(-0.5 * (places / sigma) ** 2)
