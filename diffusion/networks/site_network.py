@@ -112,10 +112,11 @@ class SiteNetwork(BlockUNet):
         radiograph, bone = radiograph.float(), bone.float()
         if not self.widths:
             return torch.zeros_like(radiograph)
-        bands, frame = site_features(radiograph, bone, self.widths)
-        regions = torch.einsum("bfhw,rf->brhw", bands, self.weights.float())
-        lines = torch.einsum("bfhw,f->bhw", frame, self.frame_weights.float())
-        return ((regions * region_maps(radiograph)).sum(dim=1) + lines)[:, None]
+        with torch.autocast(radiograph.device.type, enabled=False):
+            bands, frame = site_features(radiograph, bone, self.widths)
+            regions = torch.einsum("bfhw,rf->brhw", bands, self.weights.float())
+            lines = torch.einsum("bfhw,f->bhw", frame, self.frame_weights.float())
+            return ((regions * region_maps(radiograph)).sum(dim=1) + lines)[:, None]
 
     def forward(self, radiograph: Tensor, bone: Tensor) -> Tensor:
         """What is to be taken away besides the bone.

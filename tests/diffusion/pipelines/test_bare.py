@@ -20,9 +20,9 @@ WEIGHTS = "unet/diffusion_pytorch_model.safetensors"
 
 def networks() -> tuple[BoneUNet, SiteUNet]:
     torch.manual_seed(0)
-    unet, site = BoneUNet((8, 16), sigma=8.0), SiteUNet((8, 16), size=32)
-    for network in (unet, site):
-        torch.nn.init.normal_(network.last.weight, 0, 0.1)
+    unet, site = BoneUNet((8, 16), sigma=8.0), SiteUNet((8, 16), size=32, widths=(8.0, 32.0))
+    for weights in (unet.last.weight, site.last.weight, site.weights, site.frame_weights):
+        torch.nn.init.normal_(weights, 0, 0.1)
     return unet, site
 
 
