@@ -17,6 +17,8 @@ from typing import Any
 
 import yaml
 
+from radiolucent.precision import BFLOAT16, FLOAT32, training_precision
+
 RENAMED = {  # configs by their old names, which are accepted until version 0.3
     "vqgan/box.yaml": "vqgan/ct_pairs.yaml",
     "suppression/box.yaml": "suppression/ct_pairs.yaml",
@@ -30,6 +32,10 @@ LAID_OVER = {  # configs that say only what differs from another one, which is r
     "synthesis/viewxgen.yaml": "synthesis/ldm_512.yaml",
     "synthesis/viewxgen_tiny.yaml": "synthesis/tiny.yaml",
 }
+SLOW = (
+    f"radiolucent: note: bfloat16 is slow on this processor, so trainer.precision is {FLOAT32}, not {BFLOAT16}; "
+    f"give --trainer.precision {BFLOAT16} to have it nevertheless"
+)
 UNTRAINED = (
     "radiolucent: warning: no --ckpt_path, so {subcommand} takes the weights that the config builds, which are random "
     "where it names no trained ones: give --ckpt_path FILE, or last"
@@ -137,6 +143,26 @@ def refuse_missing_configs(words: list[str]) -> None:
             parser.parse_args([f"--config={path}"])
 
 
+def asked_for(option: str, words: list[str]) -> bool:
+    """Whether the command line itself gives an option, as `--option VALUE` or `--option=VALUE`.
+
+    Args:
+        option: With its dashes.
+        words: Of the command line.
+
+    Returns:
+        Whether it does; a config that gives it does not count.
+    """
+    return any(word.partition("=")[0] == option for word in words)
+
+
+def _device(accelerator: object) -> str:
+    """Where Lightning computes that is told of this accelerator: the CPU is "cpu"."""
+    import torch
+
+    return "cpu" if accelerator == "auto" and not torch.accelerator.is_available() else str(accelerator)
+
+
 def main(argv: list[str]) -> int:
     """Run the LightningCLI.
 
@@ -186,8 +212,15 @@ def _run(words: list[str]) -> None:
             return parser
 
         def before_instantiate_classes(self) -> None:
-            """Lightning itself looks for the last checkpoint in the new run's folder alone, which has none."""
+            """Settle what depends on this machine and on earlier runs.
+
+            Lightning itself looks for the last checkpoint in the new run's folder alone, which has none.
+            """
             settings: Any = self.config[self.subcommand]
+            if settings.trainer.precision == BFLOAT16 and not asked_for("--trainer.precision", words):
+                settings.trainer.precision = training_precision(_device(settings.trainer.accelerator))
+                if settings.trainer.precision != BFLOAT16:
+                    rank_zero_only(print)(SLOW, file=sys.stderr)
             if settings.get("ckpt_path") == "last":
                 settings.ckpt_path = last_checkpoint(settings.trainer.default_root_dir or ".")
             if self.subcommand != "fit" and not settings.get("ckpt_path"):

@@ -110,7 +110,8 @@ def add_arguments(parser: ArgumentParser) -> None:
         choices=list(PRECISIONS),
         default="float32",
         help="of the network's arithmetic, for regressions such as the packaged model. bfloat16 takes half the time on "
-        "a processor that has it (AVX-512 BF16, AMX), and changes an answer by a thousandth of the grey range at most",
+        "a processor that has it (AVX-512 BF16, AMX), many times as long on others, and changes an answer by a "
+        "thousandth of the grey range at most",
     )
     parser.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto", help="where the model runs")
 

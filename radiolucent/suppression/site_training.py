@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from radiolucent.precision import training_precision
 from radiolucent.suppression.site_bands import WIDTHS, fit_bands
 
 if TYPE_CHECKING:
@@ -198,7 +199,7 @@ def train(
         max_time={"seconds": math.ceil(60 * course.minutes)},
         accelerator=course.device if course.device != "cuda" else "gpu",
         devices=1,
-        precision="bf16-mixed",
+        precision=training_precision(course.device),  # type: ignore[arg-type]
         gradient_clip_val=1.0,
         callbacks=callbacks,
         logger=False,

@@ -8,10 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import yaml
 from PIL import Image
 
 from diffusion import BoneSuppressionPipeline
 from radiographs import read_radiograph, write_radiograph
+from radiolucent import precision
 from radiolucent.cli import dispatch
 from radiolucent.commands.fit import last_checkpoint
 from vqgan import VQGAN
@@ -37,6 +39,24 @@ def test_last_goes_on_from_the_newest_run(tmp_path):
     path = last_checkpoint(tmp_path / "run")
     assert "version_1" in path  # the run that went on wrote its own
     assert torch.load(path, weights_only=True, map_location="cpu")["global_step"] == 4
+
+
+def test_a_processor_without_bfloat16_trains_in_float32(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rng = np.random.default_rng(0)
+    for i in range(4):
+        for kind in ("BS", "CXR"):
+            write_radiograph(tmp_path / f"pairs/{kind}/{i}.png", rng.uniform(-1, 1, (64, 64)).astype(np.float32))
+    runs = {"slow": (9.0, []), "fast": (0.5, []), "asked": (9.0, ["--trainer.precision=bf16-mixed"])}
+    for name, (ratio, options) in runs.items():
+        monkeypatch.setattr(precision, "bfloat16_time", lambda ratio=ratio: ratio)
+        assert fit(tmp_path, name, 1, *options) == 0
+        (written,) = (tmp_path / name).rglob("config.yaml")
+        expected = "32-true" if name == "slow" else "bf16-mixed"
+        assert yaml.safe_load(written.read_text())["trainer"]["precision"] == expected
+        noted = "bfloat16 is slow on this processor, so trainer.precision is 32-true" in capsys.readouterr().err
+        assert noted == (name == "slow")
 
 
 def test_the_newest_checkpoint_is_taken_whatever_its_run_is_called(tmp_path):
