@@ -17,7 +17,9 @@ from evaluation.nodules.implants import contrast_per_mm, put_in, scatter
 from lightning_modules.data.resumable import ResumableLoader, epoch_loader
 from radiographs import fit, read_together, resize
 from radiographs.lungs import lung_mask
+from radiographs.pair_check import why_no_pair
 from radiographs.pairs import Pair
+from radiographs.suitability import assess
 
 SIDE = 1024  # longest side that is kept in memory
 FIELD_MM = 400.0  # of a chest radiograph, where nothing else is known
@@ -62,7 +64,7 @@ class SitePair:
 
 
 def load_site_pair(pair: Pair) -> SitePair:
-    """Read a pair at 1024 pixels or less.
+    """Read a pair at 1024 pixels or less; one of certain negatives is turned, as `radiolucent suppress` turns them.
 
     Args:
         pair: Its files.
@@ -71,19 +73,19 @@ def load_site_pair(pair: Pair) -> SitePair:
         The pair.
 
     Raises:
-        ValueError: Unreadable images, of two sizes, or a soft tissue that shows no part of the radiograph.
+        ValueError: Unreadable images, of two sizes, or no radiograph and the soft tissue of the same exposure.
     """
     images = read_together({"radiograph": pair.radiograph, "soft": pair.soft})
     radiograph, soft = (image.pixels for image in images.values())
     scale = min(1.0, SIDE / max(radiograph.shape))
     shape = tuple(round(side * scale) for side in radiograph.shape)
     radiograph, soft = (resize(image, shape) for image in (radiograph, soft))
+    against = why_no_pair(radiograph, soft)
+    if against:
+        raise ValueError(f"{pair.name}: {against}")
+    if assess(radiograph).inverted:
+        radiograph, soft = -radiograph, -soft
     gain, offset = np.polyfit(soft.ravel(), radiograph.ravel(), 1)
-    if not np.isfinite(gain) or gain <= 0:
-        raise ValueError(
-            f"{pair.name}: its soft tissue and its radiograph do not go together (best gain {gain:.2f}): is one a "
-            "negative, or of another patient?"
-        )
     try:
         lungs = lung_mask(radiograph)
     except ValueError:

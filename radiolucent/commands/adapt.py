@@ -10,6 +10,8 @@ adaptation.json in it has the figures. Research use only.
 from __future__ import annotations
 
 import json
+import sys
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
@@ -17,6 +19,7 @@ from typing import TYPE_CHECKING, cast
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser, Namespace
 
+    from lightning_modules.data.adaptation import SitePair
     from lightning_modules.model_folder import Savable
     from radiographs import Pair
     from radiolucent.suppression.site_figures import Figures
@@ -65,16 +68,18 @@ def run(args: Namespace) -> int:
         args: As `add_arguments` reads them.
 
     Returns:
-        0.
+        0, or 1 if a pair was skipped.
 
     Raises:
-        ValueError: The output folder holds something, or the pairs, the options or the model are not fit for it.
+        ValueError: The output folder holds something, the folders of pairs are swapped, or pairs, options or model are
+            not fit for it.
     """
     import tempfile
 
-    from lightning_modules.data.adaptation import load_site_pair
     from lightning_modules.model_folder import replace_folder
+    from radiolucent.device import choose_device
     from radiolucent.suppression.model import model_folder
+    from radiolucent.suppression.site_check import refuse_swapped
     from radiolucent.suppression.site_figures import measure
     from radiolucent.suppression.site_training import Course, bone_of, new_site, prepare, starting_model, train
 
@@ -82,9 +87,9 @@ def run(args: Namespace) -> int:
     out = Path(args.out)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise ValueError(f"--out {out}: it is there already and not empty; choose another folder")
-    held = choose_held_out(len(pairs), args.hold_out, args.seed)
     start = starting_model(model_folder(args.checkpoint), args.trust_remote_code)
-    loaded = [load_site_pair(pair) for pair in pairs]
+    loaded, skipped = load_site_pairs(pairs)
+    held = choose_held_out(len(loaded), args.hold_out, args.seed)
     aside = [loaded[place] for place in held]
     size = start.trained_size or GRID
     course = Course(
@@ -94,13 +99,14 @@ def run(args: Namespace) -> int:
         survival_weight=args.survival_weight,
         workers=args.workers,
         seed=args.seed,
-        device=args.device,
+        device=choose_device(args.device),
         size=size,
         grid=min(GRID, size),
     )
     print(
         f"{len(loaded) - len(aside)} pairs to train on, {len(aside)} held out: {', '.join(pair.name for pair in aside)}"
     )
+    refuse_swapped(bone_of(start), loaded, size)
     before = measure(start, aside, args.seed)
     with tempfile.TemporaryDirectory() as scratch:
         site = new_site(start, [pair for place, pair in enumerate(loaded) if place not in held], course)
@@ -116,6 +122,7 @@ def run(args: Namespace) -> int:
     report = {
         "note": "Research use only. The figures are those of the pairs held out, before they were trained on.",
         "pairs": len(loaded),
+        "skipped": skipped,
         "held_out": [pair.name for pair in aside],
         "steps": steps,
         "refitted_on_all": args.refit,
@@ -125,7 +132,7 @@ def run(args: Namespace) -> int:
     (out / REPORT).write_text(json.dumps(report, indent=1))
     show(before, after, len(aside))
     print(f"radiolucent suppress INPUT --checkpoint {out} --out DIR")
-    return 0
+    return 1 if skipped else 0
 
 
 def find_site_pairs(args: Namespace) -> list[Pair]:
@@ -155,6 +162,32 @@ def find_site_pairs(args: Namespace) -> list[Pair]:
     if len(pairs) < FEWEST:
         raise ValueError(f"{folders[0]}: {len(pairs)} pairs; at least {FEWEST} are needed, one of which is held out")
     return pairs
+
+
+def load_site_pairs(pairs: Sequence[Pair]) -> tuple[list[SitePair], dict[str, str]]:
+    """Read pairs; what is no pair is skipped and said.
+
+    Args:
+        pairs: Two or more.
+
+    Returns:
+        Those that can be used, and of each other one, by its name, why not.
+
+    Raises:
+        ValueError: Fewer than two can be used.
+    """
+    from lightning_modules.data.adaptation import load_site_pair
+
+    loaded, skipped = [], {}
+    for pair in pairs:
+        try:
+            loaded.append(load_site_pair(pair))
+        except ValueError as error:
+            skipped[pair.name] = str(error).removeprefix(f"{pair.name}: ")
+            print(f"skipped {pair.name}: {skipped[pair.name]}", file=sys.stderr)
+    if len(loaded) < FEWEST:
+        raise ValueError(f"{len(loaded)} of {len(pairs)} pairs can be used; at least {FEWEST} are needed")
+    return loaded, skipped
 
 
 def choose_held_out(pairs: int, wanted: int | None, seed: int) -> list[int]:

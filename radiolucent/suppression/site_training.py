@@ -34,7 +34,7 @@ class Course:
         survival_weight: Of the nodules' lost signal.
         workers: Data processes.
         seed: Of everything that is drawn.
-        device: Where it runs.
+        device: Where it runs, "cpu" or "cuda".
         size: Side in pixels at which the packaged model is asked.
         grid: Side in pixels of the correction, and of what it is trained on.
     """

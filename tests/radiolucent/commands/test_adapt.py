@@ -77,6 +77,28 @@ def test_a_training_that_ends_before_its_first_validation_is_measured_all_the_sa
     assert report["steps"] == 3 and np.isfinite(report["after"]["whole"])
 
 
+def test_what_is_no_pair_is_left_out_with_its_reason_and_negatives_are_turned(site, start, tmp_path, capsys):
+    for kind, pictures in (("CXR", [0, 1, 2, 3]), ("BS", [0, 1, 2, 2])):
+        for number, body in enumerate(pictures):
+            image = site_pair(body)[kind == "BS"]
+            image = np.roll(image, 9, axis=1) if (kind, number) == ("BS", 1) else image
+            write_radiograph(tmp_path / "pairs" / kind / f"{number}.png", -image if number == 2 else image, 16)
+    write_radiograph(tmp_path / "pairs/BS/3.png", site_pair(3)[0] * 0.8, 16)
+    out = tmp_path / "out"
+    words = ["--checkpoint", str(start), "--out", str(out), "--steps", "2", "--refit", "false"]
+    assert dispatch(["adapt", str(tmp_path / "pairs"), *words]) == 1
+    report = json.loads((out / "adaptation.json").read_text())
+    assert report["pairs"] == 2 and set(report["skipped"]) == {"1.png", "3.png"}
+    assert "register" in report["skipped"]["1.png"] and "radiograph itself" in report["skipped"]["3.png"]
+    assert "skipped 1.png: its soft tissue lies 37 mm to the right" in capsys.readouterr().err
+    turned, plain = (
+        load_site_pair(Pair("", *(root / kind / "2.png" for kind in ("CXR", "BS"))))
+        for root in (tmp_path / "pairs", site)
+    )
+    np.testing.assert_allclose(turned.radiograph, plain.radiograph, atol=1e-4)
+    np.testing.assert_allclose(turned.soft, plain.soft, atol=1e-3)
+
+
 def half(radiograph: np.ndarray) -> np.ndarray:
     """A model that finds a fifth of everything to be bone."""
     return 0.2 * radiograph
@@ -132,7 +154,7 @@ def test_a_sites_model_is_refused_as_a_start(site, tmp_path):
         dispatch(["adapt", str(site), "--checkpoint", str(tmp_path / "ours"), "--out", str(tmp_path / "out")])
 
 
-def test_what_cannot_be_adapted_is_refused(site, start, tmp_path):
+def test_what_cannot_be_adapted_is_refused(site, start, tmp_path, capsys):
     out = ["--out", str(tmp_path / "out"), "--checkpoint", str(start)]
     few = tmp_path / "few"
     for number in range(1):
@@ -151,5 +173,6 @@ def test_what_cannot_be_adapted_is_refused(site, start, tmp_path):
         radiograph, soft = site_pair(number)
         write_radiograph(negative / "CXR" / f"{number}.png", radiograph, 8)
         write_radiograph(negative / "BS" / f"{number}.png", -soft, 8)
-    with pytest.raises(ValueError, match="do not go together"):
+    with pytest.raises(ValueError, match="0 of 3 pairs can be used"):
         dispatch(["adapt", str(negative), *out])
+    assert capsys.readouterr().err.count("do not go together") == 3
