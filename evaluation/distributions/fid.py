@@ -13,6 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from evaluation.features.neighbours import refuse_unfinite
+
 if TYPE_CHECKING:
     from jaxtyping import Float
 
@@ -43,8 +45,9 @@ class Gaussian:
             Mean and a root of the sample covariance (with N - 1), on `device`.
 
         Raises:
-            ValueError: Fewer than 2 images.
+            ValueError: Fewer than 2 images, or features that are not finite.
         """
+        refuse_unfinite(features)
         if len(features) < 2:
             raise ValueError(f"{len(features)} images where at least 2 were expected for a covariance")
         x = torch.from_numpy(np.ascontiguousarray(features)).to(device).double()

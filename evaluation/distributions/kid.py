@@ -11,6 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from evaluation.features.neighbours import refuse_unfinite
+
 if TYPE_CHECKING:
     from jaxtyping import Float
 
@@ -65,11 +67,12 @@ def kid(
         Mean and standard deviation. If a subset is all of both sets, there is one value, and no deviation (NaN).
 
     Raises:
-        ValueError: Fewer than 2 images in a set.
+        ValueError: Fewer than 2 images in a set, or features that are not finite.
 
     Reference:
         Binkowski et al. 2018, arXiv:1801.01401.
     """
+    refuse_unfinite(real, synthetic)
     size = min(subset, len(real), len(synthetic))
     if size < 2:
         raise ValueError(f"sets of {len(real)} and {len(synthetic)} images where at least 2 of each were expected")

@@ -37,11 +37,10 @@ def prdc(
         precision: Share of synthetic images inside any real ball; recall: share of real images inside any synthetic
             ball;
         density: how many real balls hold a synthetic image, over k; coverage: share of real balls that hold any
-            synthetic
-        image.
+            synthetic image.
 
     Raises:
-        ValueError: k images or fewer in a set.
+        ValueError: k images or fewer in a set, or features that are not finite.
 
     Reference:
         Kynkaanniemi et al. 2019, arXiv:1904.06991, eq. 1 to 3; Naeem et al. 2020, arXiv:2002.09797, eq. 6 and 7.

@@ -21,6 +21,21 @@ if TYPE_CHECKING:
 BLOCK = 1024
 
 
+def refuse_unfinite(*features: np.ndarray) -> None:
+    """Refuse features of which a distance would say anything or nothing: NaN is near to no image.
+
+    Args:
+        *features: Sets of them, each (N, D).
+
+    Raises:
+        ValueError: Values that are not finite, of how many images.
+    """
+    for x in features:
+        bad = int((~np.isfinite(x).reshape(len(x), -1).all(axis=1)).sum())
+        if bad:
+            raise ValueError(f"the features of {bad} of {len(x)} images are not finite numbers: leave these images out")
+
+
 def _tensor(x: np.ndarray, device: str) -> Tensor:
     return torch.from_numpy(np.ascontiguousarray(x, dtype=np.float32)).to(device)
 
@@ -41,8 +56,9 @@ def squared_distances(
         A slice of a's rows, and their distances (rows, M), float32.
 
     Raises:
-        ValueError: Features of different lengths.
+        ValueError: Features of different lengths, or that are not finite.
     """
+    refuse_unfinite(a, b)
     if a.ndim != 2 or b.ndim != 2 or a.shape[1] != b.shape[1]:
         raise ValueError(f"features of shapes {a.shape} and {b.shape} where (N, D) and (M, D) were expected")
     centre = b.mean(axis=0, dtype=np.float64).astype(np.float32)

@@ -83,7 +83,9 @@ def bootstrap_median(
     random = np.random.default_rng(seed)
     drawn = random.multinomial(count, np.full(count, 1 / count), RESAMPLES)  # how often each group is in each draw
     reached = np.cumsum(drawn[:, member[order]], axis=1)
-    medians = values[order][(2 * reached >= reached[:, -1:]).argmax(axis=1)]
+    whole = reached[:, -1:]
+    middle = [(2 * reached >= whole).argmax(axis=1), (2 * reached > whole).argmax(axis=1)]  # two values if N is even
+    medians = values[order][middle].mean(axis=0)
     low, high = np.quantile(medians, [(1 - level) / 2, (1 + level) / 2])
     return median, float(low), float(high)
 

@@ -109,7 +109,7 @@ class GainMeter:
         lungs: bool (H, W), or None if there is no mask: then only the whole image is measured.
 
     Raises:
-        ValueError: Shapes that differ, or a mask without a pixel at 512 pixels.
+        ValueError: Shapes that differ, values that are not finite, or a mask without a pixel at 512 pixels.
     """
 
     def __init__(
@@ -122,6 +122,7 @@ class GainMeter:
         shapes = [image.shape for image in (radiograph, lungs) if image is not None]
         if truth.ndim != 2 or any(shape != truth.shape for shape in shapes):
             raise ValueError(f"truth {truth.shape}, radiograph and lungs {shapes}: expected one size (H, W)")
+        _refuse_unfinite(truth=truth, radiograph=radiograph)
         self._masks = {WHOLE: np.ones(truth.shape, bool)} | ({} if lungs is None else {LUNGS: lungs})
         self._small = {name: scaled(mask.astype(np.float32), SIDE) > 0.5 for name, mask in self._masks.items()}
         self._fine = {name: scaled(mask.astype(np.float32), FINE_SIDE) > 0.5 for name, mask in self._masks.items()}
@@ -142,9 +143,13 @@ class GainMeter:
             In dB "whole" and, with a lung mask, "lungs", and each with a band's name, such as "lungs 8 to 24"; with a
             mask also "remain", the part of the ribs' band of (radiograph - truth) that is left (1 for doing nothing,
             0 for the truth), and "rib_bsr", the two-sided BSR of that band.
+
+        Raises:
+            ValueError: Another size, or values that are not finite.
         """
         if prediction.shape != self._shape:
             raise ValueError(f"a prediction of {prediction.shape}, a truth of {self._shape}: expected one size")
+        _refuse_unfinite(prediction=prediction)
         filtered = _Filtered(prediction)
         figures: dict[str, float] = {}
         for region, before in self._before.items():
@@ -202,6 +207,13 @@ class _Filtered:
         if max(image.shape) > SIDE:
             fine = scaled(image, FINE_SIDE)
             self.bands[0] = fine - cv2.GaussianBlur(fine, (0, 0), EDGES[0] * max(fine.shape) / 1024)
+
+
+def _refuse_unfinite(**images: np.ndarray) -> None:
+    for name, image in images.items():
+        bad = int(np.sum(~np.isfinite(image)))
+        if bad:
+            raise ValueError(f"{name}: {bad} of {image.size} pixels are not finite numbers")
 
 
 def _square(error: np.ndarray, mask: np.ndarray) -> float:

@@ -160,3 +160,11 @@ def test_nearest_neighbours_are_exact_far_from_the_origin():
     assert np.allclose(np.sort(brute, axis=1)[:, 1], distances[:50, 1])
     own = nearest(points, points, itself=True)
     assert (own[1][:, 0] != np.arange(1500)).all() and np.allclose(own[0][:50, 0], np.sort(brute, 1)[:, 1])
+
+
+@pytest.mark.parametrize("distance", [fid, kid, prdc])
+def test_features_that_are_not_finite_are_refused(distance):
+    broken = gaussian(20, 4)
+    broken[3, 1] = np.nan
+    with pytest.raises(ValueError, match="features of 1 of 20 images are not finite"):
+        distance(gaussian(20, 4, seed=1), broken)

@@ -44,6 +44,14 @@ def test_a_median_ignores_wild_ratios_and_has_the_interval_of_order_statistics()
     assert np.isnan(bootstrap_median(values, ["one"] * len(values))[1])
 
 
+def test_medians_of_even_numbers_lie_between_two_values():
+    values = np.random.default_rng(7).normal(0, 1, 12)
+    _, low, high = bootstrap_median(values)
+    drawn = np.median(np.random.default_rng(8).choice(values, (200_000, 12)), axis=1)
+    assert (low, high) == pytest.approx(tuple(np.quantile(drawn, [0.025, 0.975])), abs=0.05)
+    assert bootstrap_median(-values)[1:] == pytest.approx((-high, -low), abs=0.05)  # neither side is favoured
+
+
 def test_paired_test_sees_a_constant_gain_that_the_spread_hides():
     spread = np.random.default_rng(3).normal(30, 5, 30)
     gain = spread + 0.5 + np.random.default_rng(4).normal(0, 0.1, 30)

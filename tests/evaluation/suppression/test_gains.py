@@ -119,3 +119,13 @@ def test_sizes_that_differ_and_empty_masks_are_refused(images):
         GainMeter(truth, bone)(bone[:100])
     with pytest.raises(ValueError, match="empty lung mask"):
         GainMeter(truth, bone, np.zeros_like(lungs))
+
+
+def test_what_is_not_finite_is_refused_not_taken_for_the_truth(images):
+    truth, bone, lungs = images
+    broken = truth.copy()
+    broken[3, 4] = np.nan
+    with pytest.raises(ValueError, match="prediction: 1 of 262144 pixels are not finite"):
+        GainMeter(truth, truth + bone, lungs)(broken)
+    with pytest.raises(ValueError, match="truth: 1 of"):
+        GainMeter(broken, truth + bone)
