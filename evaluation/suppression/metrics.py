@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, TypeAlias
 
+import torch
 from torch import Tensor
 
 from evaluation.suppression.ssim import masked_mean, ms_ssim, ssim_maps
@@ -20,12 +21,18 @@ if TYPE_CHECKING:
     Images: TypeAlias = Float[Tensor, "batch 1 height width"]
 
 DATA_RANGE = 2.0  # images span [-1, 1]
+FARTHEST = 3.0  # from grey; a fit may overshoot white a little
+NO_ERROR = 1e-15  # mean squared errors below it leave nothing to take away, and no ratio
 
 
 def _check(*images: Tensor | None) -> None:
     shapes = {tuple(image.shape) for image in images if image is not None}
     if len(shapes) != 1 or len(next(iter(shapes))) != 4:
         raise ValueError(f"expected images of one shape (B, 1, H, W), got {sorted(shapes)}")
+    for image in images:
+        low, high = (0.0, 0.0) if image is None or not image.numel() else (float(image.min()), float(image.max()))
+        if not max(-low, high) <= FARTHEST:
+            raise ValueError(f"values that run from {low:g} to {high:g}: expected finite grey levels in [-1, 1]")
 
 
 def mse(prediction: Images, truth: Images, mask: Images | None = None) -> Tensor:
@@ -127,8 +134,7 @@ def error_ratio(prediction: Images, truth: Images, radiograph: Images, mask: Ima
     Returns:
         (B,): 0 for doing nothing, 1 for the truth.
     """
-    left, before = mse(prediction, truth, mask), mse(radiograph, truth, mask)
-    return 1 - left / before.clamp_min(1e-15)
+    return _part_gone(mse(prediction, truth, mask), mse(radiograph, truth, mask))
 
 
 def bsr_two_sided(prediction: Images, truth: Images, radiograph: Images, mask: Images | None = None) -> Tensor:
@@ -142,7 +148,7 @@ def bsr_two_sided(prediction: Images, truth: Images, radiograph: Images, mask: I
 
     Returns:
         (B,): 0 for doing nothing, 1 for the truth, negative for harm; over-suppression counts as much as
-        under-suppression.
+        under-suppression. NaN if the radiograph is the truth.
     """
     _check(prediction, truth, radiograph, mask)
     fitted = fit_gain_offset(prediction, truth, mask)
@@ -171,7 +177,12 @@ def bsr_published(prediction: Images, truth: Images, radiograph: Images, mask: I
     difference = truth.double() - prediction.double()
     lacking = (difference - masked_mean(difference, mask)[:, None, None, None]).clamp_min(0)
     bone = masked_mean((radiograph.double() - truth.double()).square(), mask)
-    return 1 - masked_mean(lacking.square(), mask) / bone.clamp_min(1e-15)
+    return _part_gone(masked_mean(lacking.square(), mask), bone)
+
+
+def _part_gone(left: Tensor, before: Tensor) -> Tensor:
+    """1 - left / before (B,); NaN where there was nothing before."""
+    return torch.where(before > NO_ERROR, 1 - left / before, torch.nan)
 
 
 def suppression_scores(prediction: Images, truth: Images, radiograph: Images) -> dict[str, float]:

@@ -12,7 +12,7 @@ from torchmetrics.functional.image import (
 )
 
 from evaluation import bsr_two_sided, fit_gain_offset, psnr, ssim, suppression_scores
-from evaluation.suppression.metrics import bsr_published, mse, multiscale_ssim
+from evaluation.suppression.metrics import bsr_published, error_ratio, mse, multiscale_ssim
 from evaluation.suppression.ssim import _smooth, smooth_by_torch
 
 
@@ -117,3 +117,19 @@ def test_unequal_shapes_are_refused(pair):
     truth, radiograph = pair
     with pytest.raises(ValueError, match="one shape"):
         psnr(truth[..., :16], radiograph)
+
+
+def test_another_grey_range_is_refused_not_measured(pair):
+    truth, radiograph = pair
+    with pytest.raises(ValueError, match=r"values that run from .* expected finite grey levels in \[-1, 1\]"):
+        psnr(127.5 * (truth + 1), radiograph)
+    with pytest.raises(ValueError, match="from nan to nan"):
+        bsr_two_sided(truth * torch.nan, truth, radiograph)
+
+
+def test_no_ratio_where_there_was_nothing_to_take_away(pair):
+    truth, radiograph = pair
+    both = torch.stack([truth[0], radiograph[1]])
+    for ratio in (bsr_two_sided, bsr_published, error_ratio):
+        found = ratio(0.9 * truth, truth, both)
+        assert found[0].isnan() and found[1].isfinite()
