@@ -170,10 +170,11 @@ class VQGAN(ModelMixin, ConfigMixin):  # type: ignore[misc]
 
         Raises:
             FileNotFoundError: No model is there.
-            ValueError: Another model is there, or its weights are not finite, as a training that diverged leaves them.
+            ValueError: Another model is there, its weights are not those that its config asks for, or they are not
+                finite, as a training that diverged leaves them.
         """
         source = os.fspath(pretrained_model_name_or_path or "")
-        kwargs.setdefault("low_cpu_mem_usage", False)
+        kwargs = {"low_cpu_mem_usage": False, "use_safetensors": True, **kwargs}
         try:
             config: Any = cls.load_config(source, subfolder=kwargs.get("subfolder"))
         except OSError as error:
@@ -183,12 +184,18 @@ class VQGAN(ModelMixin, ConfigMixin):  # type: ignore[misc]
             ) from error
         if config.get("_class_name") != cls.__name__:
             raise ValueError(f"{source} holds a {config.get('_class_name')}, not a VQGAN: name the folder of a VQ-GAN.")
-        found = super().from_pretrained(source, **kwargs)
-        model = found[0] if isinstance(found, tuple) else found  # with output_loading_info
+        loaded: Any = super().from_pretrained(source, **{**kwargs, "output_loading_info": True})
+        model, info = loaded
+        odd = sorted({*info["missing_keys"], *info["unexpected_keys"]})
+        if odd:
+            raise ValueError(
+                f"{source}: {len(odd)} weights are missing, or more than its config.json asks for, such as {odd[0]}: "
+                "the folder is damaged, or weights and config are not of one training; copy it again"
+            )
         broken = [name for name, value in model.state_dict().items() if not value.isfinite().all()]
         if broken:
             raise ValueError(
                 f"{source}: {len(broken)} of its tensors hold values that are not finite numbers, such as {broken[0]}: "
                 "the VQ-GAN's training has diverged; take an earlier checkpoint"
             )
-        return found
+        return loaded if kwargs.get("output_loading_info") else model

@@ -85,7 +85,7 @@ class Conditioner(ModelMixin, ConfigMixin):  # type: ignore[misc]
         Raises:
             ValueError: The weights are not all there; diffusers would fill the gaps with random ones.
         """
-        options = {"low_cpu_mem_usage": False, **options, "output_loading_info": True}
+        options = {"low_cpu_mem_usage": False, "use_safetensors": True, **options, "output_loading_info": True}
         loaded: Any = super().from_pretrained(pretrained_model_name_or_path, **options)
         model, info = loaded
         if missing := sorted(info["missing_keys"]):

@@ -19,6 +19,7 @@ from typing import Any
 
 from diffusers.pipelines.pipeline_utils import DiffusionPipeline
 
+from diffusion.complete import refuse_incomplete
 from diffusion.folders import MODULE, class_name, pipeline_folder, read_model_index
 
 INDEX = "model_index.json"
@@ -94,11 +95,13 @@ class SavedPipeline(DiffusionPipeline):
 
         Raises:
             FileNotFoundError: Neither a folder nor a model of the hub that can be reached.
+            ValueError: A network's weights are not those that its config.json asks for.
         """
         folder = pipeline_folder(pretrained_model_name_or_path, options)
-        if not options.get("trust_remote_code"):
-            options = {**imported_components(folder, options), **options}
-        return super().from_pretrained(str(folder), **options)
+        brought = {} if options.get("trust_remote_code") else imported_components(folder, options)
+        pipeline = super().from_pretrained(str(folder), **{"use_safetensors": True, **brought, **options})
+        refuse_incomplete({name: part for name, part in pipeline.components.items() if name not in options}, folder)
+        return pipeline
 
 
 def write_opener(pipeline: DiffusionPipeline, folder: Path) -> None:
@@ -197,7 +200,7 @@ def imported_components(folder: Path, given: Container[str]) -> dict[str, Any]:
         if _names_a_class(value) and not name.startswith("_") and name not in given and isinstance(value[0], str):
             kind = getattr(sys.modules.get(value[0]), value[1], None)
             if kind is not None and (folder / name / f"{value[0]}.py").is_file():
-                found[name] = kind.from_pretrained(folder / name, low_cpu_mem_usage=False)
+                found[name] = kind.from_pretrained(folder / name, low_cpu_mem_usage=False, use_safetensors=True)
     return found
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from diffusers.pipelines.pipeline_utils import DiffusionPipeline
 
+from diffusion.complete import refuse_incomplete
 from diffusion.finite import refuse_broken
 from diffusion.folders import MODULE, class_name, read_model_index
 from diffusion.pipelines.contract import SuppressionModel, SuppressionPipeline
@@ -32,7 +33,7 @@ def load_suppression_model(folder: str | Path, trust_remote_code: bool = False) 
     Raises:
         FileNotFoundError: No such folder, or parts are missing.
         ValueError: A model of another kind, with code of its own that is not trusted, or with weights that are not
-            finite.
+            finite or not all there.
     """
     kind = pipeline_class(Path(folder))
     if kind is not None:
@@ -43,13 +44,15 @@ def load_suppression_model(folder: str | Path, trust_remote_code: bool = False) 
             f"{folder} holds a {name}, whose code lies in the folder and is not Radiolucent's: read it, and if you "
             "trust it, say so by --trust-remote-code (in Python trust_remote_code=True)"
         )
-    pipeline: Any = DiffusionPipeline.from_pretrained(str(folder), trust_remote_code=True, low_cpu_mem_usage=False)
+    options: dict[str, Any] = {"low_cpu_mem_usage": False, "use_safetensors": True}
+    pipeline: Any = DiffusionPipeline.from_pretrained(str(folder), trust_remote_code=True, **options)
     components = pipeline.components
     if not isinstance(pipeline, SuppressionModel):
         raise ValueError(
             f"{folder} holds a {type(pipeline).__name__}, which is no suppression model: derive it from "
             "diffusion.SuppressionPipeline"
         )
+    refuse_incomplete(components, Path(folder))
     refuse_broken(components, folder)
     return pipeline
 

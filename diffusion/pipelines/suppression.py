@@ -256,7 +256,7 @@ class BoneSuppressionPipeline(SuppressionPipeline):
         for name in weights - options.keys():
             if not list((folder / name).glob("*.safetensors*")):
                 raise FileNotFoundError(f"{folder / name} holds no safetensors weights; copy the whole pipeline folder")
-        options = {"low_cpu_mem_usage": False, "use_safetensors": True, **options}
+        options = {"low_cpu_mem_usage": False, **options}
         return super().from_pretrained(folder, **options)
 
 

@@ -294,7 +294,7 @@ class SynthesisPipeline(SavedPipeline):
             pattern = "*.json" if name == "scheduler" else "*.safetensors*"
             if name not in options and not list((folder / name).glob(pattern)):
                 raise FileNotFoundError(f"{folder / name} lacks {pattern}; copy the whole folder that training wrote")
-        options = {"low_cpu_mem_usage": False, "use_safetensors": True, **options}
+        options = {"low_cpu_mem_usage": False, **options}
         pipeline = super().from_pretrained(folder, **options)
         refuse_broken(pipeline.components, folder)
         return pipeline

@@ -11,6 +11,7 @@ from pathlib import Path
 import diffusers
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from diffusion import BoneSuppressionPipeline
 from diffusion.folders import class_name, pipeline_folder, read_model_index
@@ -190,3 +191,35 @@ def test_what_is_no_suppression_model_is_refused(tmp_path):
     (tmp_path / "model_index.json").write_text(json.dumps({**index, "_pipeline_module": "diffusion.folders"}))
     with pytest.raises(ValueError, match=r"holds a Gone of diffusion\.folders, which is no suppression model"):
         load_suppression_model(tmp_path)
+
+
+def spoil(weights: Path, how: str) -> None:
+    """Damage a safetensors file in one of the ways in which a copy or a hand-made folder is damaged."""
+    tensors = load_file(weights)
+    if how == "one is missing":
+        tensors.pop(sorted(tensors)[3])
+    elif how == "one too many":
+        tensors["other.weight"] = torch.zeros(3)
+    else:  # as a checkpoint of a wrapped network names them
+        tensors = {f"module.{name}": tensor for name, tensor in tensors.items()}
+    save_file(tensors, weights)
+
+
+@pytest.mark.parametrize("how", ["one is missing", "one too many", "other names"])
+@pytest.mark.parametrize("part", ["model/unet", "diffusion_model/unet", "diffusion_model/vqgan"])
+def test_weights_that_are_not_the_configs_are_refused_not_drawn_at_random(part, how, tmp_path):
+    model, _, network = part.partition("/")
+    shutil.copytree(PACKAGED.parent / model, tmp_path / "model")
+    (weights,) = (tmp_path / "model" / network).glob("*.safetensors")
+    spoil(weights, how)
+    with pytest.raises(ValueError, match=rf"{network}: \d+ weights are missing, or more than its config.json asks for"):
+        load_suppression_model(tmp_path / "model")
+
+
+def test_pickled_weights_are_not_read(tmp_path):
+    shutil.copytree(PACKAGED, tmp_path / "model")
+    weights = tmp_path / "model/unet/diffusion_pytorch_model.safetensors"
+    torch.save(load_file(weights), weights.with_suffix(".bin"))
+    weights.unlink()
+    with pytest.raises(OSError, match=r"no file named diffusion_pytorch_model\.safetensors"):
+        load_suppression_model(tmp_path / "model")
