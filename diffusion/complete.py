@@ -1,4 +1,4 @@
-"""Weights that are not all there: diffusers draws at random what a file lacks, and leaves out what it has too many."""
+"""Weights that are not all there: diffusers and transformers draw at random what a file lacks."""
 
 from __future__ import annotations
 
@@ -6,7 +6,34 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from diffusers.models.modeling_utils import ModelMixin
+POOLER = "pooler."  # which many encoders are saved without
+
+
+def whole_transformer(kind: Any, source: str, **options: Any) -> Any:
+    """A transformers model all of whose weights are in its files.
+
+    Args:
+        kind: Class such as transformers.AutoModel.
+        source: A folder, or a name on the Hub.
+        **options: As its `from_pretrained` takes them.
+
+    Returns:
+        The model; without its pooling layer if the files lack that alone.
+
+    Raises:
+        ValueError: Other weights are missing.
+    """
+    model, info = kind.from_pretrained(source, **options, output_loading_info=True)
+    missing = sorted(info["missing_keys"])
+    lost = [name for name in missing if not name.startswith(POOLER)]
+    if lost:
+        raise ValueError(
+            f"{source}: {len(lost)} weights of its {type(model).__name__} are missing, such as {lost[0]}: the folder "
+            "is damaged, or holds a model of another kind"
+        )
+    if missing:
+        model.pooler = None
+    return model
 
 
 def refuse_incomplete(networks: Mapping[str, Any], folder: Path) -> None:
@@ -20,6 +47,7 @@ def refuse_incomplete(networks: Mapping[str, Any], folder: Path) -> None:
     Raises:
         ValueError: One of them was read from such files.
     """
+    from diffusers.models.modeling_utils import ModelMixin
     from safetensors import safe_open
 
     for part, network in networks.items():

@@ -15,6 +15,8 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from diffusion.complete import whole_transformer
+
 OnLong = Literal["error", "truncate"]
 # bare text models that are saved as a part of another: its class, and where they lie in it
 WHOLE = {
@@ -217,9 +219,9 @@ def _load(source: str) -> tuple[Any, Any]:
     try:
         kind = PretrainedConfig.get_config_dict(source)[0].get("model_type")
         if kind == CXR_BERT:
-            model: Any = BertModel.from_pretrained(source, use_safetensors=True, add_pooling_layer=False)
+            model = whole_transformer(BertModel, source, use_safetensors=True, add_pooling_layer=False)
             return model, BertTokenizer.from_pretrained(words)
-        model = AutoModel.from_pretrained(source, use_safetensors=True)
+        model = whole_transformer(AutoModel, source, use_safetensors=True)
         tokenizer = AutoTokenizer.from_pretrained(words)
     except (OSError, ValueError) as error:
         raise ValueError(

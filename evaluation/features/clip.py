@@ -95,8 +95,10 @@ def _transformers(source: str) -> Model:
         from transformers import AutoImageProcessor, AutoModel, AutoTokenizer
     except ImportError:
         raise ValueError("CLIP needs transformers: pip install 'radiolucent[evaluation]'") from None
+    from diffusion.complete import whole_transformer
+
     name = source.removeprefix(HUB)
-    model = AutoModel.from_pretrained(name)
+    model = whole_transformer(AutoModel, name)
     if not hasattr(model, "get_text_features"):
         raise ValueError(f"{source}: a {type(model).__name__} has no text tower: give a CLIP-like model")
     tokenizer = AutoTokenizer.from_pretrained(name)

@@ -83,7 +83,9 @@ def _hugging_face(name: str) -> tuple[nn.Module, str, Transform]:
         from transformers import AutoImageProcessor, AutoModel
     except ImportError:
         raise ValueError("Hugging Face models need transformers: pip install 'radiolucent[evaluation]'") from None
-    model, transform = AutoModel.from_pretrained(name), from_processor(AutoImageProcessor.from_pretrained(name))
+    from diffusion.complete import whole_transformer
+
+    model, transform = whole_transformer(AutoModel, name), from_processor(AutoImageProcessor.from_pretrained(name))
     digest = hashlib.sha256(repr(model.config).encode())
     for _, tensor in sorted(model.state_dict().items()):
         digest.update(tensor.contiguous().flatten().view(torch.uint8).numpy().tobytes())

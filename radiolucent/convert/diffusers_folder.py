@@ -24,7 +24,7 @@ def read_diffusers(folder: Path) -> Parts:
 
     Raises:
         FileNotFoundError: A part is missing.
-        ValueError: There is no such model.
+        ValueError: There is no such model, or its weights are not all there.
     """
     index = folder / "model_index.json"
     if not index.is_file():
@@ -54,12 +54,15 @@ def _model(folder: Path) -> Parts:
     name = _config(folder, "config.json").get("_class_name")
     safe = any(folder.glob("*.safetensors*"))
     options: dict[str, Any] = {"low_cpu_mem_usage": False, "local_files_only": True, "use_safetensors": safe}
+    if name not in ("UNet2DModel", "VQModel"):
+        raise ValueError(f"{folder} holds a {name}, which cannot be converted: only UNet2DModel and VQModel can")
+    model, info = getattr(diffusers, name).from_pretrained(folder, **options, output_loading_info=True)
+    odd = sorted({*info["missing_keys"], *info["unexpected_keys"]})  # of which diffusers would draw or leave out some
+    if odd:
+        raise ValueError(f"{folder}: {len(odd)} weights are missing or left over, such as {odd[0]}: copy it again")
     if name == "UNet2DModel":
-        return Parts(unet=diffusers.UNet2DModel.from_pretrained(folder, **options))
-    if name == "VQModel":
-        model: Any = diffusers.VQModel.from_pretrained(folder, **options)
-        return Parts(vqgan=convert_diffusers_vq(model.state_dict(), dict(model.config)))
-    raise ValueError(f"{folder} holds a {name}, which cannot be converted: only UNet2DModel and VQModel can")
+        return Parts(unet=model)
+    return Parts(vqgan=convert_diffusers_vq(model.state_dict(), dict(model.config)))
 
 
 def _scheduler(folder: Path) -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from torch import nn
 
 from evaluation.distributions.radiomics import radiomics, radiomics_distance
@@ -193,6 +194,27 @@ def test_hugging_face_model_brings_its_own_input(images, tmp_path):
         expected = model(extractor.transform(pixels)[None]).pooler_output
         assert torch.allclose(as_features(extractor.network(extractor.transform(pixels)[None])), expected)
     assert found.shape == (6, 16)
+
+
+def test_a_classifiers_folder_gives_its_class_token_not_a_random_pooling(images, tmp_path):
+    transformers = pytest.importorskip("transformers", reason="transformers is not installed (extra: evaluation)")
+    config = transformers.ViTConfig(
+        hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=32, image_size=28, patch_size=14
+    )
+    classifier = transformers.ViTForImageClassification(config).eval()  # it has no pooling layer
+    classifier.save_pretrained(tmp_path / "model")
+    transformers.ViTImageProcessor(size={"height": 28, "width": 28}).save_pretrained(tmp_path / "model")
+    extractor = load_extractor(str(tmp_path / "model"))
+    pixels = extractor.transform(np.linspace(-1, 1, 28, dtype=np.float32)[None].repeat(28, 0))[None]
+    with torch.no_grad():
+        expected = classifier.vit(pixels).last_hidden_state[:, 0]
+        assert torch.allclose(as_features(extractor.network(pixels)), expected, atol=1e-6)
+    weights = tmp_path / "model" / "model.safetensors"
+    tensors = load_file(weights)
+    lost = next(name for name in tensors if "layer" in name)
+    save_file({name: tensor for name, tensor in tensors.items() if name != lost}, weights, {"format": "pt"})
+    with pytest.raises(ValueError, match="1 weights of its ViTModel are missing, such as"):
+        load_extractor(str(tmp_path / "model"))
 
 
 def test_radiomics_tells_texture_from_tone():

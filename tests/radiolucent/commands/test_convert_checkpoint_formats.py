@@ -12,6 +12,7 @@ import diffusers
 import pytest
 import torch
 import yaml
+from safetensors.torch import load_file, save_file
 from torch import nn
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "foreign"))
@@ -260,6 +261,12 @@ def test_diffusers_pipeline_folder(tmp_path, safe):
         close(vqgan.decode(vqgan.quantize(z)[0]), vq.decode(z).sample)
         close(pipeline.unet(x, TIMES).sample, unet(x, TIMES).sample)
     assert pipeline.scheduler.config["prediction_type"] == "sample"
+    (weights,) = (tmp_path / "ldm/unet").glob("diffusion_pytorch_model.*")
+    tensors = load_file(weights) if safe else torch.load(weights, weights_only=True)
+    tensors.pop("conv_in.bias")
+    save_file(tensors, weights) if safe else torch.save(tensors, weights)
+    with pytest.raises(ValueError, match=r"1 weights are missing or left over, such as conv_in\.bias"):
+        convert(tmp_path / "ldm", "--out", tmp_path / "damaged")
     with pytest.raises(ValueError, match="already is a bone suppression pipeline"):
         convert(tmp_path / "out", "--out", tmp_path / "again")
 
