@@ -13,7 +13,7 @@ from radiographs.files import PART
 
 KEY_NAME = "deidentification.key"
 BASIC_PROFILE = ("113100", "DCM", "Basic Application Confidentiality Profile")
-CODE_STRING = re.compile(r"[A-Z0-9_ ]{1,16}$")
+CODE_STRING = re.compile(r"[A-Z0-9_ ]{1,16}")
 
 
 def uid_key(folder: str | Path) -> str:
@@ -124,4 +124,4 @@ def is_code(element: Any) -> bool:
     if element.VR != "CS" or element.is_empty:
         return True
     values = [element.value] if isinstance(element.value, str) else list(element.value)
-    return all(CODE_STRING.match(str(value)) for value in values)
+    return all(CODE_STRING.fullmatch(str(value)) for value in values)

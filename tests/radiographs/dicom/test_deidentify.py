@@ -11,7 +11,7 @@ import pytest
 from pydicom import Dataset, dcmread
 
 from radiographs import read_radiograph, write_radiograph
-from radiographs.dicom.deidentify import KEY_NAME, uid_key
+from radiographs.dicom.deidentify import KEY_NAME, is_code, uid_key
 
 Write = Callable[..., Path]
 LEVELS = np.linspace(0, 4095, 63).astype(np.uint16).reshape(7, 9)
@@ -79,3 +79,16 @@ def test_the_key_is_made_once_and_is_private(tmp_path: Path) -> None:
     (tmp_path / "out" / KEY_NAME).write_text("")
     with pytest.raises(ValueError, match="no key of this program"):
         uid_key(tmp_path / "out")
+
+
+def test_a_code_string_is_one_line_of_capitals() -> None:
+    dataset = Dataset()
+    for value, kept in (
+        ("AP", True),
+        ("LEFT_LATERAL 2", True),
+        ("Mrs Miller", False),
+        ("AP\n", False),
+        ("A" * 17, False),
+    ):
+        dataset.add_new("ViewPosition", "CS", value)
+        assert is_code(dataset["ViewPosition"]) == kept
