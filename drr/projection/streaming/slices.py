@@ -49,7 +49,8 @@ def keep_spans(volume: Volume, spans: np.ndarray) -> Volume:
     Returns:
         The same volume.
     """
-    kept_of(volume).slices = {"natural": (*_flat(volume), spans)}
+    hu, bone = _voxels(volume)
+    kept_of(volume).slices = {"natural": (hu.reshape(-1), bone.reshape(-1), spans)}
     lock(volume)
     return volume
 
@@ -96,17 +97,17 @@ def occupied(volume: Volume) -> np.ndarray | None:
     return np.array([[spans[0][filled].min(), spans[1].max() - 1], [y[0], y[-1]], [z[0], z[-1]]])
 
 
-def _flat(volume: Volume) -> tuple[np.ndarray, np.ndarray]:
-    bone = NO_BONE if volume.bone is None else volume.bone
-    return read_only(volume.hu).reshape(-1), read_only(bone).reshape(-1)
+def _voxels(volume: Volume) -> tuple[np.ndarray, np.ndarray]:
+    """HU and bone (D, H, W); HU in double precision become single, in which they are summed."""
+    hu = read_only(volume.hu.astype(np.float32) if volume.hu.dtype == np.float64 else volume.hu)
+    return hu, read_only(NO_BONE.reshape(0, 0, 0) if volume.bone is None else volume.bone)
 
 
 def _natural(volume: Volume) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    hu = read_only(volume.hu)
-    bone = read_only(NO_BONE.reshape(0, 0, 0) if volume.bone is None else volume.bone)
+    hu, bone = _voxels(volume)
     spans = np.zeros((4, *hu.shape[:2]), np.int32)
     _find_spans(hu, bone, spans)
-    return *_flat(volume), spans
+    return hu.reshape(-1), bone.reshape(-1), spans
 
 
 def _turned(volume: Volume) -> tuple[np.ndarray, np.ndarray | None, np.ndarray]:
@@ -115,7 +116,7 @@ def _turned(volume: Volume) -> tuple[np.ndarray, np.ndarray | None, np.ndarray]:
         return _natural(Volume(hu, volume.affine, bone=bone))
     nz, ny, nx = volume.hu.shape
     packed, spans = np.empty((nz, nx, ny), np.uint16), np.zeros((4, nz, nx), np.int32)
-    hu, bone = read_only(volume.hu), read_only(NO_BONE.reshape(0, 0, 0) if volume.bone is None else volume.bone)
+    hu, bone = _voxels(volume)
     threads = numba.get_num_threads()
 
     def turn(first: int) -> None:

@@ -10,6 +10,7 @@ import numpy as np
 
 from drr.projection.ray import MU_PER_Q, NO_BONE, read_only, trace_cpu, whole
 from drr.projection.streaming.plan import AXES, Sweep
+from drr.projection.streaming.slices import slices_along
 from drr.volume import Volume
 
 STEEP = 8  # virtual pixels within which a body that is cut by the border must fade out for its rays to be cast singly
@@ -35,8 +36,8 @@ def cast_border_rays(
     faces = [(n, face) for n in (1, 2) for face in (0, last[n]) if face in box[n]]
     if not faces:
         return
-    bone = volume.bone if with_bone else None
-    flat, flat_bone = read_only(volume.hu).reshape(-1), read_only(NO_BONE if bone is None else bone).reshape(-1)
+    slices = slices_along(volume, 1)
+    flat, flat_bone = slices.voxels, slices.bone if with_bone else read_only(NO_BONE).reshape(-1)
     place = np.array(AXES[sweep.axis])
     cuts = np.array([(n, face, sweep.step[n - 1]) for n, face in faces], np.float64)
     ends = (box[0] - sweep.source[0]).astype(np.float64)
