@@ -6,11 +6,14 @@ Each result has its input's size, depth and format (JPEG becomes PNG, so that no
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from radiolucent.batch.input_notes import tell_left_out, tell_warnings
 from radiolucent.batch.runner import Task, add_batch_arguments, file_identity, run_batch
+from radiolucent.device import choose_device
+from radiolucent.precision import bfloat16_time
 from radiolucent.suppression.file_work import SuppressFiles, SuppressFilesInStages, load_suppressor, output_names
 from radiolucent.suppression.model import PACKAGED, PRECISIONS, checkpoint_digest, find_masks
 
@@ -138,6 +141,8 @@ def run(args: Namespace) -> int:
         raise ValueError(f"--batch {args.batch}: it must be 1 or more")
     model = suppressor_options(args)
     suppressor = load_suppressor(*model)  # a wrong checkpoint is refused before the batch
+    if args.precision == "bfloat16" and choose_device(args.device) == "cpu" and bfloat16_time() > 1:
+        print("radiolucent: note: bfloat16 takes longer than float32 on this processor", file=sys.stderr)
     found = find_inputs(args.inputs, args.out)
     masks = find_masks(suppressor.pipeline, args.lungs, [name for _, name in found])
     options = {name: args[name] for name in ("strip", "keep_identity", "polarity")}

@@ -51,6 +51,18 @@ def test_subtract_takes_a_known_bone_away_at_native_resolution(shape: tuple[int,
     assert (deviation == 0).all()
 
 
+def test_bfloat16_that_is_slower_here_is_said(
+    regression: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_radiograph(tmp_path / "x.png", radiograph((40, 40)).clip(-1, 1), 8)
+    words = ["suppress", str(tmp_path / "x.png"), "--checkpoint", str(regression), "--device", "cpu"]
+    for ratio, precision, said in ((9.0, "bfloat16", True), (0.5, "bfloat16", False), (9.0, "float32", False)):
+        monkeypatch.setattr("radiolucent.commands.suppress.bfloat16_time", lambda ratio=ratio: ratio)
+        out = tmp_path / f"{ratio} {precision}"
+        assert dispatch([*words, "--precision", precision, "--out", str(out)]) == 0
+        assert ("bfloat16 takes longer than float32" in capsys.readouterr().err) == said
+
+
 def test_subtract_leaves_every_pixel_where_nothing_is_taken_and_direct_does_not() -> None:
     pixels = np.random.default_rng(0).uniform(-1, 1, (99, 50)).astype(np.float32)
     same, *_ = suppress_pixels(lambda seen, seed: seen, pixels, compose="subtract", seeds=[0], size=32)
