@@ -54,7 +54,7 @@ def start(tmp_path_factory):
 
 def test_adapting_gains_on_the_pair_held_out_and_says_so(site, start, tmp_path, capsys):
     out = tmp_path / "adapted"
-    words = ["--checkpoint", str(start), "--out", str(out), "--steps", "60", "--lr", "8e-3"]
+    words = ["--checkpoint", str(start), "--out", str(out), "--steps", "24", "--lr", "1e-2"]
     assert dispatch(["adapt", str(site), *words]) == 0
     report = json.loads((out / "adaptation.json").read_text())
     assert report["pairs"] == 4 and len(report["held_out"]) == 1 and report["refitted_on_all"]

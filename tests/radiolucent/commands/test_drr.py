@@ -335,7 +335,7 @@ def test_dicom_folder_leaves_no_identity(chest, tmp_path):
     assert drr(folder, "--out", tmp_path / "out") == 0
     assert drr(save(tmp_path / "same.nii.gz", hu, affine), "--out", tmp_path / "out") == 0
     written = b"".join(path.read_bytes() for path in (tmp_path / "out").rglob("*") if path.is_file())
-    for identity in (b"Doe", b"4711", b"19600102", study.encode(), series.encode()):
+    for identity in (b"Doe", b"ID-4711", b"19600102", study.encode(), series.encode()):
         assert identity not in written
     pixels = [read_radiograph(tmp_path / f"out/PA/{name}_total.png").pixels for name in ("series", "same")]
     np.testing.assert_allclose(*pixels, atol=1e-4)
