@@ -87,6 +87,7 @@ def run(args: Namespace) -> int:
     out = Path(args.out)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise ValueError(f"--out {out}: it is there already and not empty; choose another folder")
+    choose_held_out(len(pairs), args.hold_out, args.seed)  # a wrong number is refused before the pairs are read
     start = starting_model(model_folder(args.checkpoint), args.trust_remote_code)
     loaded, skipped = load_site_pairs(pairs)
     held = choose_held_out(len(loaded), args.hold_out, args.seed)
