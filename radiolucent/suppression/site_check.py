@@ -9,9 +9,7 @@ if TYPE_CHECKING:
     from lightning_modules.data.adaptation import Bone, SitePair
 
 ENOUGH = 12  # pairs that are looked at
-SWAPPED = (
-    -0.2
-)  # correlation of the bone found and the pair's difference: 0.7 to 0.9 in real pairs, swapped -0.5 to -0.7
+SWAPPED = -0.2  # correlation of bone found and difference: 0.7 to 0.9 in real pairs, -0.5 to -0.7 in swapped ones
 
 
 def refuse_swapped(bone: Bone, pairs: Sequence[SitePair], size: int) -> None:
