@@ -51,7 +51,7 @@ def add_arguments(parser: ArgumentParser) -> None:
         help="train once more on all pairs, for as long as was best on those held out",
     )
     parser.add_argument("--steps", type=int, default=3000, help="most steps of each training")
-    parser.add_argument("--minutes", type=float, default=5.0, help="most minutes of each training")
+    parser.add_argument("--minutes", type=float, default=4.0, help="most minutes of each training")
     parser.add_argument("--lr", type=float, default=2e-3, help="learning rate at the beginning")
     parser.add_argument(
         "--survival-weight", type=float, default=1.0, help="how much the signal counts that nodules lose; 0: not at all"
